@@ -1,0 +1,147 @@
+"""The driver: maps a function of one example over a batch, padded, chunked, sharded and compiled once for each shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh
+from jax.sharding import PartitionSpec as P
+
+from jxai.callables import Static, is_array, partition
+from jxai.scores import positive
+from jxai.typing import Array, Model, PyTree
+
+
+def each(
+    fn: Callable[..., PyTree],
+    f: Model,
+    *examples: Array | int | None,
+    key: Array | None = None,
+    index: Array | None = None,
+    per_example: Mapping[str, Array] | None = None,
+    batch_size: int = 8,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> PyTree:
+    """`[fn(f, *example, key=fold_in(key, index), **options) for each example]`, stacked.
+
+    Peak memory is that of `batch_size × chunk` passes on each device. A result depends on its example and index, not on the
+    order, the block or the number of devices: bit-equal for equal shapes, to 1e-5 relative for another `batch_size`.
+
+    Args:
+      fn: a method, a metric or any function of that form; the compiled code is kept by `fn`'s identity, so a lambda made
+        anew compiles anew.
+      f: a pytree callable; new weights of the same shapes do not retrace.
+      *examples: arrays with a leading axis of n examples (x `[n, …]`, target `[n]`, attribution …); an integer is the same
+        for all, None is passed on.
+      key: one key; example i gets `fold_in(key, index[i])`. index: `[n]`, each example's place in its data set; 0 … n−1 by default.
+      per_example: options that differ by example, arrays with a leading axis of n (`segments=[n, H, W]`); for segments,
+        `num_segments` is found.
+      batch_size: examples at once on a device. mesh: devices to share the examples over (see `device_mesh`).
+      **options: passed to fn; Python scalars, strings and functions are static, arrays are traced.
+
+    Raises:
+      ValueError: no examples, examples of unequal number, pixels that are not finite, a target outside `[0, K)`, or a
+        `batch_size` below 1.
+    """
+    per_example = dict(per_example or {})
+    count = _count(examples, per_example)
+    positive(batch_size=batch_size)
+    _check_data(f, examples)
+    segments = per_example.get("segments", options.get("segments"))
+    if segments is not None and "num_segments" not in options and not isinstance(segments, jax.core.Tracer):
+        options["num_segments"] = int(np.max(segments)) + 1
+    index = np.arange(count) if index is None else index
+    if np.shape(index) != (count,):
+        raise ValueError(f"index must have shape {(count,)}, got {np.shape(index)}")
+    devices = mesh.size if mesh is not None else 1
+    batch_size = min(batch_size, -(-count // devices))
+    rows = [np.full(count, v) if isinstance(v, int) else v for v in examples]
+    weights, model = partition(f)
+    arrays, rest = partition(options)
+    padded = jax.tree.map(partial(_pad, multiple=devices * batch_size), (rows, np.asarray(index), per_example))
+    out = _run(weights, arrays, key, *padded, fn=fn, model=model, options=rest, batch_size=batch_size, mesh=mesh)
+    return jax.tree.map(lambda leaf: leaf if leaf.shape[0] == count else leaf[:count], out)
+
+
+def device_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """A one-axis mesh over these devices (all of them by default), for `each`."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), ("examples",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+@partial(jax.jit, static_argnames=("fn", "model", "options", "batch_size", "mesh"))
+def _run(weights, arrays, key, rows, index, per_example, *, fn, model: Static, options: Static, batch_size: int, mesh: Mesh | None):
+    def local(weights, arrays, key, rows, index, per_example):
+        f, fixed = model.combine(weights), options.combine(arrays)
+
+        def one(item):
+            row, i, own = item
+            keyed = {} if key is None else {"key": jax.random.fold_in(key, i)}
+            return fn(f, *row, **keyed, **own, **fixed)
+
+        return jax.lax.map(one, (rows, index, per_example), batch_size=batch_size)
+
+    if mesh is not None:
+        # Outside the map: seen from inside, the partitioner would gather every block.
+        split = P(mesh.axis_names)
+        local = jax.shard_map(local, mesh=mesh, in_specs=(P(), P(), P(), split, split, split), out_specs=split, check_vma=False)
+    return local(weights, arrays, key, rows, index, per_example)
+
+
+@partial(jax.jit, static_argnames=("model",))
+def _forward(weights: list[Array], x: Array, *, model: Static) -> PyTree:
+    return model.combine(weights)(x)
+
+
+def _count(examples: tuple, per_example: dict[str, Array]) -> int:
+    named = [(f"examples[{n}]", v) for n, v in enumerate(examples)] + [(f"per_example[{k!r}]", v) for k, v in per_example.items()]
+    sizes = {}
+    for name, tree in named:
+        for leaf in jax.tree.leaves(tree):
+            if is_array(leaf):
+                if np.ndim(leaf) == 0:
+                    raise ValueError(f"{name} must have a leading axis of examples, got a scalar {leaf!r}")
+                sizes[name] = leaf.shape[0]
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"examples must be equal in number, got {sizes}")
+    if not sizes or not next(iter(sizes.values())):
+        raise ValueError(f"there are no examples in {[name for name, _ in named]}")
+    return next(iter(sizes.values()))
+
+
+def _check_data(f: Model, examples: tuple) -> None:
+    """What a trace cannot raise: pixels that are not finite, targets that are no class."""
+    for n, value in enumerate(examples):
+        if is_array(value) and not isinstance(value, jax.core.Tracer) and jnp.issubdtype(value.dtype, jnp.floating):
+            finite = np.asarray(jnp.isfinite(value).reshape(value.shape[0], -1).all(1))
+            if not finite.all():
+                raise ValueError(f"examples[{n}] must be finite, but example {int(np.argmin(finite))} has NaN or infinite entries")
+    if len(examples) < 2 or not callable(f) or not is_array(examples[0]):
+        return
+    target = examples[1]
+    if isinstance(target, jax.core.Tracer) or not (isinstance(target, int) or (is_array(target) and jnp.issubdtype(target.dtype, jnp.integer))):
+        return
+    weights, model = partition(f)
+    one = jax.ShapeDtypeStruct(examples[0].shape[1:], examples[0].dtype)
+    shape = getattr(_forward.eval_shape(weights, one, model=model), "shape", None)
+    if shape is None or len(shape) != 1:
+        raise ValueError(f"f(x) must be a vector of logits [K], got {shape}; a batch-only model is wrapped as Batched(f)")
+    target = np.atleast_1d(np.asarray(target))
+    if ((target < 0) | (target >= shape[0])).any():
+        bad = target[(target < 0) | (target >= shape[0])][0]
+        raise ValueError(f"target={bad} must be a class in [0, {shape[0]})")
+
+
+def _pad(leaf: Array, multiple: int) -> Array:
+    """Repeats the last row until the number of rows is a multiple, so that the body compiles for one shape."""
+    short = -leaf.shape[0] % multiple
+    if not short:
+        return leaf
+    xp = np if isinstance(leaf, np.ndarray) else jnp
+    return xp.concatenate([leaf, xp.repeat(leaf[-1:], short, axis=0)])

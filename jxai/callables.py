@@ -1,0 +1,81 @@
+"""Models as pytree callables: adapters for other conventions, and the split into traced arrays and static rest.
+
+The core needs no framework: an eval-mode `nnx.Module`, a `jax.tree_util.Partial` and an Equinox module already are
+pytree callables; a plain function is one without leaves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from jxai.typing import Array, PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Linen:
+    """A `flax.linen` module bound to its variables: `x -> module.apply(variables, x)`; the variables are the leaves.
+
+    Attributes:
+      module: the linen module (static). It is called on one example, without a batch axis unless wrapped in `Batched`.
+      variables: what `module.init` returned.
+      options: keyword arguments of the call as sorted pairs, for example `(("train", False),)` (static).
+    """
+
+    module: Any = dataclasses.field(metadata={"static": True})
+    variables: PyTree
+    options: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    def __call__(self, x: Array) -> Array:
+        return self.module.apply(self.variables, x, **dict(self.options))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batched:
+    """A model that wants a batch, `f([B, …]) -> [B, K]`, as a model of one example."""
+
+    f: Any
+
+    def __call__(self, x: Array) -> Array:
+        return self.f(x[None])[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """What of a pytree is not an array: its structure and its other leaves. Hashable, so that `jit` can key on it."""
+
+    treedef: Any
+    leaves: tuple[Any, ...]
+
+    def combine(self, arrays: list[Array]) -> PyTree:
+        """The pytree again, with these arrays in the places of the old ones."""
+        arrays = iter(arrays)
+        return self.treedef.unflatten([next(arrays) if leaf is _ARRAY else leaf for leaf in self.leaves])
+
+
+def partition(tree: PyTree) -> tuple[list[Array], Static]:
+    """Splits a pytree (a model, a set of options) into its array leaves and a hashable rest.
+
+    Python scalars, strings and functions are static; `jax.Array`, tracers and NumPy arrays are traced.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    arrays = [leaf for leaf in leaves if is_array(leaf)]
+    return arrays, Static(treedef, tuple(_ARRAY if is_array(leaf) else leaf for leaf in leaves))
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is traced: a JAX array (typed PRNG keys and tracers too) or a NumPy one."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+
+
+class _Array:
+    def __repr__(self) -> str:
+        return "<array>"
+
+
+_ARRAY = _Array()

@@ -1,0 +1,246 @@
+"""One interpreter, many meanings: a traced function as a flat list of steps that can be read, edited and re-run.
+
+`trace` makes the jaxpr of a model with its weights as named inputs. `flatten` lays it out as a `Program`: one `Step` for
+each equation, calls opened only where somebody asks for their inside, so that an unopened call keeps its custom
+derivative. A step is named by the scope it was traced in and the weights it uses; its `path` (its position in the nest
+of calls) stays the same however much is opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+from jax import lax
+
+from jxai.callables import is_array, partition
+from jxai.typing import Array, Model
+
+Path = tuple[int | tuple[int, int], ...]
+
+_CALLS = {"jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "remat2", "checkpoint"}
+_ELEMENTWISE = set(
+    "abs add and atan2 cbrt ceil clamp convert_element_type copy cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt "
+    "integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow reduce_precision rem round rsqrt select_n sign "
+    "sin sinh sqrt square stop_gradient sub tan tanh xor".split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One equation of a flat program.
+
+    Attributes:
+      run: computes the outputs from the inputs, lists of arrays.
+      inputs, outputs: references, integers into the environment.
+      primitive: the primitive's name; of a call that is kept whole, the called function's (`relu`, `silu`).
+      params: the equation's parameters. scope: the name scope it was traced in. path: where it stands.
+      unit: whether it is a whole call of elementwise operations, or an elementwise primitive.
+    """
+
+    run: Callable[[list[Array]], list[Array]]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    primitive: str
+    params: dict[str, Any]
+    scope: str
+    path: Path
+    unit: bool
+
+
+@dataclasses.dataclass
+class Program:
+    """A flat program: `inputs` (weights, then x), `constants`, `steps` in order, `outputs`; `avals` by reference."""
+
+    inputs: list[int] = dataclasses.field(default_factory=list)
+    outputs: list[int] = dataclasses.field(default_factory=list)
+    steps: list[Step] = dataclasses.field(default_factory=list)
+    constants: dict[int, Any] = dataclasses.field(default_factory=dict)
+    avals: list[Any] = dataclasses.field(default_factory=list)
+
+    def reference(self, aval: Any) -> int:
+        """A new reference to a value of this shape and dtype."""
+        self.avals.append(aval)
+        return len(self.avals) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """A model as `closed(*weights, x)`: the jaxpr, the weights, their key paths, and the tree of the output."""
+
+    closed: jex.ClosedJaxpr
+    weights: list[Array]
+    names: list[str]
+    out_tree: Any
+
+
+def trace(f: Model, x: Array) -> Traced:
+    """Traces `f(x)` with every array leaf of f as an input, so that equations can be named by the weights they use."""
+    weights, static = partition(f)
+    paths, _ = jax.tree_util.tree_flatten_with_path(f)
+    names = [_clean(jax.tree_util.keystr(path)) for path, leaf in paths if is_array(leaf)]
+    closed, out = jax.make_jaxpr(lambda weights, x: static.combine(weights)(x), return_shape=True)(weights, x)
+    return Traced(closed, weights, names, jax.tree.structure(out))
+
+
+def flatten(traced: Traced, opened: Callable[[jex.JaxprEqn, Path], bool]) -> Program:
+    """The flat program of a traced model; a call or a `scan` is laid open where `opened(equation, path)` is true."""
+    program = Program()
+    jaxpr = traced.closed.jaxpr
+    program.inputs = [program.reference(v.aval) for v in jaxpr.invars]
+    program.outputs = _lay(program, jaxpr, traced.closed.consts, program.inputs, (), "", opened)
+    return program
+
+
+def run(program: Program, values: dict[int, Array], steps: Iterable[Step] | None = None, edit: Callable | None = None) -> dict[int, Array]:
+    """Runs steps in order on an environment, in place.
+
+    Args:
+      values: reference to array; holds at least the inputs that the steps need. steps: all of the program's by default.
+      edit: `(step, outputs, values) -> outputs`, called after every step.
+    """
+    values.update((r, c) for r, c in program.constants.items() if r not in values)
+    for step in program.steps if steps is None else steps:
+        outputs = step.run([values[r] for r in step.inputs])
+        if edit is not None:
+            outputs = edit(step, outputs, values)
+        values.update(zip(step.outputs, outputs))
+    return values
+
+
+def start(program: Program, traced: Traced, x: Array) -> dict[int, Array]:
+    """The environment in which the program begins: the weights and x."""
+    return dict(zip(program.inputs, [*traced.weights, x]))
+
+
+def body(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
+    """What a call equation calls; None for an ordinary equation (loops and conditionals among them)."""
+    if eqn.primitive.name not in _CALLS:
+        return None
+    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    if inner is None:
+        return None
+    closed = inner if isinstance(inner, jex.ClosedJaxpr) else jex.ClosedJaxpr(inner, ())
+    return closed if len(closed.jaxpr.invars) == len(eqn.invars) else None
+
+
+def called(eqn: jex.JaxprEqn) -> str:
+    """A short name of the equation: the called function's where it is a call that has one, else the primitive's."""
+    if body(eqn) is None:
+        return eqn.primitive.name
+    name = eqn.params.get("name")
+    if name is None:
+        inner = body(eqn).jaxpr.eqns
+        name = called(inner[0]) if len(inner) == 1 else eqn.primitive.name
+    return str(name)
+
+
+def is_elementwise(eqn: jex.JaxprEqn) -> bool:
+    """Whether the equation is an elementwise primitive, or a call made of nothing else that returns one value."""
+    inner = body(eqn)
+    if inner is None:
+        return eqn.primitive.name in _ELEMENTWISE
+    shape = eqn.outvars[0].aval.shape
+    plain = {"broadcast_in_dim"}
+    return (
+        len(eqn.outvars) == 1
+        and any(v.aval.shape == shape for v in eqn.invars)
+        and all(is_elementwise(e) or (e.primitive.name in plain and e.invars and not e.invars[0].aval.shape) for e in inner.jaxpr.eqns)
+    )
+
+
+def everywhere(eqn: jex.JaxprEqn, path: Path) -> bool:
+    """Opens every call and scan, but for activations: calls made of elementwise operations stay one step."""
+    return not is_elementwise(eqn)
+
+
+def around(*targets: Path) -> Callable[[jex.JaxprEqn, Path], bool]:
+    """Opens just the calls and scans that these paths lie in."""
+    prefixes = {_plain(target[:depth]) for target in targets for depth in range(1, len(target))}
+    return lambda eqn, path: _plain(path) in prefixes
+
+
+def _plain(path: Path) -> Path:
+    """The path with the last element's iteration dropped: a scan is opened whole for any of its iterations."""
+    return path[:-1] + (path[-1][0],) if path and isinstance(path[-1], tuple) else path
+
+
+def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
+    """Appends a jaxpr's equations to the program; returns the references of its results."""
+    environment: dict[Any, int] = {}
+
+    def constant(value: Any, aval: Any) -> int:
+        reference = program.reference(aval)
+        program.constants[reference] = value
+        return reference
+
+    def read(v: Any) -> int:
+        return constant(v.val, v.aval) if isinstance(v, jex.Literal) else environment[v]
+
+    environment.update((v, constant(c, v.aval)) for v, c in zip(jaxpr.constvars, consts))
+    environment.update(zip(jaxpr.invars, arguments))
+    for position, eqn in enumerate(jaxpr.eqns):
+        here, inner = path + (position,), body(eqn)
+        inside = "/".join(part for part in (scope, str(eqn.source_info.name_stack)) if part)
+        inputs = [read(v) for v in eqn.invars]
+        if inner is not None and opened(eqn, here):
+            outputs = _lay(program, inner.jaxpr, inner.consts, inputs, here, inside, opened)
+        elif eqn.primitive.name == "scan" and opened(eqn, here):
+            outputs = _unroll(program, eqn, inputs, path, position, inside, opened)
+        else:
+            outputs = [program.reference(v.aval) for v in eqn.outvars]
+            program.steps.append(
+                Step(_binder(eqn), tuple(inputs), tuple(outputs), called(eqn), eqn.params, inside, here, is_elementwise(eqn))
+            )
+        environment.update(zip(eqn.outvars, outputs))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _unroll(program, eqn, inputs, path, position, scope, opened) -> list[int]:
+    """Lays a scan open, one copy of its body for each iteration."""
+    closed, length = eqn.params["jaxpr"], eqn.params["length"]
+    consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]
+    fixed, state, stacked = inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
+    order = range(length - 1, -1, -1) if eqn.params["reverse"] else range(length)
+    collected: dict[int, list[int]] = {}
+
+    def synthetic(name: str, fn: Callable, ins: list[int], aval: Any, at: Path, **params: Any) -> int:
+        out = program.reference(aval)
+        program.steps.append(Step(lambda values: [fn(values)], tuple(ins), (out,), name, params, scope, at, False))
+        return out
+
+    for i in order:
+        here = path + ((position, i),)
+        slices = []
+        for n, reference in enumerate(stacked):
+            aval = program.avals[reference]
+            aval = jax.ShapeDtypeStruct(aval.shape[1:], aval.dtype)
+            slices.append(synthetic("scan_slice", lambda v, i=i: lax.index_in_dim(v[0], i, 0, False), [reference], aval, here + (-1 - n,), index=i))
+        outputs = _lay(program, closed.jaxpr, closed.consts, fixed + state + slices, here, f"{scope}[{i}]", opened)
+        state = outputs[:carry]
+        collected[i] = outputs[carry:]
+    stacks = []
+    for n, v in enumerate(eqn.outvars[carry:]):
+        ins = [collected[i][n] for i in range(length)]
+        stacks.append(synthetic("scan_stack", jnp.stack, ins, v.aval, path + ((position, length), -1 - n)))
+    return state + stacks
+
+
+def _binder(eqn: jex.JaxprEqn) -> Callable[[list[Array]], list[Array]]:
+    def bind(values: list[Array]) -> list[Array]:
+        out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+        return list(out) if eqn.primitive.multiple_results else [out]
+
+    return bind
+
+
+def _clean(name: str) -> str:
+    """A key path as a person writes it: `blocks[3].conv.kernel`, `params.first.kernel`."""
+    name = re.sub(r"^\[<flat index \d+>\]\[\d+\]", "", name)  # the wrapping of a `jax.tree_util.Partial`
+    name = re.sub(r"\['([^']*)'\]", r".\1", name)
+    return re.sub(r"(\.raw_value|\.value)$", "", name).removeprefix(".")  # nnx ends it with the variable's own attribute

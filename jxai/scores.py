@@ -1,0 +1,112 @@
+"""The number that is explained: one class of a model, as a logit or a probability."""
+
+from __future__ import annotations
+
+import numbers
+
+import jax
+import jax.numpy as jnp
+
+from jxai.typing import Array, Model, Scalar
+
+SCORES = ("logit", "probability")
+
+
+def objective(f: Model, x: Array, target: int | Array | None, score: str = "logit") -> Scalar:
+    """The scalar function of x that `target` and `score` name: `s(x) = f(x)[target]` or `softmax(f(x))[target]`.
+
+    Args:
+      f: a model `x -> logits [K]`, or with `target=None` a function `x -> []`.
+      x: one example, floating point, at least one axis; used for its shape only.
+      target: an integer class in `[0, K)`. `None` explains the scalar that `f` returns, and `score` says nothing then.
+        A traced or array-valued target out of range gives NaN (its gradient too), never another class's value.
+      score: `"logit"` or `"probability"`.
+
+    Returns:
+      `s(x) -> []`, float32 or wider.
+
+    Raises:
+      ValueError: x is not a floating array with an axis, `f(x)` is no vector (no scalar for `target=None`), `target`
+        is a Python integer out of range or no integer, `score` is unknown, or it asks for the probability of a
+        one-class model (a constant).
+    """
+    one_of("score", score, SCORES)
+    check_example(x)
+    out = jax.eval_shape(lambda v: f(v), x)
+    shape = getattr(out, "shape", None)
+    if target is None:
+        if shape != ():
+            raise ValueError(f"target=None explains a scalar, but f(x) has shape {_shown(out)}; pass a target class or compose f")
+        return lambda v: _wide(f(v))
+    if shape is None or len(shape) != 1:
+        raise ValueError(f"f(x) must be a vector of logits [K], got {_shown(out)}; a batch-only model is wrapped as Batched(f)")
+    num_classes = shape[0]
+    check_target(target, num_classes)
+    if score == "probability" and num_classes == 1:
+        raise ValueError("score='probability' of a one-class model is the constant 1; explain score='logit'")
+    target = jnp.asarray(target)
+
+    def scalar(v: Array) -> Array:
+        logits = _wide(f(v))
+        values = jax.nn.softmax(logits) if score == "probability" else logits
+        inside = (target >= 0) & (target < num_classes)
+        # A factor, not a `where`: the gradient becomes NaN as well.
+        return values[jnp.clip(target, 0, num_classes - 1)] * jnp.where(inside, 1.0, jnp.nan).astype(values.dtype)
+
+    return scalar
+
+
+def check_example(x: Array, name: str = "x") -> None:
+    """Raises ValueError unless x is one floating-point array with at least one axis and no empty one."""
+    dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{name} must be a floating-point array (pixels in [0, 1]), got {type(x).__name__} of {dtype}")
+    if len(shape) < 1 or 0 in shape:
+        raise ValueError(f"{name} must be one example [D], [H, W, C], [T, H, W, C] …, got shape {shape}")
+
+
+def check_target(target: int | Array, num_classes: int) -> None:
+    """Raises ValueError unless target is an integer scalar; a Python integer must lie in `[0, num_classes)`."""
+    if isinstance(target, numbers.Integral) and not isinstance(target, bool):
+        if not 0 <= target < num_classes:
+            raise ValueError(f"{target=} must be a class in [0, {num_classes})")
+        return
+    dtype = getattr(target, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.integer) or jnp.shape(target) != ():
+        raise ValueError(f"{target=} must be one integer class in [0, {num_classes}) or None")
+
+
+def one_of(name: str, value: str, known) -> str:
+    """Returns value if it is among the known names, else raises ValueError that lists them."""
+    if value not in tuple(known):
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, known))}")
+    return value
+
+
+def need_key(key: Array | None, method: str) -> Array:
+    """Returns the key; raises ValueError where a stochastic method was given none."""
+    if key is None:
+        raise ValueError(f"{method} draws random numbers: key=None must be a jax.random.key(…)")
+    return key
+
+
+def positive(**values: int) -> None:
+    """Raises ValueError unless every named value is a positive integer."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a positive integer")
+
+
+def within(low: float, high: float, **values: float | Array) -> None:
+    """Raises ValueError unless every named number lies in `[low, high]`; a traced or array-valued one is data and passes."""
+    for name, value in values.items():
+        if isinstance(value, numbers.Real) and not low <= value <= high:
+            raise ValueError(f"{name}={value!r} must lie in [{low:g}, {high:g}]")
+
+
+def _wide(value: Array) -> Array:
+    return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+
+
+def _shown(out) -> str:
+    return str(getattr(out, "shape", None) or ("()" if hasattr(out, "shape") else type(out).__name__))
