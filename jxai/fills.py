@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.masks import positions
+from jxai.scores import wide
 from jxai.typing import Array, Fill
 
 FillLike = float | Array | Fill
@@ -71,8 +72,8 @@ class Mean:
     per_mask = False
 
     def __call__(self, x: Array, m: Array, key: Array | None) -> Array:
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return wide.mean(axis=tuple(range(len(positions(x)))), keepdims=True)
+        v = wide(x)
+        return v.mean(axis=tuple(range(len(positions(x)))), keepdims=True)
 
 
 @jax.tree_util.register_dataclass
@@ -131,22 +132,22 @@ class Neighbours:
             raise ValueError(f"fills.Neighbours needs an image [H, W, C] or a video, got x of shape {x.shape}")
         if self.noise and key is None:
             raise ValueError("fills.Neighbours adds noise: key=None must be a jax.random.key(…), or noise=0")
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        v = wide(x)
         known = jnp.broadcast_to(m >= 0.5, x.shape)
         axes = (x.ndim - 3, x.ndim - 2)
         count = known.sum(axes, keepdims=True)
-        start = jnp.where(count > 0, jnp.where(known, wide, 0).sum(axes, keepdims=True) / jnp.maximum(count, 1), wide.mean(axes, keepdims=True))
-        degree = _neighbour_sum(jnp.ones_like(wide))
+        start = jnp.where(count > 0, jnp.where(known, v, 0).sum(axes, keepdims=True) / jnp.maximum(count, 1), v.mean(axes, keepdims=True))
+        degree = _neighbour_sum(jnp.ones_like(v))
 
         def laplacian(p: Array) -> Array:
             return jnp.where(known, 0, degree * p - _neighbour_sum(p))
 
-        fixed_part = jnp.where(known, wide, start)
+        fixed_part = jnp.where(known, v, start)
         change, _ = jax.scipy.sparse.linalg.cg(
             lambda d: jnp.where(known, d, laplacian(jnp.where(known, 0, d))), -laplacian(fixed_part), tol=self.tol, atol=1e-6, maxiter=self.steps
         )
         noise = self.noise * jax.random.normal(key, x.shape) if self.noise else 0.0
-        return jnp.where(known, wide, fixed_part + change + noise)
+        return jnp.where(known, v, fixed_part + change + noise)
 
 
 def gaussian_blur(x: Array, sigma: float, truncate: float = 4.0, padding: str = "symmetric") -> Array:
@@ -163,11 +164,11 @@ def gaussian_blur(x: Array, sigma: float, truncate: float = 4.0, padding: str = 
         return x
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).astype(np.float32)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    v = wide(x)
     count = len(positions(x))
     for axis in range(max(0, count - 2), count):
-        wide = _along(wide, _band(x.shape[axis], weights, padding), axis)
-    return wide.astype(x.dtype)
+        v = _along(v, _band(x.shape[axis], weights, padding), axis)
+    return v.astype(x.dtype)
 
 
 def _band(size: int, weights: np.ndarray, padding: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.scores import positive
+from jxai.scores import positive, wide
 from jxai.typing import Array, PyTree
 
 
@@ -43,7 +43,7 @@ def sums(fn: Callable[[Array], PyTree], n: int, chunk: int) -> PyTree:
 
     def block(i: Array, live: Array) -> PyTree:
         def total(value: Array) -> Array:
-            value = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+            value = wide(value)
             keep = live.reshape(live.shape + (1,) * (value.ndim - 1)) > 0
             return jnp.where(keep, value, 0).sum(0)
 
@@ -69,7 +69,7 @@ def moments(fn: Callable[[Array], Array], n: int, chunk: int) -> tuple[Array, Ar
     def block(b: Array) -> tuple[Array, Array, Array]:
         i = b * size + jnp.arange(size)
         value = jax.vmap(fn)(jnp.minimum(i, n - 1))
-        value = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+        value = wide(value)
         live = (i < n).reshape((size,) + (1,) * (value.ndim - 1))
         count = live.sum().astype(value.dtype)
         mean = jnp.where(live, value, 0).sum(0) / count

@@ -68,9 +68,11 @@ def features(
         if num_segments is None:
             raise ValueError("num_segments=None: under jit or vmap the number of segments must be given")
         return Features(segments, num_segments)
-    if np.min(segments) < 0:
-        raise ValueError(f"segments must not be negative, got a label {np.min(segments)}")
-    return Features(jnp.asarray(segments), num_segments or int(np.max(segments)) + 1)
+    # On the host: under jit, a reduction of a concrete JAX array would be a tracer.
+    low, high = int(np.asarray(segments).min()), int(np.asarray(segments).max())
+    if low < 0:
+        raise ValueError(f"segments must not be negative, got a label {low}")
+    return Features(jnp.asarray(segments), num_segments or high + 1)
 
 
 def default_grid(x: Array, segments: Array | None, grid: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:

@@ -37,21 +37,23 @@ def objective(f: Model, x: Array, target: int | Array | None, score: str = "logi
     if target is None:
         if shape != ():
             raise ValueError(f"target=None explains a scalar, but f(x) has shape {_shown(out)}; pass a target class or compose f")
-        return lambda v: _wide(f(v))
+        return lambda v: wide(f(v))
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got {_shown(out)}; a batch-only model is wrapped as Batched(f)")
     num_classes = shape[0]
     check_target(target, num_classes)
     if score == "probability" and num_classes == 1:
         raise ValueError("score='probability' of a one-class model is the constant 1; explain score='logit'")
-    target = jnp.asarray(target)
 
     def scalar(v: Array) -> Array:
-        logits = _wide(f(v))
+        logits = wide(f(v))
         values = jax.nn.softmax(logits) if score == "probability" else logits
+        if isinstance(target, numbers.Integral):
+            return values[target]
         inside = (target >= 0) & (target < num_classes)
-        # A factor, not a `where`: the gradient becomes NaN as well.
-        return values[jnp.clip(target, 0, num_classes - 1)] * jnp.where(inside, 1.0, jnp.nan).astype(values.dtype)
+        # Added by way of v, so that every entry of the gradient becomes NaN as well, dead units or not.
+        poison = jnp.where(inside, 0, jnp.nan) * wide(v).sum()
+        return values[jnp.clip(target, 0, num_classes - 1)] + poison.astype(values.dtype)
 
     return scalar
 
@@ -104,7 +106,8 @@ def within(low: float, high: float, **values: float | Array) -> None:
             raise ValueError(f"{name}={value!r} must lie in [{low:g}, {high:g}]")
 
 
-def _wide(value: Array) -> Array:
+def wide(value: Array) -> Array:
+    """The value in float32, or in its own dtype where that is wider: what sums are taken in."""
     return value.astype(jnp.promote_types(value.dtype, jnp.float32))
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jxai import taps
 from jxai.attribution.backward import guided_backprop
 from jxai.masks import positions, upsample
-from jxai.scores import objective, one_of
+from jxai.scores import objective, one_of, wide
 from jxai.typing import Array, Model
 
 __all__ = ["eigen_cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "hires_cam", "layer_cam", "xgrad_cam"]
@@ -209,7 +209,7 @@ def eigen_cam(
     Reference: Muhammad & Yeasin 2020, "Eigen-CAM: Class Activation Map using Principal Components", IJCNN.
     """
     found, value, _ = taps.split(f, x, layer)
-    a = _wide(taps.to_map(value, found))
+    a = wide(taps.to_map(value, found))
     flat = a.reshape(-1, a.shape[-1])
     flat = flat - flat.mean(0) if center else flat
     left, singular, _ = jnp.linalg.svd(flat, full_matrices=False)
@@ -259,13 +259,9 @@ def _values(f: Model, x: Array, target: int | Array | None, layer: int | str | N
     objective(f, x, target, score)  # bad arguments fail before f is walked
     found, value, head = taps.split(f, x, layer)
     g = jax.grad(objective(head, value, target, score))(value)
-    return _wide(taps.to_map(value, found)), _wide(taps.to_map(g, found))
+    return wide(taps.to_map(value, found)), wide(taps.to_map(g, found))
 
 
 def _over_positions(values: Array, reduction: str) -> Array:
     axes = tuple(range(values.ndim - 1))
     return values.sum(axes, keepdims=True) if reduction == "sum" else values.mean(axes, keepdims=True)
-
-
-def _wide(value: Array) -> Array:
-    return value.astype(jnp.promote_types(value.dtype, jnp.float32))

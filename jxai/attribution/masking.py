@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jxai import axes, fills, loops, taps
 from jxai.attribution.activation import resize
 from jxai.masks import positions, upsample
-from jxai.scores import objective, one_of
+from jxai.scores import objective, one_of, wide
 from jxai.typing import Array, Model
 
 __all__ = ["ablation_cam", "score_cam", "sidu"]
@@ -49,7 +49,7 @@ def ablation_cam(
     """
     objective(f, x, target, score)
     found, value, head = taps.split(f, x, layer)
-    a = _wide(taps.to_map(value, found))
+    a = wide(taps.to_map(value, found))
     s = objective(head, value, target, score)
     whole = s(value)
     channel = _channels(value, found)
@@ -102,7 +102,7 @@ def score_cam(
 
     scores, varies = loops.stack(reached, a.shape[-1], chunk)
     if weights == "softmax":
-        scores = jax.nn.softmax(jnp.where(varies, scores, -jnp.inf), where=varies, initial=-jnp.inf)
+        scores = jax.nn.softmax(jnp.where(varies, scores, jnp.finfo(scores.dtype).min))
     # Resizing is linear, so the sum is taken at the layer's size.
     return resize((a * jnp.where(varies, scores, 0)).sum(-1), x, relu, "bilinear")
 
@@ -147,7 +147,7 @@ def sidu(
     fill = fills.fixed(fill, x, key)
 
     def outputs(v: Array) -> Array:
-        out = _wide(jnp.atleast_1d(f(v)))
+        out = wide(jnp.atleast_1d(f(v)))
         return jax.nn.softmax(out) if score == "probability" and target is not None else out
 
     count = masks.shape[-1]
@@ -165,7 +165,7 @@ def sidu(
 
 def _layer_map(f: Model, x: Array, layer: int | str | None) -> Array:
     found, value, _ = taps.split(f, x, layer)
-    return _wide(taps.to_map(value, found))
+    return wide(taps.to_map(value, found))
 
 
 def _channels(value: Array, layer: taps.Layer) -> Array:
@@ -178,7 +178,3 @@ def _distance(difference: Array) -> Array:
     """Row-wise ℓ2 norm, whose gradient at 0 is 0."""
     square = (difference**2).sum(-1)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
-
-
-def _wide(value: Array) -> Array:
-    return value.astype(jnp.promote_types(value.dtype, jnp.float32))

@@ -1,0 +1,235 @@
+"""Every attribution method beside Captum, Xplique and pytorch-grad-cam: EfficientNet-Lite0, the same weights, images and passes.
+
+    python benchmarks/attribution.py --out out/attribution      # about 12 minutes on 2 quiet cores
+    python benchmarks/attribution.py --quick                    # about 2 minutes, few passes, no memory
+    python benchmarks/attribution.py --methods rise,sobol --passes-scale 4
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/attribution.py --clock processor      # on a machine that others use, too
+
+Needs the extra `bench`. Each library works in a process of its own while the others sleep; calls alternate (jxai, peer, peer, jxai …),
+and the fastest and the median of each are kept. Peers run at the batch size that was fastest for them, on convolutions with batch norm
+folded in, channels last in memory; Xplique runs twice, on a Keras model and on the PyTorch model through its wrapper. Ours run compiled
+with their default `chunk`. One-pass methods explain 8 images in one call, the others one.
+
+Columns: passes of a forward and of a forward-and-backward kind for one image; s/image (fastest); peer/ours (above 1: ours is faster);
+over the floor: time divided by the passes times the cost of one pass at the best batch size, measured between the same calls; the first
+call in a fresh process with an empty and with a filled compilation cache; peak memory at N and 4 N masks, the growth of the process in
+MiB, and the scratch that the compiled program declares; agreement: Spearman's ρ and the largest difference over the largest value. Where
+both draw at random, ρ stands beside the ρ of ours with another key, which is what chance allows.
+
+Wanted on 2 quiet cores: peer/ours ≥ 1 everywhere, ≥ 1.5 for Captum and ≥ 3 for Xplique on methods that only need forward passes, over the
+floor ≤ 1.15 for perturbation methods, flat memory, ρ = 1 wherever the convention is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import report
+from measure import BACKENDS, Worker
+from methods import Row, rows
+from scipy.stats import spearmanr
+
+BATCHES = (1, 4, 8, 16, 32)
+CLOCKS = ("wall", "processor")
+
+
+class Bench:
+    """The workers of one run, the batch sizes they are best at, and where maps and caches lie."""
+
+    def __init__(self, peers: list[str], rounds: int, clock: str, folder: Path):
+        self.folder, self.rounds, self.clock = folder, rounds, CLOCKS.index(clock)
+        self.workers, self.best = {}, {}
+        for library in ["jxai", *peers]:
+            _say(f"starting {library}")
+            self.workers[library] = self.start(library)
+
+    def start(self, library: str) -> Worker:
+        return Worker(library, {"JXAI_BENCHMARK_CACHE": str(self.folder / "cache")})
+
+    def find_best_batches(self, batches, seconds: float) -> dict:
+        """Seconds of one pass by library, kind and batch size, in turns; remembers the fastest batch size of each."""
+        floors = {library: {kind: {} for kind in ("forward", "backward")} for library in self.workers}
+        for kind in ("forward", "backward"):
+            for batch in batches:
+                for library, worker in self.workers.items():
+                    floors[library][kind][batch] = worker.ask(
+                        ask="floor", batch=batch, backward=kind == "backward", seconds=seconds
+                    )[self.clock]
+        for library, kinds in floors.items():
+            self.best[library] = {kind: min(times, key=times.get) for kind, times in kinds.items()}
+        return floors
+
+    def batch(self, library: str, row: Row) -> int:
+        return max(row.images, self.best[library]["backward" if row.backward else "forward"])
+
+    def run(self, row: Row) -> dict:
+        """One row: first calls, then rounds of alternating calls, then the agreement of the maps."""
+        ours = {"name": row.name, "images": row.images, "options": row.ours}
+        result = {"method": row.name, "images": row.images, "forward": row.forward, "backward": row.backward, "options": row.ours}
+        us = self.workers["jxai"]
+        result["first_cold"] = us.ask(ask="first", id="timed", batch=0, out=self.path("ours"), **ours)
+        us.ask(ask="forget", id="timed")
+        result["first_warm"] = us.ask(ask="first", id="timed", batch=0, **ours)
+        if row.random:
+            us.ask(ask="save", id="timed", seed=1, out=self.path("again"))
+            result["agreement_with_itself"] = compare(self.load("ours"), self.load("again"), "random")
+        result["peers"] = {library: self.meet(library, row) for library in row.peers if library in self.workers}
+
+        times = {"jxai": []} | {library: [] for library, peer in result["peers"].items() if "error" not in peer}
+        floors = {kind: [] for kind in ("forward", "backward") if getattr(row, kind)}
+        for turn in range(self.rounds):
+            for kind, seen in floors.items():
+                batch = self.best["jxai"][kind]
+                seen.append(us.ask(ask="floor", batch=batch, backward=kind == "backward", seconds=0.3)[self.clock])
+            for library, seen in times.items():
+                seen.append(self.workers[library].ask(ask="again", id="timed", seed=turn))
+                for _ in range(2 if seen[-1][0] < 0.5 else 0):  # short calls are noisier
+                    seen.append(self.workers[library].ask(ask="again", id="timed", seed=turn))
+        for library, seen in times.items():
+            place = result if library == "jxai" else result["peers"][library]
+            for clock, times_seen in zip(CLOCKS, zip(*seen)):
+                place[clock] = {"fastest": min(times_seen) / row.images, "median": statistics.median(times_seen) / row.images}
+            place["seconds"], place["median"] = place[CLOCKS[self.clock]].values()
+        result["floor"] = sum(getattr(row, kind) * min(seen) for kind, seen in floors.items())
+        result["over_floor"] = result["seconds"] / result["floor"]
+        for library in row.peers:
+            if library in self.workers:
+                self.workers[library].ask(ask="forget", id="timed")
+        us.ask(ask="forget", id="timed")
+        return result
+
+    def meet(self, library: str, row: Row) -> dict:
+        """A peer's first call, and how its map agrees with ours in the same convention."""
+        peer = row.peers[library]
+        batch = self.batch(library, row)
+        result = {"batch": batch, "passes": peer.passes or row.forward + row.backward, "note": peer.note}
+        try:
+            request = {"name": peer.name, "images": row.images, "batch": batch, "options": peer.options}
+            result["first"] = self.workers[library].ask(ask="first", id="timed", out=self.path("theirs"), **request)
+        except RuntimeError as error:
+            _say(str(error))
+            return {**result, "error": str(error)}
+        mine = self.load("ours")
+        if peer.ours:
+            request = {"name": row.name, "images": row.images, "batch": 0, "options": {**row.ours, **peer.ours}}
+            self.workers["jxai"].ask(ask="first", id="matched", out=self.path("matched"), **request)
+            mine = self.load("matched")
+        return {**result, "agreement": compare(mine, self.load("theirs"), peer.match)}
+
+    def memory(self, row: Row) -> dict:
+        """Peak growth at N and 4 N masks, in a fresh process for each library."""
+        result = {}
+        for library in ("jxai", *row.peers):
+            if library not in self.workers or library == "xplique-torch":
+                continue
+            name = row.name if library == "jxai" else row.peers[library].name
+            options = list(row.sizes)
+            if library != "jxai":
+                known = row.peers[library].options
+                options = [{**known, **{k: v for k, v in size.items() if k in known}} for size in row.sizes]
+            worker = None
+            try:
+                worker = self.start(library)
+                result[library] = worker.ask(ask="memory", name=name, batch=self.batch(library, row), options=options)
+            except RuntimeError as error:
+                _say(str(error))
+            finally:
+                if worker:
+                    worker.close()
+        return result
+
+    def path(self, name: str) -> str:
+        return str(self.folder / f"{name}.npy")
+
+    def load(self, name: str) -> np.ndarray:
+        return np.load(self.path(name))
+
+
+def compare(ours: np.ndarray, theirs: np.ndarray, match: str) -> dict:
+    """Spearman's ρ (mean over the images), and unless both are random the largest difference over the largest value."""
+    shape = np.broadcast_shapes(ours.shape, theirs.shape)
+    ours, theirs = (np.broadcast_to(maps, shape).reshape(shape[0], -1).astype(np.float64) for maps in (ours, theirs))
+    if match == "absolute":
+        ours = np.abs(ours)
+    if match == "scaled":
+        ours = np.maximum(ours, 0)
+        ours = (ours - ours.min(1, keepdims=True)) / np.maximum(np.ptp(ours, axis=1, keepdims=True), 1e-30)
+    rho = float(np.mean([spearmanr(a, b).statistic for a, b in zip(ours, theirs)]))
+    result = {"match": match, "rho": rho}
+    if match != "random":
+        result["difference"] = float((np.abs(ours - theirs).max(1) / np.abs(theirs).max(1)).max())
+    return result
+
+
+def run(arguments: argparse.Namespace, folder: Path) -> dict:
+    wanted = [row for row in rows(arguments.passes_scale) if not arguments.methods or row.name in arguments.methods]
+    started = time.perf_counter()
+    bench = Bench(arguments.peers, arguments.rounds, arguments.clock, folder)
+    facts = {library: worker.facts for library, worker in bench.workers.items()}
+    logits = {library: np.asarray(fact.pop("logits")) for library, fact in facts.items()}
+    apart = {library: float(np.abs(value - logits["jxai"]).max()) for library, value in logits.items()}
+    if max(apart.values()) > 1e-3:
+        raise SystemExit(f"the models differ: largest difference of a logit from ours {apart}")
+    _say(f"logits agree to {max(apart.values()):.1e}; looking for the best batch sizes")
+    floors = bench.find_best_batches(BATCHES[-2:] if arguments.quick else BATCHES, 0.2 if arguments.quick else 1.0)
+    result = {"cores": len(os.sched_getaffinity(0)), "clock": arguments.clock, "facts": facts, "logits_apart": apart, "passes": floors, "best": bench.best, "rows": []}
+    for row in wanted:
+        _say(f"{row.name} ({time.perf_counter() - started:.0f} s)")
+        try:
+            measured = bench.run(row)
+            if arguments.memory and row.sizes:
+                measured["memory"] = bench.memory(row)
+            result["rows"].append(measured)
+        except RuntimeError as error:
+            _say(f"left out: {error}")
+            result["rows"].append({"method": row.name, "error": str(error)})
+        result["seconds"] = time.perf_counter() - started
+        if arguments.out:
+            report.write(result, arguments.out)
+    for worker in bench.workers.values():
+        worker.close()
+    return result
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _names(known):
+    def parse(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    peers = [library for library in BACKENDS if library != "jxai"]
+    parser.add_argument("--methods", type=_names([row.name for row in rows()]), default=[], help="names with commas between; default: all")
+    parser.add_argument("--peers", type=_names(peers), default=peers, help=f"of {', '.join(peers)}; default: all")
+    parser.add_argument("--passes-scale", type=float, default=None, help="times the usual number of passes (1; with --quick 0.2)")
+    parser.add_argument("--rounds", type=int, default=None, help="alternating calls of every library (3; with --quick 1)")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what times are: wall, or processor time shared out over the cores")
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help="measure peak memory (yes; with --quick no)")
+    parser.add_argument("--quick", action="store_true", help="few passes, for a check")
+    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
+    arguments = parser.parse_args()
+    for name, full, quick in (("passes_scale", 1.0, 0.2), ("rounds", 3, 1), ("memory", True, False)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, quick if arguments.quick else full)
+    with tempfile.TemporaryDirectory() as folder:
+        print(report.markdown(run(arguments, Path(folder))))
+
+
+if __name__ == "__main__":
+    main()

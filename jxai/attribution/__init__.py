@@ -1,0 +1,60 @@
+"""Attribution: which parts of x decided. Every method is `method(f, x, target, key=None, *, options) -> attribution`."""
+
+from jxai.attribution.activation import (
+    eigen_cam,
+    grad_cam,
+    grad_cam_plus_plus,
+    guided_grad_cam,
+    hires_cam,
+    layer_cam,
+    xgrad_cam,
+)
+from jxai.attribution.adaptive_path import blur_integrated_gradients, guided_integrated_gradients
+from jxai.attribution.backward import deconvnet, guided_backprop
+from jxai.attribution.extremal import extremal_perturbation
+from jxai.attribution.gradient import gradient, input_x_gradient, smoothgrad, squaregrad, vargrad
+from jxai.attribution.masking import ablation_cam, score_cam, sidu
+from jxai.attribution.meaningful import meaningful_perturbation
+from jxai.attribution.occlusion import feature_ablation, occlusion
+from jxai.attribution.path import expected_gradients, gradient_shap, integrated_gradients
+from jxai.attribution.regions import xrai
+from jxai.attribution.rise import rise
+from jxai.attribution.sensitivity import hsic, sobol
+from jxai.attribution.shapley import shapley_sampling
+from jxai.attribution.surrogate import kernel_shap, lime
+
+__all__ = [
+    "ablation_cam",
+    "blur_integrated_gradients",
+    "deconvnet",
+    "eigen_cam",
+    "expected_gradients",
+    "extremal_perturbation",
+    "feature_ablation",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "gradient",
+    "gradient_shap",
+    "guided_backprop",
+    "guided_grad_cam",
+    "guided_integrated_gradients",
+    "hires_cam",
+    "hsic",
+    "input_x_gradient",
+    "integrated_gradients",
+    "kernel_shap",
+    "layer_cam",
+    "lime",
+    "meaningful_perturbation",
+    "occlusion",
+    "rise",
+    "score_cam",
+    "shapley_sampling",
+    "sidu",
+    "smoothgrad",
+    "sobol",
+    "squaregrad",
+    "vargrad",
+    "xgrad_cam",
+    "xrai",
+]

@@ -1,0 +1,156 @@
+"""Linear surrogates of the score over coalitions of features: LIME and KernelSHAP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jxai import loops
+from jxai.attribution.coalitions import game, kernel_coalitions
+from jxai.fills import FillLike
+from jxai.scores import need_key, objective, one_of, positive, within
+from jxai.typing import Array, Model
+
+__all__ = ["kernel_shap", "lime"]
+
+DISTANCES = ("cosine", "l2")
+
+
+def lime(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    key: Array | None = None,
+    *,
+    segments: Array | None = None,
+    grid: int | tuple[int, ...] | None = None,
+    num_segments: int | None = None,
+    num_samples: int = 1000,
+    p: float = 0.5,
+    distance: str = "cosine",
+    kernel_width: float | None = None,
+    regularization: float = 1.0,
+    fill: FillLike = 0.0,
+    score: str = "probability",
+    chunk: int = 16,
+) -> Array:
+    """LIME: the weights of a ridge regression of the score on coalitions near x.
+
+    `min_{a, b} Σ_z π(z) (s(x_z) − b − aᵀz)² + α‖a‖²` with `π(z) = exp(−D(z, 1)² / σ²)`; the first sample is x itself.
+
+    Args:
+      f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: for the samples.
+      segments: integer label map over the positions of x; features are its labels. num_segments: their number, static.
+      grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis.
+      num_samples: coalitions (1000 as in the authors' code; captum has 50), which keep each feature with probability `p` (all have 0.5).
+      distance: `"cosine"`, `D = 1 − √(|z|/d)` (the authors' for images, captum), or `"l2"`, `D = √(d − |z|)` (theirs for tables).
+      kernel_width: σ > 0; by default 0.25 √2 for cosine and 0.75 √(2d) for l2: the authors' code takes the square root of π (its σ is ours / √2).
+      regularization: α ≥ 0 (1 in the authors' code, 2 in Xplique); the intercept b is free.
+      fill: what a removed position becomes; the authors' code for images takes the segment's mean colour.
+      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once.
+
+    Returns:
+      `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the weight of each position's feature, signed.
+
+    Raises:
+      ValueError: no key, bad segments, grid or option, or bad x, target or score.
+
+    Cost: `num_samples` forward passes.
+
+    Reference: Ribeiro et al. 2016, "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD.
+    """
+    s = objective(f, x, target, score)
+    positive(num_samples=num_samples)
+    within(0, 1, p=p)
+    within(0, math.inf, regularization=regularization)
+    sample_key, fill_key = jax.random.split(need_key(key, "lime"))
+    d, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
+    proximity = _proximity(d, distance, kernel_width)
+
+    def block(i: Array, live: Array) -> tuple[Array, Array]:
+        z = jax.vmap(lambda j: jax.random.bernoulli(jax.random.fold_in(sample_key, j), p, (d,)) | (j == 0))(i)
+        rows = jnp.concatenate([z - 0.5, jnp.ones((len(i), 1))], axis=1)  # − ½ moves the intercept only, for a better condition
+        weighted = (rows * (live * proximity(z.sum(1)))[:, None]).T
+        return jnp.matmul(weighted, rows, precision="highest"), jnp.matmul(weighted, value(z, i), precision="highest")
+
+    gram, moment = loops.block_sums(block, num_samples, chunk)
+    ridge = regularization * jnp.diag(jnp.arange(d + 1) < d)  # spares the intercept, the last column
+    return spread(jnp.linalg.solve(gram + ridge, moment)[:d])
+
+
+def _proximity(d: int, distance: str, width: float | None) -> Callable[[Array], Array]:
+    """`π` of a coalition as a function of its size."""
+    one_of("distance", distance, DISTANCES)
+    if width is None:
+        width = math.sqrt(2) * (0.25 if distance == "cosine" else 0.75 * math.sqrt(d))
+    within(1e-6, math.inf, kernel_width=width)
+
+    def kernel(size: Array) -> Array:
+        gap = 1 - jnp.sqrt(size / d) if distance == "cosine" else jnp.sqrt(1.0 * (d - size))
+        return jnp.exp(-((gap / width) ** 2))
+
+    return kernel
+
+
+def kernel_shap(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    key: Array | None = None,
+    *,
+    segments: Array | None = None,
+    grid: int | tuple[int, ...] | None = None,
+    num_segments: int | None = None,
+    num_samples: int = 2048,
+    fill: FillLike = 0.0,
+    score: str = "logit",
+    chunk: int = 16,
+) -> Array:
+    """KernelSHAP: Shapley values as a weighted regression that is exact at the empty and at the full coalition.
+
+    `min_φ Σ_z π(z) (s(x_z) − s(x_∅) − φᵀz)²` subject to `Σφ = s(x) − s(x_∅)`, with `π(z) = (d−1) / (C(d, |z|) |z| (d−|z|))`.
+    All coalitions are taken where they are at most `num_samples`, which gives the Shapley values themselves; else they
+    are drawn with probability ∝ π, each together with its complement.
+
+    Args:
+      f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`.
+      key: for the samples and a noisy fill; not needed where all `2^d − 2` coalitions are taken.
+      segments: integer label map over the positions of x; features are its labels. num_segments: their number, static.
+      grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis.
+      num_samples: coalitions besides the empty and the full one; at least 2 d where they are drawn. (The authors' package takes 2 d + 2048.)
+      fill: what a removed position becomes: one background example, where the authors' package averages over many.
+      score: `"logit"` (the authors' package takes f as it is) or `"probability"`. chunk: passes at once.
+
+    Returns:
+      `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the value of each position's feature, signed; over features they sum to `s(x) − s(x_∅)`.
+
+    Raises:
+      ValueError: no key where one is needed, fewer samples than 2 d, bad segments or grid, or bad x, target or score.
+
+    Cost: `min(num_samples, 2**d - 2) + 2` forward passes for d features.
+
+    Reference: Lundberg and Lee 2017, "A Unified Approach to Interpreting Model Predictions", NeurIPS.
+    """
+    s = objective(f, x, target, score)
+    positive(num_samples=num_samples)
+    sample_key, fill_key = (None, None) if key is None else jax.random.split(key)
+    d, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
+    coalition, num = kernel_coalitions(d, num_samples, sample_key)
+
+    def block(i: Array, live: Array) -> tuple[Array, ...]:
+        z, weight = jax.vmap(coalition)(i)
+        y = value(z, i)
+        weighted = (z * (live * weight)[:, None]).T
+        # The last two passes are the empty and the full coalition.
+        ends = jnp.where(i[:, None] == jnp.array([num - 2, num - 1]), (live * y)[:, None], 0).sum(0)
+        return jnp.matmul(weighted, z, precision="highest"), jnp.matmul(weighted, y, precision="highest"), weighted.sum(1), ends
+
+    gram, moment, kept, (empty, full) = loops.block_sums(block, num, chunk)
+    # Lagrange: [A 1; 1ᵀ 0] [φ; λ] = [b; s(x) − s(∅)].
+    one = jnp.ones((d, 1))
+    system = jnp.block([[gram, one], [one.T, jnp.zeros((1, 1))]])
+    values = jnp.linalg.solve(system, jnp.append(moment - empty * kept, full - empty))
+    return spread(values[:d])

@@ -1,0 +1,212 @@
+"""`jxai explain`: images, a model and methods in; `explanation.png` and `explanation.npz` out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import inspect
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai.callables import partition
+from jxai.cli import inputs, options
+from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.segments import XRAI, Segmentation
+from jxai.files import save_arrays
+from jxai.typing import Array, Model
+
+DEFAULT = (
+    "integrated_gradients",
+    "smoothgrad",
+    "guided_backprop",
+    "grad_cam",
+    "xrai",
+    "lime",
+    "occlusion",
+    "sobol",
+    "meaningful_perturbation",
+)
+_NEEDED = {"matplotlib": "matplotlib", "PIL": "pillow", "rich": "rich", "skimage": "scikit-image"}
+
+
+class Job(NamedTuple):
+    """One image: where its results go, the example, the model's logits and the classes that are explained."""
+
+    image: Path
+    folder: Path
+    x: np.ndarray
+    logits: np.ndarray
+    targets: list[int]
+
+
+class Prepared(NamedTuple):
+    """A method traced on a job's shapes, and the arrays that it is called with."""
+
+    traced: Any
+    arguments: tuple
+
+
+def explain(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
+    """Checks everything, prints the classes, runs every method on every image and writes the results."""
+    _need_packages()
+    from rich.console import Console
+
+    chosen = method_names(args.methods)
+    values = options.parse(given, chosen)
+    images = [Path(image) for image in args.images] or [inputs.photograph()]
+    folders = _folders(Path(args.out), images)
+    read = [inputs.read(image) for image in images]
+    console = Console(highlight=False)
+    with console.status("reading the model and tracing the methods"):
+        subject = inputs.subject(args.model)
+        jobs = [_job(*job, subject, args.target) for job in zip(images, folders, read)]
+        key = jax.random.key(args.seed)
+        prepared = [{name: _prepare(name, subject.model, job, key, values[name]) for name in chosen} for job in jobs]
+    compiled: dict[Any, Callable] = {}
+    for job, methods in zip(jobs, prepared):
+        _print_classes(job, subject)
+        maps = _run(methods, compiled, console)
+        _write(job, subject, maps, values, args.seed)
+
+
+def method_names(text: str | None) -> list[str]:
+    """The methods that `--methods` names, separated by commas: the default nine, or `all`."""
+    every = options.methods()
+    if text is None:
+        return list(DEFAULT)
+    if text.strip() == "all":
+        return list(every)
+    names = [known("method", name.strip(), every) for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("--methods names none")
+    return list(dict.fromkeys(names))
+
+
+def for_targets(method: Callable, f: Model, x: Array, targets: Array, key: Array, **options: Any) -> Array:
+    """The attributions of all targets `[T, …]`; black-box methods share their forward passes."""
+    return jax.vmap(lambda target: method(f, x, target, key, **options))(targets)
+
+
+def _job(image: Path, folder: Path, read: np.ndarray, subject: inputs.Subject, target: str | None) -> Job:
+    x = inputs.example(image, read, subject)
+    targets = inputs.targets(target, subject, inputs.num_classes(subject, x))
+    arrays, static = partition(subject.model)
+    logits = np.asarray(jax.jit(lambda arrays, x: static.combine(arrays)(x))(arrays, x), np.float32)
+    if not np.isfinite(logits).all():
+        raise UserError(f"{image}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
+    return Job(image, folder, x, logits, targets or [int(logits.argmax())])
+
+
+def _prepare(name: str, f: Model, job: Job, key: Array, values: dict[str, Any]) -> Prepared:
+    """Traces a method, so that whatever is wrong with its options is said before any work."""
+    method = options.methods()[name]
+    arrays, static = partition((f, _complete(method, job.x, values)))
+
+    def run(arrays, x, targets, key):
+        f, values = static.combine(arrays)
+        return for_targets(method, f, x, targets, key, **values)
+
+    arguments = (arrays, jnp.asarray(job.x), jnp.asarray(job.targets), key)
+    try:
+        return Prepared(jax.jit(run).trace(*arguments), arguments)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{name}: {first_line(error)}") from error
+
+
+def _complete(method: Callable, x: np.ndarray, values: dict[str, Any]) -> dict[str, Any]:
+    """The given options, with what depends on the image: segments, and the arrays that a method cannot do without."""
+    values = dict(values)
+    for option, parameter in options.schema(method).items():
+        if parameter.default is inspect.Parameter.empty and option not in values:
+            values[option] = _required(method.__name__, option, x)
+    if isinstance(values.get("segments"), Segmentation):
+        values["segments"] = values["segments"](x)
+    if values.get("segments") is not None and values.get("num_segments") is None:
+        values["num_segments"] = int(np.max(values["segments"])) + 1
+    return values
+
+
+def _required(method: str, option: str, x: np.ndarray) -> Any:
+    if option == "segments":
+        return Segmentation("felzenszwalb", XRAI)
+    if option == "baselines":
+        return np.stack([np.full_like(x, level) for level in (0.0, 0.25, 0.5, 0.75, 1.0)])
+    raise UserError(f"{method} needs --{method}.{option}")
+
+
+def _run(methods: dict[str, Prepared], compiled: dict[Any, Callable], console) -> dict[str, np.ndarray]:
+    """Runs the methods one after another, and says how long each took to compile and to run."""
+    maps = {}
+    width = max(map(len, methods))
+    for number, (name, (traced, arguments)) in enumerate(methods.items(), 1):
+        label = f"{number:>2}/{len(methods)} {name:<{width}}"
+        start = time.perf_counter()
+        shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), arguments)
+        signature = (name, str(shapes))
+        fresh = signature not in compiled
+        with console.status(f"{label}  compiling" if fresh else label):
+            if fresh:
+                compiled[signature] = traced.lower().compile()
+        compile_time = time.perf_counter() - start
+        with console.status(f"{label}  running"):
+            start = time.perf_counter()
+            maps[name] = np.asarray(compiled[signature](*arguments))
+        took = time.perf_counter() - start
+        bad = int((~np.isfinite(maps[name])).sum())
+        warning = f"  [yellow]{bad} of {maps[name].size} values are not finite[/]" if bad else ""
+        console.print(f"{label}  {took:7.2f} s" + (f"  + {compile_time:.2f} s to compile" if fresh else "") + warning)
+    return maps
+
+
+def _print_classes(job: Job, subject: inputs.Subject) -> None:
+    probabilities = np.asarray(jax.nn.softmax(job.logits))
+    top = np.argsort(-job.logits, kind="stable")[:5]
+    print(f"{job.image.name}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
+    for index in [*top, *(t for t in job.targets if t not in top)]:
+        print(f"  {probabilities[index]:6.1%}  {index:>4}  {subject.label(index)}{'  ← explained' if index in job.targets else ''}")
+    print(flush=True)
+
+
+def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], seed: int) -> None:
+    from jxai import plot
+
+    probabilities = np.asarray(jax.nn.softmax(job.logits))
+    names = [f"{subject.label(t)} {probabilities[t]:.1%}" for t in job.targets]
+    picture, arrays = job.folder / "explanation.png", job.folder / "explanation.npz"
+    plot.save(plot.grid(job.x, maps, names, title=f"{job.image.name}, {subject.name}"), picture)
+    settings = {"model": subject.name, "image": str(job.image), "seed": seed, "options": values}
+    extra = {"x": job.x, "logits": job.logits, "targets": np.asarray(job.targets)}
+    save_arrays(arrays, **maps, **extra, settings=np.asarray(json.dumps(settings, default=repr)))
+    print(f"wrote {picture} and {arrays}")
+
+
+def _folders(out: Path, images: list[Path]) -> list[Path]:
+    """The folder itself for one image; one folder inside it, named after the image, for each of several."""
+    existing = next(parent for parent in (out, *out.parents) if parent.exists() or parent == parent.parent)
+    if not existing.is_dir():
+        raise UserError(f"--out {out}: {existing} is not a folder")
+    if len(images) == 1:
+        return [out]
+    names: list[str] = []
+    for image in images:
+        count = 1
+        name = image.stem
+        while name in names:
+            count += 1
+            name = f"{image.stem}-{count}"
+        names.append(name)
+    return [out / name for name in names]
+
+
+def _need_packages() -> None:
+    missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UserError(f"jxai explain needs {', '.join(missing)}: pip install 'jxai[demo]'")

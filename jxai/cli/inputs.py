@@ -1,0 +1,152 @@
+"""What a person names on the command line: photographs, models, classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai import models
+from jxai.cli.errors import UserError, first_line, known, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """The model that is explained: `model(x) -> [K]`, how a picture becomes x, the names of the classes, x's shape."""
+
+    name: str
+    model: Callable
+    preprocess: Callable[[Any], Any] | None = None
+    class_names: Sequence[str] | None = None
+    input_shape: tuple[int, ...] | None = None
+
+    def label(self, index: int) -> str:
+        """The class's name, or its number where it has none."""
+        return str(self.class_names[index]) if self.class_names is not None else f"class {index}"
+
+
+def subject(name: str) -> Subject:
+    """A model of `jxai.models`, or `package.module:factory` with `factory() -> f` (or an object with `.model`)."""
+    if ":" in name:
+        made = _made_by(name)
+    else:
+        known("model", name, models.available())
+        try:
+            made = models.available()[name].build()
+        except (ValueError, OSError, ImportError) as error:
+            raise UserError(f"model {name!r}: {first_line(error)}") from error
+    if not callable(made) and not hasattr(made, "model"):
+        raise UserError(f"model {name!r}: the factory returned {type(made).__name__}, which is neither callable nor has .model")
+    extra = {field: getattr(made, field, None) for field in ("preprocess", "class_names", "input_shape")}
+    return Subject(name, made if callable(made) else made.model, **extra)
+
+
+def photograph() -> Path:
+    """The photograph of a cat that scikit-image's wheel holds (Stéfan van der Walt, CC0)."""
+    from skimage import data
+
+    path = Path(data.__file__).with_name("chelsea.png")
+    if not path.is_file():
+        raise UserError("this scikit-image ships no chelsea.png; name an image")
+    return path
+
+
+def read(path: Path) -> np.ndarray:
+    """An image file as pixels `[H, W, 3]` uint8, or an `.npy` file's floating-point array as it is."""
+    if not path.is_file():
+        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    try:
+        if path.suffix != ".npy":
+            return models.load_image(path)
+        x = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(first_line(error) if path.suffix != ".npy" else f"{path} is no readable array ({first_line(error)})") from error
+    if not np.issubdtype(x.dtype, np.floating):
+        raise UserError(f"{path}: x must be floating point (pixels in [0, 1]), got {x.dtype}")
+    return x
+
+
+def example(path: Path, read: np.ndarray, subject: Subject) -> np.ndarray:
+    """The example x, float32: what the model's preprocessing makes of pixels (else the pixels in [0, 1]); an array as it is."""
+    x = read
+    if read.dtype == np.uint8:
+        try:
+            x = np.asarray(subject.preprocess(read) if subject.preprocess else np.float32(read) / 255)
+        except Exception as error:  # a stranger's preprocessing may raise anything
+            raise UserError(f"{path}: {subject.name}'s preprocessing failed: {first_line(error)}") from error
+    if not np.isfinite(x).all():
+        raise UserError(f"{path}: {(~np.isfinite(x)).sum()} of {x.size} values are not finite")
+    if subject.input_shape is not None and x.shape != tuple(subject.input_shape):
+        raise UserError(f"{path}: x has shape {x.shape}, but {subject.name} takes {tuple(subject.input_shape)}")
+    return x.astype(np.float32)
+
+
+def num_classes(subject: Subject, x: np.ndarray) -> int:
+    """K of the model's `[K]`; `UserError` where the model does not take x or returns anything else."""
+    try:
+        out = jax.eval_shape(lambda v: subject.model(v), jnp.asarray(x))
+    except Exception as error:  # a stranger's model may raise anything
+        raise UserError(f"model {subject.name!r} fails on x of shape {x.shape}: {first_line(error)}") from error
+    shape = getattr(out, "shape", None)
+    if shape is None or len(shape) != 1:
+        raise UserError(f"model {subject.name!r} must return a vector of logits [K], got {type(out).__name__ if shape is None else shape}")
+    return shape[0]
+
+
+def targets(text: str | None, subject: Subject, num_classes: int) -> list[int] | None:
+    """Indices or names of classes, separated by commas; None asks for the top-1."""
+    if text is None:
+        return None
+    whole = _named(text, subject.class_names)
+    found = [whole] if whole is not None else [_target(part.strip(), subject, num_classes) for part in text.split(",")]
+    return list(dict.fromkeys(found))
+
+
+def _target(text: str, subject: Subject, num_classes: int) -> int:
+    try:
+        index = int(text)
+    except ValueError:
+        index = _named(text, subject.class_names)
+        if index is None and subject.class_names is None:
+            raise UserError(f"--target {text!r}: {subject.name} has no class names; give an index in [0, {num_classes})") from None
+        if index is None:
+            names = [n.strip() for name in subject.class_names for n in str(name).split(",")]
+            raise UserError(f"--target {text!r} is no class of {subject.name}; {nearest(text, names)}") from None
+    if not 0 <= index < num_classes:
+        raise UserError(f"--target {index} must be in [0, {num_classes})")
+    return index
+
+
+def _named(text: str, names: Sequence[str] | None) -> int | None:
+    """The class of that name, or with it among its comma-separated synonyms, whatever the case."""
+    wanted = text.strip().lower()
+    lower = [str(name).lower() for name in (() if names is None else names)]
+    whole = [i for i, name in enumerate(lower) if name == wanted]
+    parts = [i for i, name in enumerate(lower) if wanted in [part.strip() for part in name.split(",")]]
+    return next(iter(whole + parts), None)
+
+
+def _made_by(name: str) -> Any:
+    module, _, factory = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        source = importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"--model {name}: {first_line(error)}") from error
+    except Exception as error:  # whatever a stranger's module raises
+        raise UserError(f"--model {name}: importing {module} failed: {type(error).__name__}: {first_line(error)}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    make = getattr(source, known(f"name in {module}", factory, [n for n in vars(source) if not n.startswith("_")]))
+    try:
+        return make()
+    except Exception as error:
+        raise UserError(f"--model {name}: {factory}() failed: {type(error).__name__}: {first_line(error)}") from error

@@ -1,0 +1,163 @@
+"""Options of methods on the command line: `--sobol.grid 11`, read from the signatures."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jxai import attribution, fills
+from jxai.cli import segments
+from jxai.cli.errors import UserError, first_line, known
+from jxai.typing import Array, Fill, Method
+
+_OPTION = re.compile(r"--([A-Za-z_]\w*)\.([\w-]+)(?:=(.*))?", re.DOTALL)
+
+
+def methods() -> dict[str, Callable]:
+    """Every attribution method by its name."""
+    return {name: getattr(attribution, name) for name in attribution.__all__}
+
+
+def schema(method: Callable) -> dict[str, inspect.Parameter]:
+    """The options of a method: what follows `(f, x, target, key)` in its signature."""
+    return dict(list(inspect.signature(method).parameters.items())[4:])
+
+
+def fill_names() -> dict[str, type]:
+    """Fills by their names on the command line: `blur:10`, `mean`, `uniform:0,1`."""
+    return {name.lower(): c for name, c in vars(fills).items() if inspect.isclass(c) and hasattr(c, "per_mask") and c is not Fill}
+
+
+def split(argv: list[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
+    """Takes `--method.option value` (or `=value`) out of the arguments: the rest, and (method, option, value) triples."""
+    rest, options, words = [], [], iter(argv)
+    for word in words:
+        match = _OPTION.fullmatch(word)
+        if match is None:
+            rest.append(word)
+            continue
+        method, option, value = match.groups()
+        value = next(words, None) if value is None else value
+        if value is None:
+            raise UserError(f"{word} needs a value")
+        options.append((method, option.replace("-", "_"), value))
+    return rest, options
+
+
+def parse(given: list[tuple[str, str, str]], chosen: list[str]) -> dict[str, dict[str, Any]]:
+    """Values of options by method, checked against the signatures of the chosen methods."""
+    values: dict[str, dict[str, Any]] = {name: {} for name in chosen}
+    for method, option, text in given:
+        known("method", method, methods())
+        if method not in chosen:
+            raise UserError(f"--{method}.{option}: {method} is not among --methods {','.join(chosen)}")
+        options = schema(methods()[method])
+        known(f"option of {method}", option, options)
+        flag, taken = f"--{method}.{option}", kinds(methods()[method], option)
+        named = option == "segments" and not text.endswith(".npy") and text.lower() != "none"
+        values[method][option] = segments.named(flag, text) if named else value(flag, text, taken)
+    return values
+
+
+def kinds(method: Callable, option: str) -> tuple[Any, ...]:
+    """The types that an option takes, unions and aliases laid flat; from its default where it has no annotation."""
+    hints = _hints(method)
+    default = schema(method)[option].default
+    found = list(_flat(hints[option])) if option in hints else []
+    if default is not inspect.Parameter.empty:
+        found += list(_flat(type(default)))
+    return tuple(dict.fromkeys(found))
+
+
+def value(flag: str, text: str, kinds: tuple[Any, ...]) -> Any:
+    """The value that a text stands for: None, a literal number or tuple, a fill, an array file, a method, or a name."""
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if bool in kinds and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        literal = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        literal = None
+    accepted = {int: (int, float), float: (float,), tuple: (tuple,), dict: (dict,)}.get(type(literal), ())
+    if any(kind in kinds for kind in accepted):
+        return literal
+    if Array in kinds and text.endswith(".npy"):
+        return _array(flag, text)
+    name, _, numbers = text.partition(":")
+    if Fill in kinds and name.lower() in fill_names():
+        return _fill(flag, fill_names()[name.lower()], numbers)
+    if Callable in kinds and text in methods():
+        return methods()[text]
+    if str in kinds:
+        return text
+    raise UserError(f"{flag} {text!r} must be {describe(kinds)}")
+
+
+def describe(kinds: tuple[Any, ...]) -> str:
+    """What an option takes, in words."""
+    words = {bool: "true or false", int: "an integer", float: "a number", tuple: "numbers as 3,4", dict: "a dict", str: "a name", Array: "an .npy file"}
+    shown = [text for kind, text in words.items() if kind in kinds and not (kind is int and float in kinds)]
+    if Fill in kinds:
+        shown.append(f"a fill ({', '.join(fill_names())}; arguments as in blur:10)")
+    if Callable in kinds:
+        shown.append("a method's name")
+    if type(None) in kinds:
+        shown.append("none")
+    return " or ".join(shown) or "given in Python"
+
+
+def show(value: Any) -> str:
+    """A default as it would be typed."""
+    if value is inspect.Parameter.empty:
+        return "required"
+    if inspect.isfunction(value):
+        return value.__name__
+    if dataclasses.is_dataclass(value):
+        arguments = ",".join(str(getattr(value, field.name)) for field in dataclasses.fields(value))
+        return type(value).__name__.lower() + (f":{arguments}" if arguments else "")
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
+    return "none" if value is None else str(value)
+
+
+@functools.cache
+def _hints(method: Callable) -> Mapping[str, Any]:
+    return typing.get_type_hints(method)
+
+
+def _flat(hint: Any):
+    """The members of unions; a generic alias counts as its origin (`tuple[int, …]` as `tuple`)."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        for member in typing.get_args(hint):
+            yield from _flat(member)
+    elif typing.get_origin(hint) is typing.Literal:
+        yield from map(type, typing.get_args(hint))
+    else:
+        origin = typing.get_origin(hint) or hint
+        yield Callable if origin in (typing.get_origin(Callable[..., Any]), Method, types.FunctionType) else origin
+
+
+def _array(flag: str, path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{flag}: cannot read {path}: {first_line(error)}") from error
+
+
+def _fill(flag: str, fill: type, numbers: str) -> Fill:
+    try:
+        arguments = [ast.literal_eval(part) for part in numbers.split(",")] if numbers else []
+        return fill(*arguments)
+    except (TypeError, ValueError, SyntaxError) as error:
+        names = ", ".join(field.name for field in dataclasses.fields(fill)) or "no arguments"
+        raise UserError(f"{flag}: {fill.__name__.lower()}:{numbers} must give numbers for {names}") from error

@@ -1,0 +1,32 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, with its suffix; it takes the place of `path` when the block succeeds.
+
+    Whatever ends the block early (an exception, Ctrl-C) leaves an older `path` as it was and nothing else.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_arrays(path: str | Path, **arrays: np.ndarray) -> None:
+    """Writes arrays as a compressed `.npz`, atomically."""
+    with atomic(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **{name: np.asarray(value) for name, value in arrays.items()})

@@ -1,0 +1,186 @@
+"""Pages: one attribution, or methods × targets beside the example."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jxai.files import atomic
+from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, reduce_channels, rgb
+
+_FRAMES, _BARS = 8, 20
+
+
+def overlay(image, attribution, *, title: str = "", names: Sequence[str] | None = None, **options) -> Figure:
+    """One attribution with its colour bar: over an image, as a strip of frames (video), or as bars (vector).
+
+    Args:
+      image: the example; None for a white ground. attribution: `[H, W, …]`, `[T, H, W, …]` or `[D]`.
+      title: above the picture. names: of a vector's features. options: of `blend`.
+    """
+    a = np.asarray(attribution)
+    if a.ndim == 0:
+        raise ValueError("attribution must be [D], [H, W, C] or [T, H, W, C], got a scalar")
+    figure = Figure(figsize=(5.4 if a.ndim < 4 else 12, 4.2 if a.ndim < 4 else 3), layout="constrained")
+    axes = figure.add_subplot()
+    _draw(axes, image, a, names, _largest([a]) if a.ndim == 1 else None, options)
+    axes.set_title(title)
+    if a.ndim > 1:
+        scaled = normalize(
+            reduce_channels(a, options.get("channels", "sum")), options.get("percentile", 99.0), options.get("signed")
+        )
+        _colorbar(figure, axes, scaled)
+    return figure
+
+
+def grid(
+    image,
+    maps: Mapping[str, np.ndarray],
+    targets: Sequence[str] = ("",),
+    *,
+    title: str = "",
+    columns: int | None = None,
+    names: Sequence[str] | None = None,
+    **options,
+) -> Figure:
+    """Methods × targets beside the example; every map has its own scale.
+
+    Args:
+      image: the example x. maps: method's name to attributions `[len(targets), …]`.
+      targets: what is explained. One target fills the page in rows; several make one row for each.
+      title: above everything. columns: panels in a row, with one target. names: of a vector's features.
+      options: of `blend`.
+    """
+    for name, a in maps.items():
+        if len(a) != len(targets):
+            raise ValueError(f"maps[{name!r}] has {len(a)} maps for {len(targets)} targets")
+    x = np.asarray(image)
+    single = len(targets) == 1
+    count = len(maps) + 1
+    columns = (columns or (_near_square(count) if x.ndim == 3 else 2 if x.ndim == 1 else 1)) if single else count
+    rows = -(-count // columns) if single else len(targets)
+    figure, axes = _page(rows, columns, x.shape)
+    shown = _largest([a for group in maps.values() for a in group]) if x.ndim == 1 else None
+    figure.suptitle(title, fontsize=12, y=1 - 0.12 / figure.get_figheight(), va="top")
+    for row, target in enumerate(targets):
+        cells = axes.flat if single else axes[row]
+        for axis, (name, a) in zip(cells, [("", None), *((name, np.asarray(a[row])) for name, a in maps.items())]):
+            _draw(axis, x, a, names, shown, options)
+            if a is None:
+                axis.set_title(textwrap.shorten(target, 32, placeholder=" …"), fontsize=9, fontweight="bold")
+            elif single or row == 0:
+                axis.set_title(name, fontsize=9)
+    for axis in axes.flat[count * (1 if single else rows) :]:
+        axis.set_axis_off()
+    if x.ndim > 1:
+        _legend(figure, maps.values(), options)
+    return figure
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 130) -> None:
+    """Writes a figure atomically; the suffix names the format."""
+    with atomic(path) as part:
+        figure.savefig(part, dpi=dpi)
+
+
+def _draw(axes, image, attribution, names, shown, options) -> None:
+    """The example itself (attribution None) or a map over it, by the rank of the example."""
+    rank = np.ndim(attribution if image is None else image)
+    if attribution is not None and np.ndim(attribution) != rank:
+        raise ValueError(f"attribution must have the image's rank {rank}, got shape {np.shape(attribution)}")
+    if rank == 1:
+        _bars(axes, image if attribution is None else attribution, names, shown, attribution is None)
+        return
+    if rank not in (3, 4):
+        raise ValueError(f"image must be [D], [H, W, C] or [T, H, W, C], got rank {rank}")
+    if rank == 3:
+        picture = rgb(image) if attribution is None else blend(image, attribution, **options)
+    else:
+        picture = _strip(image, attribution, options)
+    axes.imshow(picture, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def _largest(vectors) -> np.ndarray:
+    """The entries that are drawn, in order: those largest in any of the vectors, each on its own scale."""
+    scaled = np.nan_to_num([np.abs(v) / (np.nanmax(np.abs(v), initial=0) or 1) for v in np.asarray(vectors, np.float32)], nan=np.inf)
+    return np.sort(np.argsort(-scaled.max(0), kind="stable")[:_BARS])
+
+
+def _bars(axes, values, names, shown, plain: bool) -> None:
+    """Horizontal bars of some entries of a vector."""
+    values = np.asarray(values, np.float32)
+    colour = ["0.5" if plain else colors(0.8 if value >= 0 else -0.8, True) for value in values[shown]]
+    axes.barh(np.arange(len(shown)), np.nan_to_num(values[shown]), color=colour)
+    for row in np.flatnonzero(~np.isfinite(values[shown])):
+        axes.text(0, row, " not finite", va="center", fontsize=7, backgroundcolor=NOT_FINITE)
+    axes.set_yticks(np.arange(len(shown)), [str(names[i]) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _strip(video, attribution, options) -> np.ndarray:
+    """Up to eight evenly spaced frames side by side, on one scale."""
+    length, height, width = (attribution if video is None else video).shape[:3]
+    frames = np.unique(np.linspace(0, length - 1, min(length, _FRAMES)).round().astype(int))
+
+    def side_by_side(v):
+        return None if v is None else np.concatenate([np.broadcast_to(v, (length, height, width, v.shape[-1]))[t] for t in frames], 1)
+
+    ground = side_by_side(video)
+    return rgb(ground) if attribution is None else blend(ground, side_by_side(np.asarray(attribution)), **options)
+
+
+def _page(rows: int, columns: int, shape: tuple[int, ...]) -> tuple[Figure, np.ndarray]:
+    """A figure with a panel of the example's proportions for every cell, laid out in inches: titles, panels, legend."""
+    if len(shape) == 1:
+        width, height, left, gap = 2.6, 0.17 * min(shape[0], _BARS) + 0.3, 1.1, 0.55
+    elif len(shape) == 3:
+        width, height, left, gap = 2.3, 2.3 * shape[0] / shape[1], 0.08, 0.3
+    else:
+        width, height, left, gap = 9.0, 9.0 * shape[1] / (shape[2] * min(shape[0], _FRAMES)), 0.08, 0.3
+    top, bottom = 0.7, 0.75 if len(shape) > 1 else 0.4
+    size = columns * (width + left) + 0.08, rows * height + (rows - 1) * gap + top + bottom
+    figure = Figure(figsize=size)
+    edges = {"left": left / size[0], "right": 1 - 0.08 / size[0], "bottom": bottom / size[1], "top": 1 - top / size[1]}
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, "wspace": left / width, "hspace": gap / height})
+
+
+def _legend(figure: Figure, maps, options) -> None:
+    """One bar for each colour map in use, on mid-grey; every map has its own scale, so the bars name ends, not numbers."""
+    percentile, channels = options.get("percentile", 99.0), options.get("channels", "sum")
+    used = {normalize(reduce_channels(m, channels), percentile, options.get("signed")).signed for a in maps for m in a}
+    width, height = figure.get_size_inches()
+    for place, signed in enumerate(sorted(used, reverse=True)):
+        left = 0.5 + 0.46 * (place - len(used) / 2) + 0.03
+        axes = figure.add_axes((left, 0.46 / height, 0.4, 0.13 / height))
+        ramp = np.linspace(-1 if signed else 0, 1, 256)[None, :, None]
+        axes.imshow(blend(np.full((1, 256, 1), 0.5), ramp, **{**options, "percentile": 100, "signed": signed}), aspect="auto")
+        names = ["against", "0", "for the class"] if signed else ["least", "most important"]
+        axes.set_xticks(np.linspace(0, 255, len(names)), names, fontsize=8)
+        axes.tick_params(length=0)
+        axes.set_yticks([])
+    note = f"Every map has its own scale, clipped at the {percentile:g}th percentile." if percentile < 100 else "Every map has its own scale."
+    figure.text(0.5, 0.06 / height, note, fontsize=8, ha="center", color="0.35")
+
+
+def _colorbar(figure: Figure, axes, scaled: Scaled) -> None:
+    limits = (scaled.low, scaled.high if scaled.high > scaled.low else scaled.low + 1)
+    ramp = matplotlib.colors.ListedColormap(colors(np.linspace(-1 if scaled.signed else 0, 1, 256), scaled.signed))
+    source = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(*limits), ramp)
+    figure.colorbar(source, ax=axes, fraction=0.05)
+
+
+def _near_square(count: int) -> int:
+    """Columns of a page that is a little wider than high, with few cells left empty."""
+    wide = max(math.isqrt(count), math.ceil(math.sqrt(1.6 * count)))
+    return min(range(max(1, wide - 1), min(count, wide + 1) + 1), key=lambda c: (-(-count // c) * c - count, abs(c - wide)))

@@ -1,0 +1,183 @@
+"""Class activation maps, by hand on a network with two channels, and guided backpropagation by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jxai import attribution as A
+from jxai import masks
+
+A1 = np.array([[1.0, 2.0], [0.0, 3.0]])
+A2 = np.array([[4.0, 0.0], [1.0, 1.0]])
+X = jnp.asarray(np.stack([A1, A2], -1), jnp.float32)
+V = jnp.array([[2.0, -1.0], [-3.0, 1.0], [0.5, 0.25]])  # [classes, channels]
+
+
+def f(x):
+    """Two channels, ReLU, then `logit_c = Σ_k v_ck mean(a_k)²`; at X the channels are X itself."""
+    a = jax.nn.relu(x)
+    return V @ (a.mean((0, 1)) ** 2)
+
+
+MEANS = np.array([A1.mean(), A2.mean()])
+G = np.asarray(V)[:, :] * 2 * MEANS / 4  # the gradient at every position of a channel, by class
+
+
+
+@pytest.mark.parametrize("c", [0, 1, 2])
+def test_grad_cam_by_hand(c):
+    by_hand = np.maximum(G[c, 0] * A1 + G[c, 1] * A2, 0)
+    assert np.allclose(A.grad_cam(f, X, c)[..., 0], by_hand, atol=1e-5)
+    assert np.allclose(A.grad_cam(f, X, c, relu=False)[..., 0], G[c, 0] * A1 + G[c, 1] * A2, atol=1e-5)
+
+
+@pytest.mark.parametrize("c", [0, 1, 2])
+def test_variants_by_hand(c):
+    a, g = np.asarray(X), np.broadcast_to(G[c], X.shape)
+    assert np.allclose(A.hires_cam(f, X, c)[..., 0], (a * g).sum(-1), atol=1e-5)
+    assert np.allclose(A.layer_cam(f, X, c)[..., 0], np.maximum((np.maximum(g, 0) * a).sum(-1), 0), atol=1e-5)
+    weight = (a * g).sum((0, 1)) / a.sum((0, 1))
+    assert np.allclose(A.xgrad_cam(f, X, c)[..., 0], np.maximum((a * weight).sum(-1), 0), atol=1e-5)
+    for reduction, total in (("sum", np.sum), ("mean", np.mean)):
+        alpha = g**2 / (2 * g**2 + total(a, axis=(0, 1), keepdims=True) * g**3)
+        weight = total(alpha * np.maximum(g, 0), axis=(0, 1))
+        expected = np.maximum((a * weight).sum(-1), 0)
+        assert np.allclose(A.grad_cam_plus_plus(f, X, c, reduction=reduction)[..., 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("c", [0, 1, 2])
+def test_ablation_cam_by_hand(c):
+    s = np.asarray(V)[c] * MEANS**2
+    weights = (s.sum() - (s.sum() - s)) / s.sum()
+    assert np.allclose(A.ablation_cam(f, X, c, relu=False)[..., 0], weights[0] * A1 + weights[1] * A2, rtol=1e-4, atol=1e-5)
+
+
+def masked_outputs(threshold=None):
+    """f(X ⊙ mask) for the two masks made of the channels: scaled to [0, 1], or binarised."""
+    out = []
+    for a in (A1, A2):
+        mask = (a - a.min()) / (a.max() - a.min()) if threshold is None else (a > threshold).astype(float)
+        out.append(np.asarray(f(X * mask[..., None])))
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("c", [0, 1, 2])
+def test_score_cam_by_hand(c):
+    logits = masked_outputs()
+    weights = np.exp(logits[:, c]) / np.exp(logits[:, c]).sum()
+    assert np.allclose(A.score_cam(f, X, c)[..., 0], weights[0] * A1 + weights[1] * A2, rtol=1e-4)
+    probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))[:, c]
+    official = A.score_cam(f, X, c, weights="score", score="probability")
+    assert np.allclose(official[..., 0], probabilities[0] * A1 + probabilities[1] * A2, rtol=1e-4)
+
+
+def test_score_cam_leaves_out_constant_channels():
+    flat = X.at[..., 1].set(7.0)
+    assert np.allclose(A.score_cam(f, flat, 0)[..., 0], A1, rtol=1e-4)
+    assert np.allclose(A.score_cam(f, jnp.ones((2, 2, 2)), 0), 0)
+
+
+@pytest.mark.parametrize("c", [0, 1, 2])
+def test_sidu_by_hand(c):
+    p = np.asarray(jax.nn.softmax(masked_outputs(0.1), axis=-1))
+    whole = np.asarray(jax.nn.softmax(f(X)))
+    similar = np.exp(-((whole - p) ** 2) / (2 * 0.25**2))
+    unique = np.array([np.linalg.norm(p[0] - p[1])] * 2)
+    # Two masks are equally unlike each other: min-max leaves nothing, so a third channel is needed.
+    assert np.allclose(A.sidu(f, X, c), 0, atol=1e-6) and unique[0] == unique[1]
+    third = jnp.concatenate([X, jnp.asarray(A1.T * (A1.T > 1))[..., None]], -1).astype(jnp.float32)
+    value = jnp.concatenate([V, jnp.array([[1.0], [2.0], [-2.0]])], 1)
+    g = lambda x: value @ (jax.nn.relu(x).mean((0, 1)) ** 2)  # noqa: E731
+    binary = (np.asarray(third) > 0.1).astype(float)
+    p = np.stack([np.asarray(jax.nn.softmax(g(third * binary[..., k : k + 1]))) for k in range(3)])
+    similar = np.exp(-((np.asarray(jax.nn.softmax(g(third))) - p) ** 2) / (2 * 0.25**2))
+    unique = np.array([sum(np.linalg.norm(p[i] - p[j]) for j in range(3)) for i in range(3)])
+    unique = (unique - unique.min()) / (unique.max() - unique.min())
+    expected = (binary * (similar[:, c] * unique)).sum(-1) / 1.5
+    assert np.allclose(A.sidu(g, third, c)[..., 0], expected, atol=1e-5)
+
+
+def test_eigen_cam_is_the_first_singular_projection():
+    flat = np.asarray(X).reshape(-1, 2)
+    for center in (False, True):
+        matrix = flat - flat.mean(0) * center
+        _, _, vt = np.linalg.svd(matrix, full_matrices=False)
+        projection = matrix @ vt[0]
+        ours = np.asarray(A.eigen_cam(f, X, center=center)).ravel()
+        assert np.allclose(np.abs(ours), np.abs(projection), atol=1e-5)
+        assert np.corrcoef(ours, flat.mean(1))[0, 1] > 0
+
+
+def test_maps_are_resized_to_x_and_layers_may_be_named():
+    g = lambda x: f(x.reshape(2, 4, 2, 4, 2).mean((1, 3)))  # noqa: E731
+    big = jnp.repeat(jnp.repeat(X, 4, 0), 4, 1)
+    small = np.asarray(A.grad_cam(f, X, 0, relu=False))[..., 0]
+    for interpolation in ("bilinear", "nearest", "bicubic"):
+        cam = A.grad_cam(g, big, 0, relu=False, interpolation=interpolation)
+        assert cam.shape == (8, 8, 1)
+        assert np.allclose(cam[..., 0], masks.upsample(small, (8, 8), interpolation), atol=1e-5)
+    with pytest.raises(ValueError, match="has no spatial extent"):
+        A.grad_cam(f, X, 0, layer=1)
+    with pytest.raises(ValueError, match="no value has spatial extent over x of shape"):
+        A.grad_cam(lambda v: jnp.tanh(v), jnp.ones(3), 0)
+
+
+def test_guided_backprop_and_deconvnet_by_hand():
+    w1 = jnp.array([[1.0, -2.0], [3.0, 1.0], [-1.0, 0.5]])
+    w2 = jnp.array([[1.0, -1.0, 2.0], [2.0, 1.0, -1.0]])
+    net = lambda v: w2 @ jax.nn.relu(w1 @ v)  # noqa: E731
+    x = jnp.array([1.0, 0.2])
+    gate = np.asarray(w1 @ x > 0, float)
+    assert gate.tolist() == [1, 1, 0]
+    for c in (0, 1):
+        positive = np.maximum(np.asarray(w2)[c], 0)
+        assert np.allclose(A.guided_backprop(net, x, c), np.asarray(w1).T @ (gate * positive))
+        assert np.allclose(A.deconvnet(net, x, c), np.asarray(w1).T @ positive)
+        assert np.allclose(A.gradient(net, x, c), np.asarray(w1).T @ (gate * np.asarray(w2)[c]))
+
+
+SPELLINGS = {
+    "relu": jax.nn.relu,
+    "maximum": lambda v: jnp.maximum(v, 0),
+    "where": lambda v: jnp.where(v > 0, v, 0),
+    "relu6": jax.nn.relu6,
+    "clip": lambda v: jnp.clip(v, 0, 6),
+    "leaky": jax.nn.leaky_relu,
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "gelu exact": lambda v: jax.nn.gelu(v, approximate=False),
+    "silu": jax.nn.silu,
+    "hard swish": lambda v: v * jnp.clip(v + 3, 0, 6) / 6,
+    "softplus": jax.nn.softplus,
+    "jitted": jax.jit(lambda v: jax.nn.relu(v)),
+    "remat": jax.checkpoint(lambda v: jax.nn.relu(v)),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_rectifiers_are_found_however_they_are_spelled(name):
+    phi = SPELLINGS[name]
+    w1, w2 = jax.random.normal(jax.random.key(0), (5, 4)), jax.random.normal(jax.random.key(1), (3, 5))
+    x = jax.random.normal(jax.random.key(2), (4,))
+    net = lambda v: w2 @ phi(w1 @ v)  # noqa: E731
+    slope = jax.vmap(jax.grad(lambda v: phi(v)))(w1 @ x)
+    assert np.allclose(A.guided_backprop(net, x, 1), w1.T @ (slope * jnp.maximum(w2[1], 0)), atol=1e-5)
+    assert np.allclose(A.deconvnet(net, x, 1), w1.T @ jnp.maximum(w2[1], 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("phi", [jnp.tanh, jax.nn.sigmoid, jax.nn.softmax, jnp.exp, jnp.abs, lambda v: v * 2, lambda v: v * jax.lax.rsqrt(jnp.maximum(v.var(), 0) + 1e-5)])
+def test_what_is_no_rectifier_is_left_alone_and_said(phi):
+    with pytest.raises(ValueError, match="no ReLU or other rectifier"):
+        A.guided_backprop(lambda v: phi(v) * jnp.arange(3.0), jnp.ones(3) * 0.3, 1)
+
+
+def test_a_rectifier_in_a_loop_out_of_reach_is_said():
+    net = lambda v: jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, jax.nn.relu(s[1])), (0, v))[1]  # noqa: E731
+    with pytest.raises(ValueError, match="rectifier inside a while"):
+        A.guided_backprop(net, jnp.ones(3), 1)
+
+
+def test_guided_grad_cam_is_the_product():
+    product = A.guided_backprop(f, X, 0) * A.grad_cam(f, X, 0)
+    assert np.allclose(A.guided_grad_cam(f, X, 0), product) and jnp.abs(product).max() > 0

@@ -1,0 +1,143 @@
+"""Gradients and their smoothed kin against closed forms and NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jxai.attribution.gradient import gradient, input_x_gradient, smoothgrad, squaregrad, vargrad
+from jxai.attribution.path import integrated_gradients
+
+KEY = jax.random.key(0)
+W = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+X = jnp.asarray([0.1, 0.9, 0.4, 0.6, 0.3], jnp.float32)
+A = jnp.asarray(np.random.default_rng(1).normal(size=(5, 5)), jnp.float32)
+
+
+def whole(method):
+    """The method compiled whole: eagerly, every operation of every test would be compiled by itself."""
+
+    def call(f, x, target, key=None, **options):
+        return jax.jit(lambda x: method(f, x, target, key, **options))(x)
+
+    return call
+
+
+SMOOTHED = smoothgrad, squaregrad, vargrad = [whole(method) for method in (smoothgrad, squaregrad, vargrad)]
+
+
+def linear(x):
+    return x @ W + jnp.array([1.0, 2.0, 3.0])
+
+
+def quadratic(x):
+    """Two logits, `½ xᵀ S x` and its negative, with gradient S x."""
+    value = 0.5 * x @ (A + A.T) @ x
+    return jnp.stack([value, -value])
+
+
+def test_gradient_of_a_linear_model_is_its_weights():
+    np.testing.assert_allclose(gradient(linear, X, 1), W[:, 1], rtol=1e-6)
+
+
+def test_gradient_of_the_probability_follows_the_softmax():
+    p = np.asarray(jax.nn.softmax(linear(X)))
+    expected = p[1] * (W[:, 1] - W @ p)
+    np.testing.assert_allclose(gradient(linear, X, 1, score="probability"), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_input_x_gradient_is_complete_for_a_linear_model():
+    values = input_x_gradient(linear, X, 2)
+    np.testing.assert_allclose(values, X * W[:, 2], rtol=1e-6)
+    np.testing.assert_allclose(values.sum(), linear(X)[2] - linear(0 * X)[2], rtol=1e-5)
+
+
+def test_target_none_explains_a_scalar():
+    np.testing.assert_allclose(gradient(lambda x: (x**3).sum(), X, None), 3 * X**2, rtol=1e-6)
+
+
+def test_a_linear_model_stays_itself_under_smoothing():
+    np.testing.assert_allclose(smoothgrad(linear, X, 0, KEY), W[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(squaregrad(linear, X, 0, KEY), W[:, 0] ** 2, rtol=1e-5)
+    np.testing.assert_allclose(vargrad(linear, X, 0, KEY), 0, atol=1e-10)
+
+
+@pytest.mark.parametrize("noise, level", [("relative", 0.3 * 0.8), ("absolute", 0.3)])
+def test_moments_on_a_quadratic(noise, level):
+    """The gradient of a noisy copy is N(S x, level² S²): the three methods are its moments."""
+    options = dict(num_samples=20_000, sigma=0.3, noise=noise, chunk=20_000)
+    matrix = np.asarray(A + A.T, np.float64)
+    mean, variance = matrix @ np.asarray(X), level**2 * (matrix**2).sum(1)
+    error = 5 * np.sqrt(variance / 20_000)
+    assert np.all(abs(smoothgrad(quadratic, X, 0, KEY, **options) - mean) < error)
+    np.testing.assert_allclose(vargrad(quadratic, X, 0, KEY, **options), variance, rtol=0.05)
+    np.testing.assert_allclose(squaregrad(quadratic, X, 0, KEY, **options), mean**2 + variance, rtol=0.05)
+
+
+def test_square_is_mean_squared_plus_variance_on_the_same_draws():
+    smooth, square, variance = (m(quadratic, X, 1, KEY, num_samples=13, chunk=5) for m in SMOOTHED)
+    np.testing.assert_allclose(square, smooth**2 + variance, rtol=1e-5)
+
+
+def test_vargrad_is_the_population_variance_of_its_own_draws():
+    """Every gradient is S times a noisy copy; NumPy takes their variance in float64."""
+    gradients = np.asarray(jax.vmap(_draw)(jnp.arange(23)), np.float64) @ np.asarray(A + A.T, np.float64)
+    values = vargrad(quadratic, X, 0, KEY, num_samples=23, chunk=4)
+    np.testing.assert_allclose(values, gradients.var(0), rtol=1e-4)
+    np.testing.assert_allclose(smoothgrad(quadratic, X, 0, KEY, num_samples=23, chunk=4), gradients.mean(0), rtol=1e-5)
+
+
+def _draw(i):
+    """The i-th noisy copy, from the documented stream: `fold_in(key, i)`, first half of its split."""
+    return X + 0.15 * 0.8 * jax.random.normal(jax.random.split(jax.random.fold_in(KEY, i))[0], X.shape)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 16, 64])
+def test_variance_survives_a_mean_that_dwarfs_it(chunk):
+    """Gradients near 1000 with a spread of 0.01: E[g²] − E[g]² in float32 would have no correct digit."""
+    s = lambda x: (1000 * x + 0.005 * x**2).sum()  # noqa: E731
+    values = vargrad(s, X, None, KEY, num_samples=50, sigma=1.0, noise="absolute", chunk=chunk)
+    noise = (np.asarray(jax.vmap(_draw)(jnp.arange(50)), np.float64) - np.asarray(X)) / (0.15 * 0.8)
+    exact = (0.01 * noise).var(0)
+    np.testing.assert_allclose(values, exact, rtol=0.05)  # the gradients themselves are rounded to 6e-5
+
+
+def test_smoothing_integrated_gradients_of_a_linear_model():
+    """IG of a linear model is (x − b) ⊙ w, so its mean is that of the mean copy; the score "logit" is handed on."""
+    values = smoothgrad(linear, X, 1, KEY, num_samples=9, method=integrated_gradients, method_options={"steps": 3, "baseline": 0.5})
+    copies = jax.vmap(_draw)(jnp.arange(9))
+    np.testing.assert_allclose(values, W[:, 1] * (copies.mean(0) - 0.5), rtol=1e-4)
+
+
+def test_a_constant_image_gets_no_relative_noise():
+    flat = jnp.full(5, 0.4)
+    np.testing.assert_allclose(smoothgrad(quadratic, flat, 0, KEY), gradient(quadratic, flat, 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", SMOOTHED)
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(key=None), "key=None"),
+        (dict(noise="gaussian"), "noise='gaussian'"),
+        (dict(sigma=-0.1), "sigma=-0.1"),
+        (dict(num_samples=0), "n=0"),
+        (dict(score="loss"), "score='loss'"),
+        (dict(target=3), "target=3"),
+        (dict(x=jnp.arange(5)), "floating-point"),
+    ],
+)
+def test_bad_input(method, options, message):
+    arguments = dict(x=X, target=0, key=KEY) | options
+    x, target, key = (arguments.pop(name) for name in ("x", "target", "key"))
+    with pytest.raises(ValueError, match=message) as error:
+        method(linear, x, target, key, **arguments)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", [gradient, input_x_gradient])
+def test_bad_input_of_the_plain_gradients(method):
+    with pytest.raises(ValueError, match="target=-1"):
+        method(linear, X, -1)
+    with pytest.raises(ValueError, match="score='margin'"):
+        method(linear, X, 0, score="margin")

@@ -1,0 +1,367 @@
+"""Meaningful and extremal perturbation: analytic evidence, NumPy and SciPy references, closed forms."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from jxai import fills
+from jxai.attribution import extremal, meaningful
+from jxai.attribution.extremal import extremal_perturbation
+from jxai.attribution.meaningful import meaningful_perturbation
+from jxai.scores import objective
+
+KEY = jax.random.key(0)
+SMALL = dict(mask_scale=4, sigma=2.0, fill=0.0, jitter=2)
+
+
+def square(size, top, left, side):
+    region = np.zeros((size, size, 1), np.float32)
+    region[top : top + side, left : left + side] = 1
+    return region
+
+
+def image(size):
+    return 0.5 + 0.5 * jax.random.uniform(jax.random.key(1), (size, size, 3))
+
+
+def detector(region, scale=10.0):
+    """Two logits: the brightness of a region, and a threshold."""
+    return lambda v: jnp.stack([scale * (region * v).sum() / region.sum() / 3, scale / 3 + 0 * v.sum()])
+
+
+def around(region):
+    return ndimage.binary_dilation(region[..., 0], iterations=4)[..., None]
+
+
+def energy(attribution, region):
+    return float((attribution * region).sum() / attribution.sum())
+
+
+# ---------------------------------------------------------------- meaningful perturbation
+
+
+@pytest.mark.parametrize("init", ["circle", "random"])
+def test_meaningful_deletes_the_square_that_holds_the_evidence(init):
+    region = square(32, 4, 16, 8)
+    a = jax.jit(lambda x: meaningful_perturbation(detector(region, 20), x, 0, KEY, steps=200, init=init, l1=1e-2, l2=1e-3, **SMALL))(image(32))
+    found = np.asarray(a) > 0.5
+    assert (found & (region > 0)).sum() / (found | (region > 0)).sum() > 0.5
+    assert energy(a, around(region)) > 0.85
+
+
+def test_meaningful_deletes_nothing_where_the_score_is_constant_and_all_where_area_is_free():
+    x = image(24)
+    nothing = meaningful_perturbation(lambda v: jnp.zeros(()), x, None, KEY, steps=60, init="random", l2=0.0, **SMALL)
+    np.testing.assert_allclose(nothing, 0, atol=2e-2)
+    all_of_it = meaningful_perturbation(lambda v: v.sum(), x, None, KEY, steps=60, init="random", l1=0.0, l2=0.0, **SMALL)
+    np.testing.assert_allclose(all_of_it, 1, atol=1e-5)
+
+
+def test_meaningful_first_step_is_adams_tenth():
+    start = np.asarray(jax.random.uniform(jax.random.fold_in(KEY, meaningful._INIT_STREAM), (4, 4)))
+    a = meaningful_perturbation(lambda v: v.sum(), image(16), None, KEY, steps=1, init="random", l1=0.0, l2=0.0, **SMALL)
+    m = ndimage.gaussian_filter(np.kron(np.clip(start - 0.1, 0, 1), np.ones((4, 4))), 2.0, mode="reflect")
+    np.testing.assert_allclose(a[..., 0], 1 - m, atol=2e-5)
+
+
+def test_meaningful_does_not_differentiate_the_fill():
+    @dataclasses.dataclass(frozen=True)
+    class Steep:
+        per_mask = True
+
+        def __call__(self, x, m, key):
+            return -10 * m * jnp.ones_like(x)  # through it the optimum is m = 0.45; without, m = 0
+
+    options = SMALL | dict(fill=Steep())
+    a = meaningful_perturbation(lambda v: v.sum(), jnp.ones((16, 16, 1)), None, KEY, steps=60, init="random", l1=0.0, l2=0.0, **options)
+    np.testing.assert_allclose(a, 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0, 3.0])
+def test_total_variation_by_hand(beta):
+    m = np.asarray(jax.random.uniform(KEY, (5, 7)))
+    total = 0.0
+    for i in range(5):
+        for j in range(7):
+            down = m[i + 1, j] - m[i, j] if i + 1 < 5 else 0.0
+            right = m[i, j + 1] - m[i, j] if j + 1 < 7 else 0.0
+            total += (down**2 + right**2) ** (beta / 2)
+    np.testing.assert_allclose(meaningful._variation(jnp.asarray(m), beta), total, rtol=1e-5)
+    np.testing.assert_array_equal(jax.grad(meaningful._variation)(jnp.ones((4, 4)), beta), 0)
+
+
+def test_jitter_moves_by_every_offset_around_zero_and_repeats_edges():
+    x = image(6)
+    for offset in range(4):
+        got = meaningful._shifted(x, jnp.array([offset, 1]), 4)
+        np.testing.assert_array_equal(got, x[np.clip(np.arange(6) + offset - 1, 0, 5)])
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (30, 45)])
+def test_the_start_is_the_smallest_circle_that_suppresses_the_score(shape):
+    unit, scale = max(shape) / 224, 4
+    y, x = np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in shape], indexing="ij")
+    centre = jnp.asarray(np.hypot(y, x) < 0.2 * max(shape), jnp.float32)
+    masks = []
+    for radius in range(0, 175, 5):
+        disc = 1 - ndimage.gaussian_filter((np.hypot(y, x) < radius * unit).astype(float), 10 * unit, mode="reflect")
+        padded = np.pad(disc, [(0, -n % scale) for n in shape], constant_values=np.nan)
+        masks.append(np.nanmean(padded.reshape(len(padded) // scale, scale, -1, scale), axis=(1, 3)))
+
+    def value(m):
+        return (jnp.repeat(jnp.repeat(m, scale, 0), scale, 1)[: shape[0], : shape[1]] * centre).sum()
+
+    scores = np.array([value(m) for m in masks])
+    first = np.flatnonzero(scores <= 0.01 * scores[0])[0]
+    assert 0 < first < 34
+    got = jax.jit(lambda: meaningful._smallest_circle(value, shape, scale, chunk=7))()
+    np.testing.assert_allclose(got, masks[first], atol=1e-5)
+    np.testing.assert_allclose(masks[-1], 0, atol=1e-7)  # so there always is such a circle
+
+
+def test_meaningful_depends_on_its_key_alone():
+    @jax.jit
+    def run(key):
+        options = SMALL | dict(fill=fills.Uniform(), init="random", steps=2)
+        return meaningful_perturbation(detector(square(16, 4, 4, 6)), image(16), 0, key, **options)
+
+    np.testing.assert_array_equal(run(KEY), run(KEY))
+    assert np.abs(run(KEY) - run(jax.random.key(5))).max() > 1e-4
+
+
+def test_half_precision_examples_are_optimised_in_float32():
+    region, x = square(16, 4, 4, 6), image(16).astype(jnp.bfloat16)
+    wide = lambda v: detector(region)(v.astype(jnp.float32))
+    for method, options in (
+        (meaningful_perturbation, SMALL | dict(steps=20)),
+        (extremal_perturbation, dict(steps=20, spacing=4, sigma=4.0, blur=3.0)),
+    ):
+        run = jax.jit(lambda x: method(wide, x, 0, KEY, **options))
+        low, high = run(x), run(x.astype(jnp.float32))
+        assert low.dtype == jnp.bfloat16
+        np.testing.assert_allclose(low.astype(jnp.float32), high, atol=0.03)
+
+
+# ---------------------------------------------------------------- extremal perturbation
+
+
+def reference_mask(params, shape, spacing, sigma):
+    """The smooth max-convolution pixel by pixel, in float64 NumPy."""
+    n, radius = params.shape, 1 + math.ceil(sigma / spacing)
+    out = np.zeros(shape)
+    for u in np.ndindex(*shape):
+        whole = [u[k] + (n[k] * spacing - shape[k]) // 2 for k in (0, 1)]
+        cell = [w // spacing for w in whole]
+        top = bottom = 0.0
+        for i in range(cell[0] - radius, cell[0] + radius + 1):
+            for j in range(cell[1] - radius, cell[1] + radius + 1):
+                distance = math.hypot(*(w - (c * spacing + (spacing - 1) / 2) for w, c in zip(whole, (i, j))))
+                inside = 0 <= i < n[0] and 0 <= j < n[1]
+                a = math.exp(-2 * max(distance / sigma - 0.5, 0) ** 2) * (params[i, j] if inside else 0.0)
+                top, bottom = top + a * math.exp(20 * a), bottom + math.exp(20 * a)
+        out[u] = top / bottom
+    return out
+
+
+@pytest.mark.parametrize("shape,spacing,sigma", [((21, 28), 7, 21.0), ((17, 20), 4, 6.0), ((12, 13), 5, 3.0)])
+def test_smooth_max_convolution_equals_brute_force(shape, spacing, sigma):
+    params = jax.random.uniform(KEY, [-(-n // spacing) for n in shape])
+    got = extremal._smooth_mask(params, shape, spacing, sigma)
+    np.testing.assert_allclose(got, reference_mask(np.asarray(params, float), shape, spacing, sigma), rtol=2e-4, atol=1e-6)
+    assert got.min() >= 0 and got.max() <= 1
+
+
+def test_smooth_max_gradient_equals_central_differences():
+    shape, spacing, sigma = (9, 12), 4, 4.0
+    params = np.asarray(jax.random.uniform(KEY, (3, 3)), float)
+    w = np.asarray(jax.random.normal(jax.random.key(3), shape), float)
+    got = jax.grad(lambda p: (extremal._smooth_mask(p, shape, spacing, sigma) * w).sum())(jnp.asarray(params, jnp.float32))
+    for at in np.ndindex(3, 3):
+        step = np.zeros((3, 3))
+        step[at] = 1e-5
+        ends = [(reference_mask(params + sign * step, shape, spacing, sigma) * w).sum() for sign in (1, -1)]
+        np.testing.assert_allclose(got[at], (ends[0] - ends[1]) / 2e-5, rtol=1e-3, atol=1e-3)
+
+
+def test_mask_commutes_with_mirroring():
+    params = jax.random.uniform(KEY, (4, 4))
+    a = extremal._smooth_mask(params, (28, 28), 7, 21.0)
+    np.testing.assert_allclose(extremal._smooth_mask(params[:, ::-1], (28, 28), 7, 21.0), a[:, ::-1], atol=1e-6)
+
+
+def test_area_loss_is_the_distance_of_the_sorted_mask_to_a_step():
+    m = jax.random.uniform(KEY, (13, 17))
+    loss = jax.jit(jax.value_and_grad(extremal._area_loss))
+    for area in (0.001, 0.1, 0.37, 0.9):
+        count = max(1, round(area * m.size))
+        step = jnp.arange(m.size) >= m.size - count
+        by_sorting = jax.value_and_grad(lambda m: ((jnp.sort(m.ravel()) - step) ** 2).mean())
+        for got, want in zip(loss(m, area), by_sorting(m)):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-8)
+        assert extremal._kth_largest(m, count) == np.sort(m.ravel())[m.size - count]
+
+
+def test_area_loss_with_ties_is_the_same_value_and_favours_no_entry():
+    m = jnp.full((4, 5), 0.7)
+    value, gradient = jax.value_and_grad(extremal._area_loss)(m, 0.25)
+    np.testing.assert_allclose(value, 0.25 * 0.3**2 + 0.75 * 0.7**2, rtol=1e-6)
+    np.testing.assert_allclose(gradient, 2 * (0.7 - 0.25) / 20, rtol=1e-5)
+    half = (jnp.arange(20) >= 10).astype(jnp.float32)
+    np.testing.assert_allclose(extremal._area_loss(half, 0.5), 0, atol=1e-7)
+    np.testing.assert_allclose(extremal._area_loss(half, 0.25), 5 / 20, rtol=1e-6)
+
+
+def test_pyramid_interpolates_between_scipys_blurs():
+    x = image(24)
+    perturb = extremal._perturbation(x, None, 4.0, 5, None)
+    blurs = [ndimage.gaussian_filter(np.asarray(x), (4 * (1 - i / 4),) * 2 + (0,), mode="reflect") for i in range(5)]
+    for m in (0.0, 0.25, 0.4, 0.75, 0.95, 1.0):
+        want = [np.interp(m * 4, np.arange(5), values) for values in np.stack(blurs, -1).reshape(-1, 5)]
+        np.testing.assert_allclose(perturb(jnp.full((24, 24, 1), m), None).ravel(), want, atol=2e-5)
+    for m, i in ((0.0, 0), (0.3, 1), (1.0, 3)):
+        slope = jax.grad(lambda m: perturb(m, None).sum())(jnp.full((24, 24, 1), m))
+        np.testing.assert_allclose(slope[..., 0], 4 * (blurs[i + 1] - blurs[i]).sum(-1), atol=1e-4)
+
+
+def test_updates_are_pytorchs_dampened_momentum_with_a_growing_area_weight_and_mirrored_even_steps():
+    x, size, options = image(12), 12, dict(spacing=4, sigma=4.0)
+    w = jax.random.normal(jax.random.key(4), x.shape)
+    params, buffer = jnp.ones((3, 3)), None
+
+    @jax.jit
+    @jax.grad
+    def gradient(p, area_weight, mirror):
+        m = extremal._smooth_mask(p, (size, size), 4, 4.0)
+        v = m[..., None] * x
+        return area_weight * extremal._area_loss(m, 0.2) - (w * jnp.where(mirror, v[:, ::-1], v)).sum()
+
+    for t, mirror in enumerate([True, False, True, False]):
+        g = gradient(params, 300 * 1.0035**t, mirror)
+        buffer = g if buffer is None else 0.9 * buffer + 0.1 * g
+        params = jnp.clip(params - 0.01 * buffer, 0, 1)
+    want = extremal._smooth_mask(params, (size, size), 4, 4.0)
+    assert want.std() > 5e-3
+    got = extremal_perturbation(lambda v: (w * v).sum(), x, None, areas=0.2, steps=4, fill=0.0, **options)
+    np.testing.assert_allclose(got[..., 0], want, atol=1e-5)
+
+
+FAST = dict(spacing=4, sigma=4.0, blur=6.0, steps=300)
+
+
+@pytest.mark.parametrize("variant,fill,area", [("preserve", None, 0.16), ("delete", 0.0, 0.09), ("dual", None, 0.16)])
+def test_extremal_finds_the_square_within_the_area_given(variant, fill, area):
+    region = square(40, 4, 20, 12)
+    stripes = jnp.broadcast_to((jnp.arange(40) % 2)[:, None, None], (40, 40, 3)).astype(jnp.float32)
+    # 9 % of the image. Blur destroys stripes but where m is nearly 1, so that the soft edge of m lies outside the square.
+    f = lambda v: detector(region, 60.0)(4 * (v - 0.5) ** 2 if fill is None else v)
+    a = jax.jit(lambda x: extremal_perturbation(f, x, 0, areas=area, variant=variant, fill=fill, flip=False, **FAST))(stripes)
+    assert abs(float((a > 0.5).mean()) - area) < 0.03
+    assert energy(a, around(region)) > 0.9
+
+
+def test_several_areas_are_the_sum_of_single_ones():
+    f, x, options = detector(square(24, 4, 12, 8)), image(24), FAST | dict(steps=20)
+    areas = (0.05, 0.1, 0.3)
+    together = jax.jit(lambda x: extremal_perturbation(f, x, 0, areas=areas, **options))(x)
+    single = jax.jit(lambda a: extremal_perturbation(f, x, 0, areas=a, **options))
+    np.testing.assert_allclose(together, sum(single(a) for a in areas), atol=1e-4)
+
+
+@pytest.mark.parametrize("score,squash", [("logit", lambda z: z), ("probability", jax.nn.softmax)])
+def test_contrastive_reward_is_the_margin_over_the_best_other_class(score, squash):
+    w = jax.random.normal(KEY, (6, 4))
+    f, x = lambda v: v @ w, jax.random.normal(jax.random.key(2), (6,))
+    for target in range(4):
+        reward = objective(*extremal._rewarded(f, x, target, "contrastive", score))
+        margin = lambda v: squash(f(v))[target] - jnp.delete(squash(f(v)), target).max()
+        for got, want in zip(jax.value_and_grad(reward)(x), jax.value_and_grad(margin)(x)):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_contrastive_masks_skip_what_speaks_for_another_class_too():
+    here, there = square(24, 2, 2, 8), square(24, 14, 14, 8)
+    parts = [lambda v, r=r: 30 * (r * v).sum() / r.sum() / 3 for r in (here, there)]
+    f = lambda v: jnp.stack([parts[0](v) + parts[1](v), parts[1](v), v.sum() - 9999])
+    options = FAST | dict(areas=0.12, steps=150, fill=0.0, flip=False)
+    a = jax.jit(lambda x: extremal_perturbation(f, x, 0, reward="contrastive", **options))(image(24))
+    assert energy(a, here) > 10 * energy(a, there)
+
+
+def test_a_traced_class_out_of_range_gives_nan():
+    f, x = detector(square(12, 2, 2, 4)), image(12)
+    run = jax.jit(lambda t: extremal_perturbation(f, x, t, reward="contrastive", steps=2, spacing=4, sigma=4.0, fill=0.0))
+    assert np.isfinite(run(1)).all() and np.isnan(run(2)).all()
+    run = jax.jit(lambda t: meaningful_perturbation(f, x, t, KEY, steps=2, **SMALL))
+    assert np.isfinite(run(1)).all() and np.isnan(run(-1)).all()
+
+
+def test_steps_run_in_one_loop_whose_program_does_not_grow():
+    f, x = detector(square(12, 2, 2, 4)), image(12)
+    for method, options in ((extremal_perturbation, dict(spacing=4, sigma=5.0, blur=2.0)), (meaningful_perturbation, SMALL)):
+        sizes = {len(str(jax.make_jaxpr(lambda x: method(f, x, 0, KEY, steps=s, **options))(x))) for s in (11, 99)}
+        assert len(sizes) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(steps=0),
+        dict(steps=-3),
+        dict(mask_scale=0),
+        dict(mask_scale=17),
+        dict(jitter=0),
+        dict(tv_beta=0.5),
+        dict(init="square"),
+        dict(score="entropy"),
+        dict(sigma=-1.0),
+        dict(chunk=0),
+        dict(fill=jnp.zeros((3, 3))),
+    ],
+)
+def test_meaningful_names_the_bad_option(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        meaningful_perturbation(detector(square(16, 2, 2, 4)), image(16), 0, KEY, **(dict(mask_scale=4) | options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(steps=0),
+        dict(steps=-3),
+        dict(areas=0.0),
+        dict(areas=(0.1, 1.0)),
+        dict(areas=()),
+        dict(areas=((0.1,),)),
+        dict(variant="keep"),
+        dict(reward="margin"),
+        dict(score="entropy"),
+        dict(spacing=17),
+        dict(spacing=0),
+        dict(sigma=0.0),
+        dict(blur=-1.0),
+        dict(levels=1),
+        dict(fill=jnp.zeros((3, 3))),
+    ],
+)
+def test_extremal_names_the_bad_option(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        extremal_perturbation(detector(square(16, 2, 2, 4)), image(16), 0, **options)
+
+
+def test_bad_examples_and_targets():
+    f = detector(square(16, 2, 2, 4))
+    for method in (meaningful_perturbation, extremal_perturbation):
+        with pytest.raises(ValueError, match=r"\(4, 16, 16, 3\)"):
+            method(lambda v: v.sum(), jnp.ones((4, 16, 16, 3)), None, KEY)
+        with pytest.raises(ValueError, match="target=2"):
+            method(f, image(16), 2, KEY)
+    with pytest.raises(ValueError, match="key=None"):
+        meaningful_perturbation(f, image(16), 0)
+    for g, target in ((lambda v: v.sum(), None), (lambda v: v.sum()[None], 0)):
+        with pytest.raises(ValueError, match="contrastive"):
+            extremal_perturbation(g, image(16), target, reward="contrastive")

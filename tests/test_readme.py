@@ -1,0 +1,46 @@
+"""The README's code runs, and its quick start is as short as it says."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_quick_start_explains_an_nnx_a_linen_and_a_plain_model():
+    assert len(BLOCKS[0].strip().splitlines()) <= 20
+    names: dict = {}
+    exec(BLOCKS[0], names)
+    assert names["cam"].shape == (32, 32, 1) and names["maps"].shape == (4, 32, 32, 1)
+    x, ig = names["images"][0], names["ig"]
+    probability = lambda x: jax.nn.softmax(names["f"](x))[3]
+    assert jnp.allclose(ig.sum(), probability(x) - probability(0 * x), atol=1e-3)
+    margin = names["margin"]
+    assert jnp.allclose(names["why_not_5"].sum(), margin(x) - margin(0 * x), atol=1e-3)
+
+
+def test_other_models_are_explained():
+    pytest.importorskip("equinox")
+    pytest.importorskip("haiku")
+    names: dict = {}
+    exec(BLOCKS[1], names)
+    kernel = names["f"].args[0]["linear"]["w"][:, 3].reshape(8, 8, 3)
+    x = names["x"]
+    assert jnp.allclose(names["gradient"](names["f"], x, 3), kernel, atol=1e-6)
+    assert jnp.allclose(names["gradient"](lambda x: names["wants_bytes"](255 * x), x, 3), kernel, atol=1e-5)
+    assert jnp.allclose(names["gradient"](names["jxai"].Batched(names["wants_batch"]), x, 3), kernel, atol=1e-6)
+
+
+def test_what_the_readme_names_exists():
+    import jxai
+    from jxai import attribution, models
+
+    for name in set(re.findall(r"jxai\.(\w+)", README)):
+        assert hasattr(jxai, name) or __import__(f"jxai.{name}"), name
+    for name in set(re.findall(r"--methods ([\w,]+)", README)):
+        assert set(name.split(",")) <= set(attribution.__all__)
+    assert "efficientnet_lite0" in models.available()
