@@ -9,6 +9,7 @@ worker sleeps on its pipe, so that whoever is asked has both cores. A backend is
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -159,7 +160,7 @@ def _serve(library: str) -> None:
     def answer(make) -> None:
         try:
             value = {"value": make()}
-        except Exception as error:  # whatever a peer raises becomes a note in the table
+        except Exception as error:  # noqa: BLE001  whatever a peer raises becomes a note in the table
             value = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
         answers.write(json.dumps(value) + "\n")
         answers.flush()
@@ -171,8 +172,8 @@ def _serve(library: str) -> None:
 
     answer(start)
     for line in sys.stdin:
-        request = json.loads(line)
-        answer(lambda: getattr(desk, request.pop("ask"))(**request))
+        question = json.loads(line)
+        answer(functools.partial(getattr(desk, question.pop("ask")), **question))
 
 
 if __name__ == "__main__":

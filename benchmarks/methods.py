@@ -140,17 +140,17 @@ def _black_boxes(scale: float, many: int) -> list[Row]:
         Row("feature_ablation", cells + 1, 0, grid, {"captum": Peer("feature_ablation", grid)}, sizes=sized("grid", 6, 12)),
         Row("rise", many, 0, {"num_masks": many, "normalization": "coverage", **logit},
             _xplique(Peer("rise", {"num_masks": many}, match="random")), sizes=sized("num_masks", 32, 128), random=True),
-        Row("sobol", designs * (cells + 1), 0, {"num_designs": designs}, _xplique(
-            Peer("sobol", {"num_designs": designs}, passes=designs * (cells + 2))), sizes=sized("num_designs", 2, 8, grid=4)),
+        Row("sobol", designs * (cells + 1), 0, {"num_designs": designs, **grid}, _xplique(
+            Peer("sobol", {"num_designs": designs, **grid}, passes=designs * (cells + 2))), sizes=sized("num_designs", 2, 8, grid=4)),
         Row("hsic", many, 0, {"num_designs": many, "sampler": "sobol"}, _xplique(Peer("hsic", {"num_designs": many})),
             sizes=sized("num_designs", 32, 128)),
         Row("lime", many, 0, {**features, **logit}, {
             "captum": Peer("lime", features, match="random"),
             **_xplique(Peer("lime", features, match="random", note="its Ridge has α = 2, and no sample is the image itself")),
-        }, sizes=sized("num_samples", 32, 128, **grid), random=True),
+        }, sizes=sized("num_samples", 32, 128, grid=4), random=True),
         Row("kernel_shap", many + 2, 0, features, {
             "captum": Peer("kernel_shap", features, match="random"), **_xplique(Peer("kernel_shap", features, match="random")),
-        }, sizes=sized("num_samples", 128, 512, **grid), random=True),
+        }, sizes=sized("num_samples", 32, 128, grid=4), random=True),
         Row("shapley_sampling", orders * (cells - 1) + 2, 0, {"num_samples": orders, **grid}, {
             "captum": Peer("shapley_sampling", {"num_samples": orders, **grid}, match="random", passes=orders * cells + 1),
         }, sizes=sized("num_samples", 2, 8, grid=4), random=True),

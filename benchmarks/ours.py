@@ -67,14 +67,15 @@ class _Call:
         self.f, self.x, self.y = jxai_.f, jxai_.x, jxai_.y
         self.images = images
         method = getattr(jxai.attribution, name)
-        # A label map is concrete for its user, too: he passes it, or its number of labels.
         arrays = {k: v for k, v in options.items() if isinstance(v, jax.Array)}
         static = {k: v for k, v in options.items() if k not in arrays}
         if "segments" in arrays:
             static["num_segments"] = int(arrays["segments"].max()) + 1
 
         def explain(f, x, y, key, arrays):
-            one = lambda x, y: method(f, x, y, key, **arrays, **static)  # noqa: E731
+            def one(x, y):
+                return method(f, x, y, key, **arrays, **static)
+
             return jax.vmap(one)(x, y) if images > 1 else one(x[0], y[0])[None]
 
         self.arrays, self.run = arrays, jax.jit(explain)

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 import xplique.attributions as xa
 from measure import photographs
-from xplique.attributions.global_sensitivity_analysis import ScipySobolSequence
 
 
 class OnKeras:
@@ -88,8 +87,8 @@ class OnKeras:
     def rise(self, batch, num_masks):
         return xa.Rise(self.model, batch_size=batch, nb_samples=num_masks)
 
-    def sobol(self, batch, num_designs):
-        return xa.SobolAttributionMethod(self.model, batch_size=batch, nb_design=num_designs)
+    def sobol(self, batch, num_designs, grid):
+        return xa.SobolAttributionMethod(self.model, grid, num_designs, batch_size=batch)
 
     def hsic(self, batch, num_designs):
         return xa.HsicAttributionMethod(self.model, batch_size=batch, nb_design=num_designs)
