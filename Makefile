@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Most of a test's time is compilation: it is kept between runs, and optimised only where programs run for long (test-slow, bench).
+CACHE := JAX_COMPILATION_CACHE_DIR=build/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
 
 .PHONY: demo test test-slow bench clean
 .DELETE_ON_ERROR:
@@ -12,10 +14,10 @@ demo: $(VENV)/.demo
 	$(BIN)/jxai explain --out build/demo --lime.segments slic:60
 
 test: $(VENV)/.test
-	$(PYTEST) -n 2 -q
+	$(CACHE) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -n 2 -q
 
 test-slow: $(VENV)/.test
-	$(PYTEST) -q -m slow
+	$(CACHE) $(PYTEST) -q -m slow
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution.py

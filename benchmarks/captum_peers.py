@@ -45,7 +45,7 @@ class Torch:
             v = x.detach().requires_grad_()
             torch.autograd.grad(self.model(v)[:, y].sum(), v)
 
-        return gradient if backward else forward
+        return (gradient if backward else forward), batch
 
     def method(self, name: str, images: int, batch: int, options: dict):
         run, x, y = getattr(self, name), self.x[:images], self.y[:images]

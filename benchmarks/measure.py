@@ -3,8 +3,9 @@
 A worker imports one backend (`ours`, `captum_peers`, `xplique_peers`), then answers one JSON line for each JSON line that it is sent. An idle
 worker sleeps on its pipe, so that whoever is asked has both cores. A backend is a class with
 
-    floor(batch, backward) -> call          one forward (and backward) pass over a batch of the first image
+    floor(batch, backward) -> call, passes       forward (and backward) passes over batches of the first image
     method(name, images, batch, options) -> call(seed) -> array [images, H, W, C or 1]
+    facts() -> versions, speed, targets and logits
 """
 
 from __future__ import annotations
@@ -77,11 +78,12 @@ class Desk:
         key = (batch, backward)
         if key not in self.calls:
             self.calls[key] = self.backend.floor(batch, backward)
-            self.calls[key]()
+            self.calls[key][0]()
+        call, passes = self.calls[key]
         times, end = [], time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
-            times.append(_seconds(self.calls[key]))
-        return [min(each) / batch for each in zip(*times)]
+            times.append(_seconds(call))
+        return [min(each) / passes for each in zip(*times)]
 
     def first(self, id: str, name: str, images: int, batch: int, options: dict, out: str | None = None) -> float:
         """Seconds of the first call, tracing and compiling included; writes the maps to `out`."""
@@ -110,7 +112,7 @@ class Desk:
         the scratch that the compiled program declares."""
         calls = [self.backend.method(name, 1, batch, each) for each in options]
         scratch = [call.compile() / 2**20 for call in calls if hasattr(call, "compile")]
-        self.backend.floor(1, False)()
+        self.backend.floor(1, False)[0]()
         Path("/proc/self/clear_refs").write_text("5")
         base, peaks = _status("VmRSS"), []
         for call in calls:

@@ -39,7 +39,7 @@ class OnKeras:
                 score = tf.reduce_sum(self.model(x) * y)
             return tape.gradient(score, x)
 
-        return (lambda: gradient(x, y).numpy()) if backward else (lambda: forward(x).numpy())
+        return ((lambda: gradient(x, y).numpy()) if backward else (lambda: forward(x).numpy())), batch
 
     def method(self, name: str, images: int, batch: int, options: dict):
         """The explainer is made once, as its user would; its masks are then made once, too (Sobol, HSIC)."""
@@ -124,4 +124,4 @@ class OnTorch(OnKeras):
             with torch.no_grad():
                 self.model.model(x)
 
-        return forward
+        return forward, batch

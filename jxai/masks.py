@@ -11,7 +11,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import qmc
 
 from jxai.scores import need_key, one_of, positive
 from jxai.typing import Array
@@ -135,6 +134,8 @@ def design(sampler: str, n: int, d: int, key: Array | None = None) -> Array:
         shift = jax.random.bits(key, (d,), jnp.uint32) >> 8
         return (jnp.asarray(_sobol(n, d)) ^ shift).astype(jnp.float32) * 2.0**-24
     if sampler == "halton":
+        from scipy.stats import qmc  # a heavy import, for this and `_sobol` alone
+
         table = qmc.Halton(d, scramble=False).random(n)
         return (jnp.asarray(table, jnp.float32) + jax.random.uniform(key, (d,))) % 1.0
     if sampler == "latin_hypercube":
@@ -146,6 +147,8 @@ def design(sampler: str, n: int, d: int, key: Array | None = None) -> Array:
 
 def _sobol(n: int, d: int) -> np.ndarray:
     """The first n points after the origin of the d-dimensional Sobol sequence, as 24-bit integers (exact in float32)."""
+    from scipy.stats import qmc
+
     engine = qmc.Sobol(d, scramble=False, bits=24)
     engine.fast_forward(1)
     return np.rint(engine.random(n) * 2**24).astype(np.uint32)

@@ -6,6 +6,7 @@ A method that is not listed here fails the contract test, so that adding one mea
 from __future__ import annotations
 
 import dataclasses
+import types
 from typing import Any
 
 import jax
@@ -46,6 +47,11 @@ def segments(shape: tuple[int, ...]) -> np.ndarray:
 def baselines(shape: tuple[int, ...]) -> np.ndarray:
     """Three baselines."""
     return np.random.default_rng(1).uniform(0, 0.3, (3, *shape)).astype(np.float32)
+
+
+def entries_or_three(shape: tuple[int, ...]) -> int | None:
+    """A grid of three cells along every axis; the entries themselves of a vector."""
+    return None if len(shape) == 1 else 3
 
 
 def network(shape: tuple[int, ...], seed: int = 0) -> jax.tree_util.Partial:
@@ -107,14 +113,14 @@ CASES: dict[str, Case] = {
     "hsic": Case({"grid": 2, "num_designs": 8}, keyed=True, other={"grid": 3, "num_designs": 12, "width": 0.3, "fill": 0.3}, black_box=True, passes=8),
     "input_x_gradient": Case(passes=1),
     "integrated_gradients": Case({"steps": 4}, other={"steps": 2, "baseline": 0.3}, passes=4),
-    "kernel_shap": Case({"grid": 2, "num_samples": 40}, keyed=True, other={"num_samples": 4, "fill": 0.3}, black_box=True),
+    "kernel_shap": Case({"grid": entries_or_three, "num_samples": 60}, keyed=True, other={"grid": 2, "num_samples": 64, "fill": 0.3}, black_box=True),
     "layer_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
     "lime": Case({"grid": 2, "num_samples": 12}, keyed=True, other={"grid": 3, "num_samples": 15, "p": 0.3, "kernel_width": 2.0, "regularization": 3.0, "fill": 0.3}, black_box=True),
     "meaningful_perturbation": Case(
-        {"steps": 3, "mask_scale": 2, "sigma": 1.0, "fill": fills.Blur(1.0), "jitter": 1},
+        {"steps": 3, "mask_scale": 2, "sigma": 1.0, "fill": fills.Blur(1.0), "jitter": 1, "init": "random"},
         shapes=("image",),
         keyed=True,
-        other={"steps": 6, "fill": 0.5, "mask_scale": 4, "sigma": 0.5, "l1": 0.1, "l2": 1.0, "tv_beta": 2.0, "jitter": 0},
+        other={"steps": 6, "fill": 0.5, "mask_scale": 4, "sigma": 0.5, "l1": 0.1, "l2": 1.0, "tv_beta": 2.0, "jitter": 3},
     ),
     "occlusion": Case({"window": 3, "stride": 2}, other={"window": 2, "stride": 1, "fill": 0.3}, black_box=True),
     "rise": Case({"num_masks": 6, "grid": 2}, keyed=True, other={"num_masks": 9, "grid": 3, "p": 0.3, "fill": 0.3}, black_box=True, passes=6),
@@ -133,7 +139,7 @@ CASES: dict[str, Case] = {
 def options(name: str, shape: tuple[int, ...], **changes: Any) -> dict[str, Any]:
     """The case's options for an input of this shape, arrays made for it."""
     merged = {**CASES[name].options, **changes}
-    return {key: value(shape) if value in (segments, baselines) else value for key, value in merged.items()}
+    return {key: value(shape) if isinstance(value, types.FunctionType) else value for key, value in merged.items()}
 
 
 def example(shape: tuple[int, ...], seed: int = 0, dtype: Any = jnp.float32) -> jax.Array:

@@ -154,6 +154,17 @@ def test_several_images_go_to_folders_named_after_them(here):
     np.testing.assert_array_equal(maps["photo"]["gradient"], maps["other"]["gradient"])
 
 
+def test_images_of_one_shape_with_other_numbers_of_segments_are_not_confused(here):
+    flat = np.full((16, 20, 3), 90, np.uint8)
+    flat[:, 12:] = 200
+    Image.fromarray(flat).save("flat.png")
+    arguments = ["--model", "own:bundle", "--methods", "feature_ablation", "--feature_ablation.segments", "slic:20"]
+    assert run("flat.png", "photo.png", *arguments, "--out", "both") == 0
+    assert run("photo.png", *arguments, "--out", "alone") == 0
+    both, alone = (np.load(here / p / "explanation.npz") for p in ("both/photo", "alone"))
+    np.testing.assert_array_equal(both["feature_ablation"], alone["feature_ablation"])
+
+
 def test_an_array_is_an_example_as_it_is(here):
     np.save("row.npy", np.arange(5, dtype=np.float32))
     assert run("row.npy", "--model", "own:tabular", "--methods", "gradient,input_x_gradient", "--target", 0) == 0

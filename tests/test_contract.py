@@ -153,7 +153,9 @@ def test_no_option_is_left_out(name):
     for option, p in list(inspect.signature(getattr(attribution, name)).parameters.items())[4:]:
         assert option in covered or isinstance(p.default, (str, bool)), f"{name}.{option} is not exercised"
         if isinstance(p.default, bool) and option not in CASES[name].other:
-            assert not close(run(name, "image", **{option: not p.default}), run(name, "image"), 1e-6)
+            # Before the first ReLU, so that a layer's values have both signs.
+            layer = {"layer": 2} if "layer" in inspect.signature(getattr(attribution, name)).parameters else {}
+            assert not close(run(name, "image", **{option: not p.default}, **layer), run(name, "image", **layer), 1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])

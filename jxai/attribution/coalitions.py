@@ -53,8 +53,8 @@ def kernel_coalitions(d: int, num_samples: int, key: Array | None) -> tuple[Call
     """
     sizes = np.arange(1, d)
     if d < 31 and 2**d - 2 <= num_samples:
-        each = np.array([1 / (math.comb(d, int(k)) * k * (d - k)) for k in sizes])
-        table = jnp.asarray(np.concatenate([[0], each / (each.max() if d > 1 else 1), [0]]), jnp.float32)
+        each = np.array([1 / (math.comb(d, int(k)) * k * (d - k)) for k in sizes]) / np.sum(1 / (sizes * (d - sizes)))
+        table = jnp.asarray(np.concatenate([[0], each, [0]]), jnp.float32)
 
         def enumerated(i: Array) -> tuple[Array, Array]:
             # 1 … 2^d − 2 are the proper coalitions; then comes 0, then 2^d − 1.

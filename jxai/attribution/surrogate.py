@@ -149,8 +149,8 @@ def kernel_shap(
         return jnp.matmul(weighted, z, precision="highest"), jnp.matmul(weighted, y, precision="highest"), weighted.sum(1), ends
 
     gram, moment, kept, (empty, full) = loops.block_sums(block, num, chunk)
-    # Lagrange: [A 1; 1ᵀ 0] [φ; λ] = [b; s(x) − s(∅)].
+    # Lagrange: [A 1; 1ᵀ 0] [φ; λ] = [b; s(x) − s(∅)]; of the least norm where few samples leave A singular.
     one = jnp.ones((d, 1))
     system = jnp.block([[gram, one], [one.T, jnp.zeros((1, 1))]])
-    values = jnp.linalg.solve(system, jnp.append(moment - empty * kept, full - empty))
-    return spread(values[:d])
+    inverse = jnp.linalg.pinv(system, rtol=1e-5, hermitian=True)
+    return spread(jnp.matmul(inverse, jnp.append(moment - empty * kept, full - empty), precision="highest")[:d])

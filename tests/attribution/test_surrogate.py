@@ -122,6 +122,15 @@ def test_sampled_kernel_shap_converges_and_is_exact_on_an_additive_score():
     np.testing.assert_allclose(exact, w, atol=1e-4)
 
 
+def test_few_samples_leave_kernel_shap_finite_and_complete():
+    """Twenty coalitions of ten features rarely determine the values: the least norm keeps them small, and complete."""
+    w = jnp.sin(jnp.arange(10.0))
+    run = shap_of(lambda z: z @ w, 10, 20)
+    got = np.stack([run(k) for k in jax.random.split(jax.random.key(11), 20)])
+    np.testing.assert_allclose(got.sum(1), w.sum(), atol=1e-4)
+    assert np.abs(got).max() < 3
+
+
 def test_sizes_are_drawn_by_the_shapley_kernel():
     f, seen = recorded(jnp.sum)
     kernel_shap(f, jnp.ones(8), None, jax.random.key(7), num_samples=240, chunk=1).block_until_ready()

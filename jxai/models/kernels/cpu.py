@@ -12,6 +12,9 @@ that was fastest when measured (jax 0.10.2, 2 cores):
   taps `i = a + s·t`, so `dx[s·p + a] = Σ_t g[p - t] · w[a + s·t]`: a stride-1 sum of ⌈k/s⌉² terms with s² times as
   many channels, and nothing is multiplied by an inserted zero.
 
+Processor time per image in batches of 4 and 64, both ways in one run on a busy machine: EfficientNet-Lite0 forward 8 ms
+(plain `lax.conv` 64), input gradient 24 (100); CIFAR ResNet-20 forward 0.6 (0.6), input gradient 1.3 (17).
+
 float16 and bfloat16 are computed in float32 and rounded once at the end: more exact, and faster on this backend.
 
 Every function takes `x [N, H, W, C]`, `kernel [kh, kw, C/groups, O]`, `g [N, Ho, Wo, O]` and the parameters of
