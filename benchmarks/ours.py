@@ -8,12 +8,12 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+from measure import photographs
 
 import jxai.attribution
 from jxai import fills, taps
 from jxai.masks import regular
 from jxai.models import efficientnet_lite
-from measure import photographs
 
 if "JXAI_BENCHMARK_CACHE" in os.environ:
     jax.config.update("jax_compilation_cache_dir", os.environ["JXAI_BENCHMARK_CACHE"])

@@ -34,10 +34,11 @@ def method(name, kind, **changes):
     return lambda f, x, target, key: fn(f, x, target, key)
 
 
-def run(name, kind, target=1, key=KEY, seed=0, dtype=jnp.float32, **changes):
-    """The method, jitted, on the case's network and example."""
+@functools.cache
+def run(name, kind, dtype=jnp.float32, **changes):
+    """The method, jitted, on the case's network and example; remembered, since most tests compare with the plain case."""
     fn = method(name, kind, **changes)
-    return jax.jit(fn)(cases.network(SHAPES[kind]), cases.example(SHAPES[kind], seed, dtype), target, key)
+    return jax.jit(fn)(cases.network(SHAPES[kind]), cases.example(SHAPES[kind], dtype=dtype), 1, KEY)
 
 
 def close(a, b, rtol=1e-5):
@@ -158,8 +159,7 @@ def test_no_option_is_left_out(name):
             assert not close(run(name, "image", **{option: not p.default}, **layer), run(name, "image", **layer), 1e-6)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-@pytest.mark.parametrize(("name", "kind"), [pair for pair in PAIRS if pair[1] != "video"])
+@pytest.mark.parametrize(("name", "kind", "dtype"), [(*p, d) for p, d in zip(PAIRS * 2, [jnp.float16, jnp.bfloat16] * len(PAIRS)) if p[1] != "video"])
 def test_half_precision(name, kind, dtype):
     half = run(name, kind, dtype=dtype)
     single = run(name, kind)
@@ -244,6 +244,5 @@ def test_attributions_are_differentiable(name):
 @pytest.mark.parametrize("fill", [fills.Mean(), fills.Blur(1.0), fills.Uniform(), fills.Neighbours()], ids=lambda fill: type(fill).__name__)
 @pytest.mark.parametrize("name", [name for name in METHODS if "fill" in inspect.signature(getattr(attribution, name)).parameters])
 def test_every_fill_works_and_matters(name, fill):
-    options = {"key": KEY}
-    filled = run(name, "image", fill=fill, **options)
+    filled = run(name, "image", fill=fill)
     assert jnp.isfinite(filled).all() and not close(filled, run(name, "image", fill=0.0), 1e-6)

@@ -148,7 +148,8 @@ def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_s
     def draw(i: Array) -> Array:
         which, where, noise = jax.random.split(jax.random.fold_in(key, i), 3)
         start = starts[jax.random.randint(which, (), 0, len(starts))].astype(end.dtype)
-        noisy = end + sigma * jax.random.normal(noise, x.shape, end.dtype)
+        still = isinstance(sigma, (int, float)) and sigma == 0
+        noisy = end if still else end + sigma * jax.random.normal(noise, x.shape, end.dtype)
         alpha = jax.random.uniform(where, (), end.dtype)
         return (noisy - start) * _slope(s, start + alpha * (noisy - start), x)
 

@@ -84,7 +84,7 @@ def grid(
     return figure
 
 
-def save(figure: Figure, path: str | Path, dpi: int = 110) -> None:
+def save(figure: Figure, path: str | Path, dpi: int = 100) -> None:
     """Writes a figure atomically; the suffix names the format."""
     with atomic(path) as part:
         figure.savefig(part, dpi=dpi)
