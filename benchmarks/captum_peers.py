@@ -138,7 +138,8 @@ class Captum(Torch):
 
     def _by_features(self, explain, x, y, batch, grid, **options):
         cell = torch.arange(224) * grid // 224
-        labels = (cell[:, None] * grid + cell).expand(1, 3, 224, 224)
+        labels = (cell[:, None] * grid + cell).expand(1, 3, 224, 224).contiguous()
+        x = x.contiguous()  # its Shapley sampling views the pixels as one vector, which channels last in memory forbids
         with torch.no_grad():
             maps = explain.attribute(x, 0.0, y, feature_mask=labels, perturbations_per_eval=batch, **options)
         return _maps(maps)[..., :1]

@@ -98,7 +98,7 @@ def _cams() -> list[Row]:
         return Peer("cam", {"kind": kind, "layer": layer}, ours, "scaled", note=note)
 
     bicubic = {"interpolation": "bicubic"}
-    smooth = "its masks put corners on corners; ours put pixel centres on pixel centres"
+    corners = "its masks put corners on corners; ours put pixel centres on pixel centres"
     last = {"layer": "@last"}
     return [
         Row("grad_cam", 1, 0, {}, {
@@ -111,10 +111,10 @@ def _cams() -> list[Row]:
         Row("layer_cam", 1, 0, {}, {"grad-cam": package("LayerCAM")}, 8),
         Row("xgrad_cam", 1, 0, {}, {"grad-cam": package("XGradCAM")}, 8),
         Row("hires_cam", 1, 0, {}, {"grad-cam": package("HiResCAM", relu=True)}, 8),
-        Row("eigen_cam", 1, 0, {}, {"grad-cam": package("EigenCAM", center=True, note="its sign is arbitrary; it cuts what is negative")}, 8),
+        Row("eigen_cam", 1, 0, {}, {"grad-cam": package("EigenCAM", center=True, note="it cuts what is negative before it resizes; ours is signed")}, 8),
         Row("guided_grad_cam", 1, 1, {}, {"captum": Peer("guided_grad_cam", {}, {"interpolation": "nearest"})}, 8),
         Row("ablation_cam", 1, 0, last, {"grad-cam": dataclasses.replace(package("AblationCAM", "last"), passes=320)}),
-        Row("score_cam", 321, 0, last, {"grad-cam": package("ScoreCAM", "last", smooth)}),
+        Row("score_cam", 321, 0, last, {"grad-cam": package("ScoreCAM", "last", corners)}),
     ]  # fmt: skip
 
 
@@ -142,11 +142,11 @@ def _black_boxes(scale: float, many: int) -> list[Row]:
             _xplique(Peer("rise", {"num_masks": many}, match="random")), sizes=sized("num_masks", 32, 128), random=True),
         Row("sobol", designs * (cells + 1), 0, {"num_designs": designs, **grid}, _xplique(
             Peer("sobol", {"num_designs": designs, **grid}, passes=designs * (cells + 2))), sizes=sized("num_designs", 2, 8, grid=4)),
-        Row("hsic", many, 0, {"num_designs": many, "sampler": "sobol"}, _xplique(Peer("hsic", {"num_designs": many})),
+        Row("hsic", many, 0, {"num_designs": many, "sampler": "sobol"}, _xplique(Peer("hsic", {"num_designs": many}, note="it rounds the first Sobol point, all ½, to 0; ours to 1")),
             sizes=sized("num_designs", 32, 128)),
         Row("lime", many, 0, {**features, **logit}, {
-            "captum": Peer("lime", features, match="random"),
-            **_xplique(Peer("lime", features, match="random", note="its Ridge has α = 2, and no sample is the image itself")),
+            "captum": Peer("lime", features, match="random", note="weights by the cosine of pixels, not of features, with width 1"),
+            **_xplique(Peer("lime", features, match="random", note="its ridge has α = 2")),
         }, sizes=sized("num_samples", 32, 128, grid=4), random=True),
         Row("kernel_shap", many + 2, 0, features, {
             "captum": Peer("kernel_shap", features, match="random"), **_xplique(Peer("kernel_shap", features, match="random")),

@@ -50,11 +50,12 @@ def kernel_coalitions(d: int, num_samples: int, key: Array | None) -> tuple[Call
     """KernelSHAP's `i -> (z [d], weight)` and the number of passes; the last two are the empty and the full coalition, of weight 0.
 
     All coalitions where at most `num_samples` are proper; else sizes by the Shapley kernel, each draw with its complement.
+    Weights are 1 on average; drawn ones are just 1, so that sums of them are exact whatever the chunk.
     """
     sizes = np.arange(1, d)
     if d < 31 and 2**d - 2 <= num_samples:
         each = np.array([1 / (math.comb(d, int(k)) * k * (d - k)) for k in sizes]) / np.sum(1 / (sizes * (d - sizes)))
-        table = jnp.asarray(np.concatenate([[0], each, [0]]), jnp.float32)
+        table = jnp.asarray(np.concatenate([[0], each * (2**d - 2), [0]]), jnp.float32)
 
         def enumerated(i: Array) -> tuple[Array, Array]:
             # 1 … 2^d − 2 are the proper coalitions; then comes 0, then 2^d − 1.
@@ -75,6 +76,6 @@ def kernel_coalitions(d: int, num_samples: int, key: Array | None) -> tuple[Call
         z = jnp.where(i % 2 == 1, ~z, z)
         proper = i < num_samples
         z = jnp.where(proper, z, i > num_samples)
-        return z.astype(jnp.float32), proper / num_samples
+        return z.astype(jnp.float32), proper * 1.0
 
     return drawn, num_samples + 2

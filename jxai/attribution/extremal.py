@@ -13,7 +13,7 @@ import optax
 from jax import lax
 
 from jxai import fills
-from jxai.scores import check_example, objective, one_of, positive
+from jxai.scores import check_example, objective, one_of, positive, wide
 from jxai.typing import Array, Model
 
 __all__ = ["extremal_perturbation"]
@@ -48,7 +48,7 @@ def extremal_perturbation(
     `argmax_m Φ(m ⊗ x) − λ_t · mean((sort(m) − r_a)²)`, `λ_t = weight · 1.0035ᵗ`, r_a: zeros, then a share a of ones.
 
     m is a smooth max-convolution of a lattice of parameters in [0, 1], which start at 1 and move by gradient steps (rate
-    0.01, momentum and dampening 0.9 as in PyTorch). Defaults are TorchRay's for 224 × 224 pixels; `spacing`, `sigma` and
+    0.01, momentum and dampening 0.9 as in PyTorch). Its area counts where it reaches over the border too, or corners would be cheap. Defaults are TorchRay's for 224 × 224 pixels; `spacing`, `sigma` and
     `blur` are in pixels, so choose smaller ones for smaller images. All areas are optimised at once.
 
     Args:
@@ -79,10 +79,12 @@ def extremal_perturbation(
     shares = jnp.atleast_1d(jnp.asarray(areas, jnp.float32))
     perturb = _perturbation(x, fill, blur, levels, key)
     signs = jnp.asarray({"preserve": [1.0], "delete": [-1.0], "dual": [1.0, -1.0]}[variant])
-    masked = partial(_smooth_mask, shape=x.shape[:2], spacing=spacing, sigma=sigma)
+    masked = partial(_smooth_mask, spacing=spacing, sigma=sigma)
+    shape = x.shape[:2]
 
     def loss(params: Array, area: Array, t: Array) -> Array:
-        m = masked(params)
+        whole = masked(params)
+        m = _center(whole, shape)
         noise = None if key is None else jax.random.fold_in(key, t)
 
         def kept(sign: Array) -> Array:
@@ -90,11 +92,11 @@ def extremal_perturbation(
             v = jnp.where(t % 2 == 0, v[:, ::-1], v) if flip else v
             return sign * s(v.astype(x.dtype))
 
-        return weight * _GROWTH**t * _area_loss(m, area) - jax.vmap(kept)(signs).sum()
+        return weight * _GROWTH**t * _area_loss(whole, area * math.prod(shape)) - jax.vmap(kept)(signs).sum()
 
     start = jnp.ones(shares.shape + tuple(-(-n // spacing) for n in x.shape[:2]))
     params = _descend(lambda params, t: jax.vmap(loss, (0, 0, None))(params, shares, t).sum(), start, steps)
-    return jax.vmap(masked)(params).sum(0)[..., None].astype(x.dtype)
+    return jax.vmap(lambda p: _center(masked(p), shape))(params).sum(0)[..., None].astype(x.dtype)
 
 
 def _descend(loss: Callable[[Array, Array], Array], start: Array, steps: int) -> Array:
@@ -139,7 +141,7 @@ def _rewarded(f: Model, x: Array, target: int | Array | None, reward: str, score
         raise ValueError(f"reward='contrastive' needs a class among two or more, got {target=} and f(x) of shape {shape}")
 
     def margins(v: Array) -> Array:
-        z = f(v).astype(jnp.promote_types(v.dtype, jnp.float32))
+        z = wide(f(v))
         z = jax.nn.softmax(z) if score == "probability" else z
         (_, second), (best, _) = lax.top_k(z, 2)
         return z - jnp.where(jnp.arange(z.size) == best, second, z[best])
@@ -149,7 +151,7 @@ def _rewarded(f: Model, x: Array, target: int | Array | None, reward: str, score
 
 def _perturbation(x: Array, fill, blur: float, levels: int, key: Array | None) -> Callable[[Array, Array | None], Array]:
     """`(m [H, W, 1], key) -> m ⊗ x`, float32 or wider; what depends on x alone is computed here, once."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = wide(x)
     if fill is not None:
         value = fills.fixed(fill, x, key)
         return lambda m, k: fills.remove(x, m, lax.stop_gradient(fills.resolve(value, x, m, k)))
@@ -166,13 +168,13 @@ def _perturbation(x: Array, fill, blur: float, levels: int, key: Array | None) -
     return interpolated
 
 
-def _area_loss(m: Array, area: Array) -> Array:
-    """`mean((sort(m) − r)²)`, r = zeros, then round(area · size) ones (at least one).
+def _area_loss(m: Array, count: Array) -> Array:
+    """`mean((sort(m) − r)²)`, r = zeros, then round(count) ones (at least one).
 
     Without sorting: r is 1 above the threshold that so many entries reach, 0 below; ties at the threshold share what is
     left, where a sort would favour one corner of the image.
     """
-    count = jnp.clip(jnp.round(area * m.size), 1, m.size)
+    count = jnp.clip(jnp.round(count), 1, m.size)
     threshold = _kth_largest(lax.stop_gradient(m), count)
     above, tied = m > threshold, m == threshold
     r = jnp.where(above, 1.0, jnp.where(tied, (count - above.sum()) / tied.sum(), 0.0))
@@ -194,15 +196,19 @@ def _kth_largest(v: Array, k: Array) -> Array:
     return lax.bitcast_convert_type(low, jnp.float32)
 
 
-def _smooth_mask(params: Array, shape: tuple[int, int], spacing: int, sigma: float) -> Array:
+def _smooth_mask(params: Array, spacing: int, sigma: float) -> Array:
     """`m(u) = Σ_v a exp(20 a) / Σ_v exp(20 a)`, `a = κ(|u − v|) · params(v)`, over lattice points v near pixel u.
 
     `κ(δ) = exp(−2 max(δ/σ − ½, 0)²)`. Points lie at the centres of cells of `spacing` pixels, the lattice is centred on
-    the image (to half a pixel) and 0 beyond it; near are the (2r + 1)² cells around u's own, r = 1 + ⌈σ / spacing⌉.
+    the image (to half a pixel) and 0 beyond it; near are the (2r + 1)² cells around u's own, r = 1 + ⌈σ / spacing⌉. The
+    mask has a margin of ⌈σ / spacing⌉ cells on every side.
     """
-    phases = _smooth_max(params, spacing, sigma)
-    whole = phases.transpose(2, 0, 3, 1).reshape([n * spacing for n in params.shape])
-    top, left = ((n * spacing - size) // 2 for n, size in zip(params.shape, shape))
+    phases = _smooth_max(jnp.pad(params, math.ceil(sigma / spacing)), spacing, sigma)
+    return phases.transpose(2, 0, 3, 1).reshape([a * b for a, b in zip(phases.shape[2:], phases.shape[:2])])
+
+
+def _center(whole: Array, shape: tuple[int, int]) -> Array:
+    top, left = ((n - size) // 2 for n, size in zip(whole.shape, shape))
     return whole[top : top + shape[0], left : left + shape[1]]
 
 

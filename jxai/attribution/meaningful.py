@@ -9,7 +9,7 @@ import optax
 from jax import lax
 
 from jxai import fills, loops
-from jxai.scores import need_key, objective, one_of, positive
+from jxai.scores import need_key, objective, one_of, positive, wide
 from jxai.typing import Array, Model, Scalar
 
 __all__ = ["meaningful_perturbation"]
@@ -46,7 +46,9 @@ def meaningful_perturbation(
     Args:
       f: a model. x: an image `[H, W, C]`. target: a class, or None. key: for the jitter, the fill and a random start.
       steps: iterations. fill: what is put in place of the evidence. mask_scale: pixels per entry of m, nearest upsampling.
-      sigma: of the Gaussian blur of the upsampled mask, edges reflected. l1: weight of the deleted area.
+      sigma: of the Gaussian blur of the upsampled mask, edges reflected.
+      l1: weight of the deleted area. The code's value lets the deletion grow well beyond the evidence once the score is
+        gone; 1e-3 gives tighter masks where the score is a confident probability.
       l2, tv_beta: weight and exponent (at least 1) of the total variation; both penalties count entries of m, not pixels.
       jitter: x and the fill shift together by a random offset of `jitter` possible values in each direction, at every
         step, edges repeated (the paper crops a larger image); 1 for none.
@@ -66,8 +68,8 @@ def meaningful_perturbation(
     s = objective(f, x, target, score)
     key = need_key(key, "meaningful_perturbation")
     _check(x, steps, mask_scale, jitter, tv_beta, init)
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    null = fills.fixed(fill, wide, jax.random.fold_in(key, _FILL_STREAM))
+    v = wide(x)
+    null = fills.fixed(fill, v, jax.random.fold_in(key, _FILL_STREAM))
     null = null if callable(null) else jnp.broadcast_to(null, x.shape)
     up = [_upsampling(n, mask_scale, sigma) for n in x.shape[:2]]
 
@@ -82,7 +84,7 @@ def meaningful_perturbation(
         shift, noise = (jax.random.fold_in(jax.random.fold_in(key, stream), t) for stream in (_SHIFT_STREAM, _FILL_STREAM))
         offset = jax.random.randint(shift, (2,), 0, jitter)
         value = null if callable(null) else _shifted(null, offset, jitter)
-        return l1 * jnp.abs(1 - m).sum() + l2 * _variation(m, tv_beta) + perturbed(m, _shifted(wide, offset, jitter), value, noise)
+        return l1 * jnp.abs(1 - m).sum() + l2 * _variation(m, tv_beta) + perturbed(m, _shifted(v, offset, jitter), value, noise)
 
     optimiser = optax.adam(0.1, b1=0.9, b2=0.999)
 
@@ -92,7 +94,7 @@ def meaningful_perturbation(
         return (jnp.clip(optax.apply_updates(m, update), 0, 1), state), None
 
     if init == "circle":
-        start = _smallest_circle(lambda m: perturbed(m, wide, null, key), x.shape[:2], mask_scale, chunk)
+        start = _smallest_circle(lambda m: perturbed(m, v, null, key), x.shape[:2], mask_scale, chunk)
     else:
         start = jax.random.uniform(jax.random.fold_in(key, _INIT_STREAM), [u.shape[1] for u in up])
     (m, _), _ = lax.scan(step, (start, optimiser.init(start)), jnp.arange(steps))

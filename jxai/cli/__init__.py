@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser(
         "explain",
         help="explain the classes of images",
-        description="Explains images; without one, a photograph of a cat.",
+        description="Explains images; without one, a photograph of a cup of coffee.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -31,7 +31,7 @@ DEFAULT = (
     "lime",
     "occlusion",
     "sobol",
-    "meaningful_perturbation",
+    "hsic",
 )
 _NEEDED = {"matplotlib": "matplotlib", "PIL": "pillow", "rich": "rich", "skimage": "scikit-image"}
 

@@ -50,12 +50,12 @@ def subject(name: str) -> Subject:
 
 
 def photograph() -> Path:
-    """The photograph of a cat that scikit-image's wheel holds (Stéfan van der Walt, CC0)."""
+    """The photograph of a cup of coffee that scikit-image's wheel holds (Rachel Michetti, CC0)."""
     from skimage import data
 
-    path = Path(data.__file__).with_name("chelsea.png")
+    path = Path(data.__file__).with_name("coffee.png")
     if not path.is_file():
-        raise UserError("this scikit-image ships no chelsea.png; name an image")
+        raise UserError("this scikit-image ships no coffee.png; name an image")
     return path
 
 

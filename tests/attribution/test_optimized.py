@@ -168,10 +168,24 @@ def reference_mask(params, shape, spacing, sigma):
     return out
 
 
+def mask(params, shape, spacing, sigma):
+    """The part of the smooth mask that lies on the image."""
+    return extremal._center(extremal._smooth_mask(params, spacing, sigma), shape)
+
+
+def test_a_blob_in_the_corner_has_the_area_of_one_in_the_middle():
+    lattice = np.zeros((9, 9))
+    whole = [extremal._smooth_mask(jnp.asarray(lattice).at[at].set(1.0), 4, 8.0) for at in ((4, 4), (0, 0), (0, 4))]
+    inside = [float(extremal._center(m, (36, 36)).sum()) for m in whole]
+    assert inside[1] < 0.5 * inside[0]  # most of it lies beyond the border,
+    np.testing.assert_allclose([m.sum() for m in whole], whole[0].sum(), rtol=0.03)  # where it still counts
+    np.testing.assert_allclose([extremal._area_loss(m, 40.0) for m in whole], extremal._area_loss(whole[0], 40.0), rtol=0.1)
+
+
 @pytest.mark.parametrize("shape,spacing,sigma", [((21, 28), 7, 21.0), ((17, 20), 4, 6.0), ((12, 13), 5, 3.0)])
 def test_smooth_max_convolution_equals_brute_force(shape, spacing, sigma):
     params = jax.random.uniform(KEY, [-(-n // spacing) for n in shape])
-    got = extremal._smooth_mask(params, shape, spacing, sigma)
+    got = mask(params, shape, spacing, sigma)
     np.testing.assert_allclose(got, reference_mask(np.asarray(params, float), shape, spacing, sigma), rtol=2e-4, atol=1e-6)
     assert got.min() >= 0 and got.max() <= 1
 
@@ -180,7 +194,7 @@ def test_smooth_max_gradient_equals_central_differences():
     shape, spacing, sigma = (9, 12), 4, 4.0
     params = np.asarray(jax.random.uniform(KEY, (3, 3)), float)
     w = np.asarray(jax.random.normal(jax.random.key(3), shape), float)
-    got = jax.grad(lambda p: (extremal._smooth_mask(p, shape, spacing, sigma) * w).sum())(jnp.asarray(params, jnp.float32))
+    got = jax.grad(lambda p: (mask(p, shape, spacing, sigma) * w).sum())(jnp.asarray(params, jnp.float32))
     for at in np.ndindex(3, 3):
         step = np.zeros((3, 3))
         step[at] = 1e-5
@@ -190,8 +204,8 @@ def test_smooth_max_gradient_equals_central_differences():
 
 def test_mask_commutes_with_mirroring():
     params = jax.random.uniform(KEY, (4, 4))
-    a = extremal._smooth_mask(params, (28, 28), 7, 21.0)
-    np.testing.assert_allclose(extremal._smooth_mask(params[:, ::-1], (28, 28), 7, 21.0), a[:, ::-1], atol=1e-6)
+    a = mask(params, (28, 28), 7, 21.0)
+    np.testing.assert_allclose(mask(params[:, ::-1], (28, 28), 7, 21.0), a[:, ::-1], atol=1e-6)
 
 
 def test_area_loss_is_the_distance_of_the_sorted_mask_to_a_step():
@@ -201,19 +215,19 @@ def test_area_loss_is_the_distance_of_the_sorted_mask_to_a_step():
         count = max(1, round(area * m.size))
         step = jnp.arange(m.size) >= m.size - count
         by_sorting = jax.value_and_grad(lambda m: ((jnp.sort(m.ravel()) - step) ** 2).mean())
-        for got, want in zip(loss(m, area), by_sorting(m)):
+        for got, want in zip(loss(m, area * m.size), by_sorting(m)):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-8)
         assert extremal._kth_largest(m, count) == np.sort(m.ravel())[m.size - count]
 
 
 def test_area_loss_with_ties_is_the_same_value_and_favours_no_entry():
     m = jnp.full((4, 5), 0.7)
-    value, gradient = jax.value_and_grad(extremal._area_loss)(m, 0.25)
+    value, gradient = jax.value_and_grad(extremal._area_loss)(m, 5.0)
     np.testing.assert_allclose(value, 0.25 * 0.3**2 + 0.75 * 0.7**2, rtol=1e-6)
     np.testing.assert_allclose(gradient, 2 * (0.7 - 0.25) / 20, rtol=1e-5)
     half = (jnp.arange(20) >= 10).astype(jnp.float32)
-    np.testing.assert_allclose(extremal._area_loss(half, 0.5), 0, atol=1e-7)
-    np.testing.assert_allclose(extremal._area_loss(half, 0.25), 5 / 20, rtol=1e-6)
+    np.testing.assert_allclose(extremal._area_loss(half, 10.0), 0, atol=1e-7)
+    np.testing.assert_allclose(extremal._area_loss(half, 5.0), 5 / 20, rtol=1e-6)
 
 
 def test_pyramid_interpolates_between_scipys_blurs():
@@ -236,15 +250,15 @@ def test_updates_are_pytorchs_dampened_momentum_with_a_growing_area_weight_and_m
     @jax.jit
     @jax.grad
     def gradient(p, area_weight, mirror):
-        m = extremal._smooth_mask(p, (size, size), 4, 4.0)
-        v = m[..., None] * x
-        return area_weight * extremal._area_loss(m, 0.2) - (w * jnp.where(mirror, v[:, ::-1], v)).sum()
+        whole = extremal._smooth_mask(p, 4, 4.0)
+        v = extremal._center(whole, (size, size))[..., None] * x
+        return area_weight * extremal._area_loss(whole, 0.2 * size**2) - (w * jnp.where(mirror, v[:, ::-1], v)).sum()
 
     for t, mirror in enumerate([True, False, True, False]):
         g = gradient(params, 300 * 1.0035**t, mirror)
         buffer = g if buffer is None else 0.9 * buffer + 0.1 * g
         params = jnp.clip(params - 0.01 * buffer, 0, 1)
-    want = extremal._smooth_mask(params, (size, size), 4, 4.0)
+    want = mask(params, (size, size), 4, 4.0)
     assert want.std() > 5e-3
     got = extremal_perturbation(lambda v: (w * v).sum(), x, None, areas=0.2, steps=4, fill=0.0, **options)
     np.testing.assert_allclose(got[..., 0], want, atol=1e-5)
