@@ -80,7 +80,7 @@ def rectifiers(program: Program) -> list[Rectifier]:
     found = []
     for step in program.steps:
         varying = {r for r in step.inputs if r in depends}
-        if not varying:
+        if not varying or not step.outputs:
             continue
         depends.update(step.outputs)
         grown = _grow(program, step, varying, region)

@@ -162,7 +162,7 @@ def _list(traced: interpret.Traced, x: Array) -> tuple[interpret.Program, list[L
     found: list[Layer] = []
     for step in program.steps:
         used = set().union(*(names.get(r, ()) for r in step.inputs))
-        if step.outputs[0] not in meaning:
+        if meaning.keys().isdisjoint(step.outputs):
             names.update((r, used) for r in step.outputs)
             continue
         for n, r in enumerate(step.outputs):

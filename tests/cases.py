@@ -44,6 +44,13 @@ def segments(shape: tuple[int, ...]) -> np.ndarray:
     return (np.arange(int(np.prod(positions))).reshape(positions) % 4).astype(np.int32)
 
 
+def overlapping(shape: tuple[int, ...]) -> np.ndarray:
+    """Three label maps whose segments overlap: stripes of period four, stripes of period three, halves."""
+    first = segments(shape)
+    index = np.arange(first.size).reshape(first.shape)
+    return np.stack([first, index % 3, (index >= first.size // 2)]).astype(np.int32)
+
+
 def baselines(shape: tuple[int, ...]) -> np.ndarray:
     """Three baselines."""
     return np.random.default_rng(1).uniform(0, 0.3, (3, *shape)).astype(np.float32)
@@ -52,6 +59,11 @@ def baselines(shape: tuple[int, ...]) -> np.ndarray:
 def entries_or_three(shape: tuple[int, ...]) -> int | None:
     """A grid of three cells along every axis; the entries themselves of a vector."""
     return None if len(shape) == 1 else 3
+
+
+def some_coalitions(shape: tuple[int, ...]) -> int:
+    """Too few to take all coalitions of the entries or cells, enough to determine the values well."""
+    return 60 if len(shape) == 1 else 120
 
 
 def network(shape: tuple[int, ...], seed: int = 0) -> jax.tree_util.Partial:
@@ -110,10 +122,10 @@ CASES: dict[str, Case] = {
     "guided_grad_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=2),
     "guided_integrated_gradients": Case({"steps": 5}, other={"steps": 9, "baseline": 0.4, "fraction": 0.6, "max_dist": 0.3}),
     "hires_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
-    "hsic": Case({"grid": 2, "num_designs": 8}, keyed=True, other={"grid": 3, "num_designs": 12, "width": 0.3, "fill": 0.3}, black_box=True, passes=8),
+    "hsic": Case({"grid": 3, "num_designs": 13}, keyed=True, other={"grid": 2, "num_designs": 17, "width": 0.3, "fill": 0.3}, black_box=True, passes=13),
     "input_x_gradient": Case(passes=1),
     "integrated_gradients": Case({"steps": 4}, other={"steps": 2, "baseline": 0.3}, passes=4),
-    "kernel_shap": Case({"grid": entries_or_three, "num_samples": 60}, keyed=True, other={"grid": 2, "num_samples": 64, "fill": 0.3}, black_box=True),
+    "kernel_shap": Case({"grid": entries_or_three, "num_samples": some_coalitions}, keyed=True, other={"grid": 2, "num_samples": 64, "fill": 0.3}, black_box=True),
     "layer_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
     "lime": Case({"grid": 2, "num_samples": 12}, keyed=True, other={"grid": 3, "num_samples": 15, "p": 0.3, "kernel_width": 2.0, "regularization": 3.0, "fill": 0.3}, black_box=True),
     "meaningful_perturbation": Case(
@@ -125,14 +137,14 @@ CASES: dict[str, Case] = {
     "occlusion": Case({"window": 3, "stride": 2}, other={"window": 2, "stride": 1, "fill": 0.3}, black_box=True),
     "rise": Case({"num_masks": 6, "grid": 2}, keyed=True, other={"num_masks": 9, "grid": 3, "p": 0.3, "fill": 0.3}, black_box=True, passes=6),
     "score_cam": Case(shapes=_SPATIAL, other={"layer": 2, "fill": 0.3}, black_box=True),
-    "shapley_sampling": Case({"grid": 2, "num_samples": 2}, keyed=True, other={"grid": 3, "num_samples": 3, "fill": 0.3}, black_box=True),
+    "shapley_sampling": Case({"grid": 3, "num_samples": 5}, keyed=True, other={"grid": 2, "num_samples": 3, "fill": 0.3}, black_box=True),
     "sidu": Case(shapes=_SPATIAL, other={"layer": 2, "threshold": 0.5, "sigma": 0.1, "fill": 0.3}, black_box=True),
-    "smoothgrad": Case({"num_samples": 4}, keyed=True, other={"num_samples": 6, "sigma": 0.4}, passes=4),
-    "sobol": Case({"grid": 2, "num_designs": 4}, keyed=True, other={"grid": 3, "num_designs": 8, "fill": 0.3}, black_box=True),
-    "squaregrad": Case({"num_samples": 4}, keyed=True, other={"num_samples": 6, "sigma": 0.4}, passes=4),
-    "vargrad": Case({"num_samples": 4}, keyed=True, other={"num_samples": 6, "sigma": 0.4}, passes=4),
+    "smoothgrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
+    "sobol": Case({"grid": 2, "num_designs": 4}, other={"grid": 3, "num_designs": 8, "fill": 0.3}, black_box=True),
+    "squaregrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
+    "vargrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "xgrad_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
-    "xrai": Case({"segments": segments, "method_options": {"steps": 3}}, shapes=_SPATIAL, other={"min_area": 30}),
+    "xrai": Case({"segments": overlapping, "method_options": {"steps": 3}}, shapes=_SPATIAL, other={"min_area": 30}),
 }
 
 

@@ -136,7 +136,8 @@ def test_every_value_of_a_by_name_option_works_and_matters(name, option):
         results.pop("homma", None)  # the same number as saltelli, by algebra
         values = list(results.values())
         different = [not np.array_equal(a, b) for n, a in enumerate(values) for b in values[n + 1 :]]
-        assert kind == "vector" and option in ("interpolation", "upsampling", "channels") or all(different), (kind, list(results))
+        # A vector has no neighbours to interpolate, and few entries: piecewise linear scores and binary designs may coincide.
+        assert kind == "vector" or all(different), (kind, list(results))
 
 
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name in METHODS for option in CASES[name].other])
@@ -228,7 +229,8 @@ def test_a_scalar_function_is_explained_with_target_none(name):
     assert close(scalar, jax.jit(lambda x, key: fn(f, x, 2, key))(x, KEY), 1e-4)
 
 
-SMOOTH = [name for name in METHODS if name not in ("extremal_perturbation", "meaningful_perturbation", "xrai")]
+# Left out: optimised masks, region growing, and a singular vector, whose derivative is undefined where singular values coincide.
+SMOOTH = [name for name in METHODS if name not in ("extremal_perturbation", "meaningful_perturbation", "xrai", "eigen_cam")]
 
 
 @pytest.mark.parametrize("name", SMOOTH)

@@ -192,7 +192,8 @@ def eigen_cam(
 ) -> Array:
     """The projection of the layer's values on their first right singular vector: `A v₁`; it knows no class.
 
-    The sign of v₁ is chosen so that the map agrees with the layer's mean over channels.
+    The sign of v₁ is chosen so that the map agrees with the layer's mean over channels. It has no derivative where singular
+    values coincide, as the zeros of a layer with dead channels do.
 
     Args:
       f: any function of x. x: `[H, W, C]` or `[T, H, W, C]`. target, key: unused.

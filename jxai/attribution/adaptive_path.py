@@ -30,7 +30,7 @@ def blur_integrated_gradients(
     steps: int = 100,
     padding: str = "symmetric",
     score: str = "probability",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Blur Integrated Gradients: the path of ever less blurred copies of x, `−∫₀^max_sigma ∇s(L(σ)) ⊙ ∂L(σ)/∂σ dσ`.
 
@@ -44,7 +44,7 @@ def blur_integrated_gradients(
       max_sigma: blur where the path starts, in positions, > 0, static (PAIR's 50, for images of 224 to 299).
       steps: intervals of σ, evenly spaced (PAIR's 100).
       padding: `"symmetric"`: edges are reflected, so that a flat image stays flat (`fills.Blur`); `"constant"`: zeros beyond the edge (PAIR).
-      score: `"probability"` (the paper's F has values in [0, 1]) or `"logit"`. chunk: steps at once.
+      score: `"probability"` (the paper's F has values in [0, 1]) or `"logit"`. chunk: steps at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score.
@@ -69,7 +69,7 @@ def blur_integrated_gradients(
         slope = jax.grad(s)(((sharp + blurred) / 2).astype(x.dtype))
         return slope.astype(image.dtype) * (sharp - blurred)
 
-    return loops.sums(step, steps, chunk).astype(x.dtype)
+    return loops.sums(step, steps, loops.at_once(x, chunk)).astype(x.dtype)
 
 
 def guided_integrated_gradients(

@@ -48,8 +48,9 @@ def extremal_perturbation(
     `argmax_m Φ(m ⊗ x) − λ_t · mean((sort(m) − r_a)²)`, `λ_t = weight · 1.0035ᵗ`, r_a: zeros, then a share a of ones.
 
     m is a smooth max-convolution of a lattice of parameters in [0, 1], which start at 1 and move by gradient steps (rate
-    0.01, momentum and dampening 0.9 as in PyTorch). Its area counts where it reaches over the border too, or corners would be cheap. Defaults are TorchRay's for 224 × 224 pixels; `spacing`, `sigma` and
-    `blur` are in pixels, so choose smaller ones for smaller images. All areas are optimised at once.
+    0.01, momentum and dampening 0.9 as in PyTorch). Its area counts where it reaches over the border too, or corners would
+    be cheap. Defaults are TorchRay's for 224 × 224 pixels; `spacing`, `sigma` and `blur` are in pixels, so choose smaller
+    ones for smaller images. All areas are optimised at once.
 
     Args:
       f: a model. x: an image `[H, W, C]`. target: a class, or None. key: only for a fill that draws noise.

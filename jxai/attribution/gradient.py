@@ -69,7 +69,7 @@ def smoothgrad(
     method: Method = gradient,
     method_options: dict[str, Any] | None = None,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """SmoothGrad: the mean attribution of noisy copies of x, `1/n Σ_i a(x + σ ε_i)`, `ε_i ~ N(0, 1)`.
 
@@ -80,7 +80,7 @@ def smoothgrad(
       noise: `"relative"`: σ is `sigma · (max x − min x)` (the paper, PAIR); `"absolute"`: σ is `sigma`, in units of x (captum, Xplique).
       method: the attribution `a` that is smoothed, and `method_options`: its own options.
       score: `"logit"` (the paper's) or `"probability"`; handed on to `method`.
-      chunk: noisy copies at once; a `method` with its own `chunk` runs that many passes for each of them.
+      chunk: noisy copies at once (None: `jxai.loops.at_once`); a `method` with its own `chunk` runs that many passes for each of them.
 
     Returns:
       The shape of what `method` returns (x's for gradients), signed.
@@ -93,7 +93,7 @@ def smoothgrad(
     Reference: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", arXiv 1706.03825.
     """
     sample = _noisy("smoothgrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.means(sample, num_samples, chunk).astype(x.dtype)
+    return loops.means(sample, num_samples, loops.at_once(x, chunk)).astype(x.dtype)
 
 
 def squaregrad(
@@ -108,7 +108,7 @@ def squaregrad(
     method: Method = gradient,
     method_options: dict[str, Any] | None = None,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """SmoothGrad-squared: the mean squared attribution of noisy copies of x, `1/n Σ_i a(x + σ ε_i)²`, not negative.
 
@@ -127,7 +127,7 @@ def squaregrad(
     Reference: Hooker et al. 2019, "A Benchmark for Interpretability Methods in Deep Neural Networks", NeurIPS.
     """
     sample = _noisy("squaregrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.means(lambda i: sample(i) ** 2, num_samples, chunk).astype(x.dtype)
+    return loops.means(lambda i: sample(i) ** 2, num_samples, loops.at_once(x, chunk)).astype(x.dtype)
 
 
 def vargrad(
@@ -142,7 +142,7 @@ def vargrad(
     method: Method = gradient,
     method_options: dict[str, Any] | None = None,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """VarGrad: the variance of the attributions of noisy copies of x, `1/n Σ_i (a_i − ā)²`, `a_i = a(x + σ ε_i)`.
 
@@ -164,7 +164,7 @@ def vargrad(
     Reference: Adebayo et al. 2018, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values", ICLR Workshop.
     """
     sample = _noisy("vargrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.moments(sample, num_samples, chunk)[1].astype(x.dtype)
+    return loops.moments(sample, num_samples, loops.at_once(x, chunk))[1].astype(x.dtype)
 
 
 def _noisy(

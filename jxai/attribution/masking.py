@@ -26,7 +26,7 @@ def ablation_cam(
     score: str = "logit",
     relu: bool = True,
     interpolation: str = "bilinear",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """The layer's channels, weighted by what the score loses without them: `w_k = (s − s_k) / s`.
 
@@ -36,7 +36,7 @@ def ablation_cam(
       f: model, `x -> logits [K]`. x: `[H, W, C]` or `[T, H, W, C]`. target: class, or None for a scalar f. key: unused.
       layer: which value (see `jxai.taps.find`); None is the last one with spatial extent.
       score: `"logit"` (the paper's) or `"probability"`. relu: keep positive evidence only (the paper).
-      interpolation: `"bilinear"`, `"bicubic"` or `"nearest"`. chunk: passes at once.
+      interpolation: `"bilinear"`, `"bicubic"` or `"nearest"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, as a share of the score; not normalised. A negative score turns the signs, as the definition has it.
@@ -53,7 +53,7 @@ def ablation_cam(
     s = objective(head, value, target, score)
     whole = s(value)
     channel = _channels(value, found)
-    without = loops.stack(lambda k: s(jnp.where(channel == k, 0, value)), a.shape[-1], chunk)
+    without = loops.stack(lambda k: s(jnp.where(channel == k, 0, value)), a.shape[-1], loops.at_once(x, chunk))
     return resize((a * ((whole - without) / whole)).sum(-1), x, relu, interpolation)
 
 
@@ -68,7 +68,7 @@ def score_cam(
     weights: str = "softmax",
     relu: bool = True,
     fill: fills.FillLike = 0.0,
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """The layer's channels, weighted by the score that each reaches as a mask: `ReLU(Σ_k w_k A_k)`.
 
@@ -100,7 +100,7 @@ def score_cam(
         mask = (mask - low) / jnp.where(high > low, high - low, 1)
         return s(fills.remove(x, mask[..., None], fill, key)), high > low
 
-    scores, varies = loops.stack(reached, a.shape[-1], chunk)
+    scores, varies = loops.stack(reached, a.shape[-1], loops.at_once(x, chunk))
     if weights == "softmax":
         scores = jax.nn.softmax(jnp.where(varies, scores, jnp.finfo(scores.dtype).min))
     # Resizing is linear, so the sum is taken at the layer's size.
@@ -118,7 +118,7 @@ def sidu(
     threshold: float = 0.1,
     sigma: float = 0.25,
     fill: fills.FillLike = 0.0,
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Similarity difference and uniqueness: masks from binarised channels, weighted by how like f(x) and how unlike one another they are.
 
@@ -151,9 +151,9 @@ def sidu(
         return jax.nn.softmax(out) if score == "probability" and target is not None else out
 
     count = masks.shape[-1]
-    p = loops.stack(lambda i: outputs(fills.remove(x, upsample(masks[..., i], positions(x), "bilinear")[..., None], fill, key)), count, chunk)
+    p = loops.stack(lambda i: outputs(fills.remove(x, upsample(masks[..., i], positions(x), "bilinear")[..., None], fill, key)), count, loops.at_once(x, chunk))
     similar = jnp.exp(-((outputs(x) - p) ** 2) / (2 * sigma**2))
-    unique = loops.stack(lambda i: _distance(p - p[i]).sum(), count, chunk)
+    unique = loops.stack(lambda i: _distance(p - p[i]).sum(), count, loops.at_once(x, chunk))
     low, high = unique.min(), unique.max()
     weight = similar * ((unique - low) / jnp.where(high > low, high - low, 1))[:, None]
     if target is None:

@@ -35,7 +35,7 @@ def meaningful_perturbation(
     jitter: int = 4,
     init: str = "circle",
     score: str = "probability",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """The smallest smooth deletion that suppresses the score, `1 − m̂` with
     `m = argmin l1·Σ|1 − m| + l2·Σ(∂₁m² + ∂₂m²)^(β/2) + s(m̂ ⊙ x + (1 − m̂) ⊙ fill)`, `m̂ = blur(upsample(m))`, m in [0, 1].
@@ -54,7 +54,7 @@ def meaningful_perturbation(
         step, edges repeated (the paper crops a larger image); 1 for none.
       init: "circle" starts from the smallest centred blurred disc, of radii 0, 5 … 170 and sigma 10 in units of
         max(H, W) / 224, that leaves 1 % of the score (the largest covers the image); "random" starts from noise.
-      score: "probability" (the paper's) or "logit". chunk: discs that are tried at once.
+      score: "probability" (the paper's) or "logit". chunk: discs that are tried at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]` in [0, 1]: 1 where the evidence was deleted.
@@ -94,7 +94,7 @@ def meaningful_perturbation(
         return (jnp.clip(optax.apply_updates(m, update), 0, 1), state), None
 
     if init == "circle":
-        start = _smallest_circle(lambda m: perturbed(m, v, null, key), x.shape[:2], mask_scale, chunk)
+        start = _smallest_circle(lambda m: perturbed(m, v, null, key), x.shape[:2], mask_scale, loops.at_once(x, chunk))
     else:
         start = jax.random.uniform(jax.random.fold_in(key, _INIT_STREAM), [u.shape[1] for u in up])
     (m, _), _ = lax.scan(step, (start, optimiser.init(start)), jnp.arange(steps))

@@ -31,7 +31,7 @@ def occlusion(
     reduction: str = "mean",
     fill: FillLike = 0.0,
     score: str = "probability",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Occlusion by a sliding window W: a position p gets the drops `s(x) − s(x without W)` of the windows that cover p.
 
@@ -45,7 +45,7 @@ def occlusion(
         Xplique has window 3 and stride 3; PAIR window 15 and stride 1, without the last window of every axis.
       fill: what an occluded position becomes.
       score: `"probability"` (the paper's) or `"logit"`.
-      chunk: passes at once.
+      chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]` for an image, `[T, H, W, 1]` for a video, `[D]` for a vector; signed, positive where removal lowers the score.
@@ -70,7 +70,7 @@ def occlusion(
         # Pass `num` removes nothing: x itself runs in the same body, so that f is compiled once.
         return s(removed(keep | (i == num), i))
 
-    scores = loops.stack(scored, num + 1, chunk)
+    scores = loops.stack(scored, num + 1, loops.at_once(x, chunk))
     out = (scores[-1] - scores[:-1]).reshape(counts)
     covers = [_covers(np.arange(w[0])[:, None], w, n).astype(np.float32) for w, n in zip(windows, positions(x))]
     for cover in covers:
@@ -92,7 +92,7 @@ def feature_ablation(
     num_segments: int | None = None,
     fill: FillLike = 0.0,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Every feature removed alone: `a_i = s(x) − s(x without feature i)`, given to all positions of the feature.
 
@@ -102,7 +102,7 @@ def feature_ablation(
       grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis.
       num_segments: the number of labels, static; needed where `segments` is traced.
       fill: what a removed position becomes.
-      score: `"logit"` or `"probability"`. chunk: passes at once.
+      score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]` for an image, `[T, H, W, 1]` for a video, `[D]` for a vector; signed. Positions of no feature get 0.
@@ -124,7 +124,7 @@ def feature_ablation(
         keep = (labels != i) | (i == num)
         return s(removed(keep.reshape(position_shape(x)), i))
 
-    scores = loops.stack(scored, num + 1, chunk)
+    scores = loops.stack(scored, num + 1, loops.at_once(x, chunk))
     return spread(scores[-1] - scores[:-1], labels, x).astype(x.dtype)
 
 

@@ -31,7 +31,7 @@ def integrated_gradients(
     steps: int = 50,
     rule: str = "midpoint",
     score: str = "probability",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Integrated Gradients: `(x − b) ⊙ ∫₀¹ ∇s(b + α (x − b)) dα ≈ (x − b) ⊙ Σ_k w_k ∇s(b + α_k (x − b))`.
 
@@ -44,7 +44,7 @@ def integrated_gradients(
       rule: `"midpoint"` (α = (k − ½)/n; captum's riemann_middle), `"trapezoid"` (both ends are points, `steps` ≥ 2; Xplique),
         `"gauss_legendre"` (captum's default; the most exact where s is smooth), `"right"` (α = k/n, the sum printed in the
         paper) or `"left"`. The weights sum to 1: captum's trapezoid and PAIR's sum do not, and are not complete.
-      score: `"probability"` (the paper's F has values in [0, 1]) or `"logit"`. chunk: points at once.
+      score: `"probability"` (the paper's F has values in [0, 1]) or `"logit"`. chunk: points at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score.
@@ -60,7 +60,7 @@ def integrated_gradients(
     alphas, weights = _quadrature(rule, steps)
     end, start = wide(x), wide(fills.baseline(baseline, x, key))
     alphas, weights = jnp.asarray(alphas, end.dtype), jnp.asarray(weights, end.dtype)
-    mean = loops.sums(lambda k: weights[k] * _slope(s, start + alphas[k] * (end - start), x), steps, chunk)
+    mean = loops.sums(lambda k: weights[k] * _slope(s, start + alphas[k] * (end - start), x), steps, loops.at_once(x, chunk))
     return ((end - start) * mean).astype(x.dtype)
 
 
@@ -73,7 +73,7 @@ def expected_gradients(
     baselines: Array,
     num_samples: int = 200,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Expected Gradients: integrated gradients averaged over baselines, `E_{b, α}[(x − b) ⊙ ∇s(b + α (x − b))]`.
 
@@ -84,7 +84,7 @@ def expected_gradients(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: for the draws.
       baselines: `[B, …]`, B examples of x's shape: a sample of the data.
       num_samples: draws (the default of the `shap` package's GradientExplainer).
-      score: `"logit"` or `"probability"`. chunk: draws at once.
+      score: `"logit"` or `"probability"`. chunk: draws at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score.
@@ -109,7 +109,7 @@ def gradient_shap(
     num_samples: int = 200,
     sigma: float | Array = 0.0,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """GradientSHAP: expected gradients of noisy copies of x, `E[(x̃ − b) ⊙ ∇s(b + α (x̃ − b))]`, `x̃ = x + sigma ε`.
 
@@ -121,7 +121,7 @@ def gradient_shap(
       baselines: `[B, …]`, B examples of x's shape: a sample of the data.
       num_samples: draws (`shap`'s default; captum's is 5).
       sigma: standard deviation of the noise in units of x, ≥ 0 (`shap`'s local_smoothing, captum's stdevs; both default to 0).
-      score: `"logit"` or `"probability"`. chunk: draws at once.
+      score: `"logit"` or `"probability"`. chunk: draws at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score: Shapley values in expectation, if f is linear along the paths and features independent.
@@ -136,7 +136,7 @@ def gradient_shap(
     return _sampled("gradient_shap", f, x, target, key, baselines, num_samples, sigma, score, chunk)
 
 
-def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_samples: int, sigma, score: str, chunk: int) -> Array:
+def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_samples: int, sigma, score: str, chunk: int | None) -> Array:
     s = objective(f, x, target, score)
     need_key(key, name)
     within(0, math.inf, sigma=sigma)
@@ -153,7 +153,7 @@ def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_s
         alpha = jax.random.uniform(where, (), end.dtype)
         return (noisy - start) * _slope(s, start + alpha * (noisy - start), x)
 
-    return loops.means(draw, num_samples, chunk).astype(x.dtype)
+    return loops.means(draw, num_samples, loops.at_once(x, chunk)).astype(x.dtype)
 
 
 def _quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:

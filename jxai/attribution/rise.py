@@ -29,7 +29,7 @@ def rise(
     normalization: str = "expectation",
     fill: FillLike = 0.0,
     score: str = "probability",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """RISE: `S = 1/(N p) Σ_i s(x ⊙ M_i) M_i` over N random masks.
 
@@ -44,7 +44,7 @@ def rise(
       normalization: `"expectation"` divides by `N p` (the paper, its code); `"coverage"` divides every position by its own
         `Σ_i M_i + 1e-4` (Xplique), which takes out the noise of the masks' mean.
       fill: what a removed position becomes; the paper removes after the model's normalisation, that is to the data's mean.
-      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once.
+      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]` for an image, `[T, H, W, 1]` for a video, `[D]` for a vector: the expected score given that the position
@@ -71,7 +71,7 @@ def rise(
         weights = (scores * live,) if normalization == "expectation" else (scores * live, live)
         return tuple(jnp.tensordot(w, masks, axes=1, precision="highest") for w in weights)
 
-    total, *coverage = loops.block_sums(block, num_masks, chunk)
+    total, *coverage = loops.block_sums(block, num_masks, loops.at_once(x, chunk))
     return (total / (coverage[0] + 1e-4 if coverage else num_masks * p)).astype(x.dtype)
 
 

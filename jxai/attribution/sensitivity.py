@@ -35,7 +35,7 @@ def sobol(
     interpolation: str = "nearest",
     upsampling: str = "bicubic",
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Total-order Sobol indices of the score in the cells of a mask m: `ST_i = E[Var(s | m_j, j ≠ i)] / Var(s)`.
 
@@ -51,7 +51,7 @@ def sobol(
       fill: what `m = 0` becomes: 0 is the paper's inpainting; its blur is a box, ours `fills.Blur(sigma)`.
       interpolation: of a grid's masks: `"nearest"` (the authors' PyTorch code, Xplique) or `"bilinear"` (their TensorFlow code).
       upsampling: of a grid's map: `"bicubic"` (the published codes), `"bilinear"` or `"nearest"`. Segments are filled as they are.
-      score: `"logit"` (the published codes') or `"probability"`. chunk: passes at once.
+      score: `"logit"` (the published codes') or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the share of the variance that a cell takes part in, without a sign. 0 for a constant score.
@@ -77,7 +77,7 @@ def sobol(
         values = jnp.where(jnp.arange(num) == column, b[row], a[row])
         return s(removed(paint(values), row))
 
-    scores = loops.stack(scored, num_designs * (num + 1), chunk).reshape(num + 1, num_designs)
+    scores = loops.stack(scored, num_designs * (num + 1), loops.at_once(x, chunk)).reshape(num + 1, num_designs)
     return heat(total_order(scores[0], scores[1:], estimator)).astype(x.dtype)
 
 
@@ -97,7 +97,7 @@ def hsic(
     fill: FillLike = 0.0,
     upsampling: str = "bicubic",
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Hilbert–Schmidt dependence of the score on the cells of a binary mask: `1/N tr(H K_i H · H L H)`, `H = I − 11ᵀ/N`.
 
@@ -115,7 +115,7 @@ def hsic(
         `sobol`'s; its points are rounded to 0 and 1.
       fill: what a removed position becomes (0: the published inpainting).
       upsampling: of a grid's map: `"bicubic"` (Xplique), `"bilinear"` or `"nearest"`. Segments are filled as they are.
-      score: `"logit"` (Xplique's) or `"probability"`. chunk: passes at once, and rows of L.
+      score: `"logit"` (Xplique's) or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`), and rows of L.
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`, without a sign; 0 for a constant score.
@@ -136,8 +136,8 @@ def hsic(
     design_key, fill_key = (None, None) if key is None else jax.random.split(key)
     z = (design(sampler, num_designs, num, design_key) >= 0.5).astype(jnp.float32)
     removed = remover(x, fill, fill_key)
-    scores = loops.stack(lambda i: s(removed(paint(z[i]), i)), num_designs, chunk)
-    return heat(hsic_of_binary(z, scores, kernel, width, chunk)).astype(x.dtype)
+    scores = loops.stack(lambda i: s(removed(paint(z[i]), i)), num_designs, loops.at_once(x, chunk))
+    return heat(hsic_of_binary(z, scores, kernel, width, loops.at_once(x, chunk))).astype(x.dtype)
 
 
 def _layout(x: Array, segments, grid, num_segments, interpolation: str, upsampling: str) -> tuple[int, Callable, Callable]:

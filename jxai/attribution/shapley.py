@@ -27,7 +27,7 @@ def shapley_sampling(
     antithetic: bool = False,
     fill: FillLike = 0.0,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """Shapley values by random orders: `φ_i = 1/n Σ_o s(x_{before i in o} ∪ i) − s(x_{before i in o})`.
 
@@ -40,7 +40,7 @@ def shapley_sampling(
       num_samples: n, the orders (25 in captum).
       antithetic: every second order is the reverse of the one before, which lowers the variance (Mitchell et al. 2022).
       fill: what a removed position becomes: one background example, where Štrumbelj and Kononenko draw one per order.
-      score: `"logit"` or `"probability"`. chunk: passes at once.
+      score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the value of each position's feature, signed.
@@ -71,6 +71,6 @@ def shapley_sampling(
         ends = jnp.where(i[:, None] == jnp.array([inner, inner + 1]), (live * y)[:, None], 0).sum(0)
         return jnp.matmul(y, joined - joins, precision="highest"), first, last, ends
 
-    total, first, last, (empty, full) = loops.block_sums(block, inner + 2, chunk)
+    total, first, last, (empty, full) = loops.block_sums(block, inner + 2, loops.at_once(x, chunk))
     alone = num_samples if d == 1 else 0  # a single feature is first and last, without a pass between
     return spread((total + full * (last + alone) - empty * (first + alone)) / num_samples)

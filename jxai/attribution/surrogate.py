@@ -35,7 +35,7 @@ def lime(
     regularization: float = 1.0,
     fill: FillLike = 0.0,
     score: str = "probability",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """LIME: the weights of a ridge regression of the score on coalitions near x.
 
@@ -50,7 +50,7 @@ def lime(
       kernel_width: σ > 0; by default 0.25 √2 for cosine and 0.75 √(2d) for l2: the authors' code takes the square root of π (its σ is ours / √2).
       regularization: α ≥ 0 (1 in the authors' code, 2 in Xplique); the intercept b is free.
       fill: what a removed position becomes; the authors' code for images takes the segment's mean colour.
-      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once.
+      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the weight of each position's feature, signed.
@@ -76,7 +76,7 @@ def lime(
         weighted = (rows * (live * proximity(z.sum(1)))[:, None]).T
         return jnp.matmul(weighted, rows, precision="highest"), jnp.matmul(weighted, value(z, i), precision="highest")
 
-    gram, moment = loops.block_sums(block, num_samples, chunk)
+    gram, moment = loops.block_sums(block, num_samples, loops.at_once(x, chunk))
     ridge = regularization * jnp.diag(jnp.arange(d + 1) < d)  # spares the intercept, the last column
     return spread(jnp.linalg.solve(gram + ridge, moment)[:d])
 
@@ -107,7 +107,7 @@ def kernel_shap(
     num_samples: int = 2048,
     fill: FillLike = 0.0,
     score: str = "logit",
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> Array:
     """KernelSHAP: Shapley values as a weighted regression that is exact at the empty and at the full coalition.
 
@@ -122,7 +122,7 @@ def kernel_shap(
       grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis.
       num_samples: coalitions besides those two; where drawn, at least 2 d, better 4 d or more (the authors' package: 2 d + 2048).
       fill: what a removed position becomes: one background example, where the authors' package averages over many.
-      score: `"logit"` (the authors' package takes f as it is) or `"probability"`. chunk: passes at once.
+      score: `"logit"` (the authors' package takes f as it is) or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the value of each position's feature, signed; over features they sum to `s(x) − s(x_∅)`.
@@ -149,7 +149,7 @@ def kernel_shap(
         ends = jnp.where(i[:, None] == jnp.array([num - 2, num - 1]), (live * y)[:, None], 0).sum(0)
         return jnp.matmul(weight * z.T, z, precision="highest"), jnp.matmul(rows, y, precision="highest"), rows.sum(1), ends
 
-    gram, moment, kept, (empty, full) = loops.block_sums(block, num, chunk)
+    gram, moment, kept, (empty, full) = loops.block_sums(block, num, loops.at_once(x, chunk))
     # Lagrange: [A 1; 1ᵀ 0] [φ; λ] = [b; s(x) − s(∅)]; of the least norm where few samples leave A singular.
     one = jnp.ones((d, 1))
     system = jnp.block([[gram / num, one], [one.T, jnp.zeros((1, 1))]])
