@@ -11,7 +11,7 @@ import numpy as np
 from measure import photographs
 
 import jxai.attribution
-from jxai import fills, taps
+from jxai import batching, fills, taps
 from jxai.masks import regular
 from jxai.models import efficientnet_lite
 
@@ -66,11 +66,12 @@ class Jxai:
 
 
 class _Call:
-    """One image as it is, several through `vmap`; the arrays among the options are arguments of the compiled program."""
+    """One image as it is, several in the blocks that `jxai.each` takes; the arrays among the options are arguments of the compiled program."""
 
     def __init__(self, jxai_, name: str, images: int, options: dict):
         self.f, self.x, self.y = jxai_.f, jxai_.x, jxai_.y
         self.images = images
+        block = batching.default_batch_size(self.x[0])
         method = getattr(jxai.attribution, name)
         arrays = {k: v for k, v in options.items() if isinstance(v, jax.Array)}
         static = {k: v for k, v in options.items() if k not in arrays}
@@ -81,7 +82,7 @@ class _Call:
             def one(x, y):
                 return method(f, x, y, key, **arrays, **static)
 
-            return jax.vmap(one)(x, y) if images > 1 else one(x[0], y[0])[None]
+            return jax.lax.map(lambda row: one(*row), (x, y), batch_size=block) if images > 1 else one(x[0], y[0])[None]
 
         self.arrays, self.run = arrays, jax.jit(explain)
 

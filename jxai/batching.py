@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
 from jxai.callables import Static, is_array, partition
+from jxai.loops import at_once
 from jxai.scores import positive
 from jxai.typing import Array, Model, PyTree
 
@@ -24,7 +25,7 @@ def each(
     key: Array | None = None,
     index: Array | None = None,
     per_example: Mapping[str, Array] | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     mesh: Mesh | None = None,
     **options: Any,
 ) -> PyTree:
@@ -42,7 +43,8 @@ def each(
       key: one key; example i gets `fold_in(key, index[i])`. index: `[n]`, each example's place in its data set; 0 … n−1 by default.
       per_example: options that differ by example, arrays with a leading axis of n (`segments=[n, H, W]`); for segments,
         `num_segments` is found.
-      batch_size: examples at once on a device. mesh: devices to share the examples over (see `device_mesh`).
+      batch_size: examples at once on a device; None is what suits the size of x, at most 8 (see `default_batch_size`).
+      mesh: devices to share the examples over (see `device_mesh`).
       **options: passed to fn; Python scalars, strings and functions are static, arrays are traced.
 
     Raises:
@@ -51,6 +53,8 @@ def each(
     """
     per_example = dict(per_example or {})
     count = _count(examples, per_example)
+    if batch_size is None:
+        batch_size = default_batch_size(jax.tree.leaves(examples)[0][0])
     positive(batch_size=batch_size)
     _check_data(f, examples)
     segments = per_example.get("segments", options.get("segments"))
@@ -67,6 +71,11 @@ def each(
     padded = jax.tree.map(partial(_pad, multiple=devices * batch_size), (rows, np.asarray(index), per_example))
     out = _run(weights, arrays, key, *padded, fn=fn, model=model, options=rest, batch_size=batch_size, mesh=mesh)
     return jax.tree.map(lambda leaf: leaf if leaf.shape[0] == count else leaf[:count], out)
+
+
+def default_batch_size(x: Array) -> int:
+    """How many examples like x `each` takes at once: at most 8, and fewer of large ones on a CPU (`jxai.loops.at_once`)."""
+    return min(8, at_once(x, None))
 
 
 def device_mesh(devices: list[jax.Device] | None = None) -> Mesh:
@@ -125,7 +134,8 @@ def _check_data(f: Model, examples: tuple) -> None:
     if len(examples) < 2 or not callable(f) or not is_array(examples[0]):
         return
     target = examples[1]
-    if isinstance(target, jax.core.Tracer) or not (isinstance(target, int) or (is_array(target) and jnp.issubdtype(target.dtype, jnp.integer))):
+    classes = isinstance(target, int) or (is_array(target) and jnp.issubdtype(target.dtype, jnp.integer))
+    if isinstance(target, jax.core.Tracer) or not classes:
         return
     weights, model = partition(f)
     one = jax.ShapeDtypeStruct(examples[0].shape[1:], examples[0].dtype)

@@ -7,7 +7,9 @@ through `jit`, custom derivatives, `remat` and `scan` (unrolled), under an outer
 from __future__ import annotations
 
 import difflib
+import functools
 import math
+import numbers
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -61,7 +63,7 @@ class Split(NamedTuple):
 
 def layers(f: Model, x: Array) -> list[Layer]:
     """All floating-point intermediate values of `f(x)` that depend on x, in order of execution; activations are one value each."""
-    return _list(interpret.trace(f, x), x)[1]
+    return _list(interpret.trace(f, x), x)[2]
 
 
 def find(f: Model, x: Array, layer: int | str | None = None) -> Layer:
@@ -155,7 +157,7 @@ def tokens_to_grid(tokens: Array, grid: tuple[int, ...] | None = None, before: i
     return tokens[before : before + patches].reshape(*grid, *tokens.shape[1:])
 
 
-def _list(traced: interpret.Traced, x: Array) -> tuple[interpret.Program, list[Layer]]:
+def _list(traced: interpret.Traced, x: Array) -> tuple[interpret.Program, dict[int, axes.Layout], list[Layer]]:
     program = interpret.flatten(traced, interpret.everywhere)
     meaning = axes.layouts(program, x.ndim)
     names = {r: {name} for r, name in zip(program.inputs, traced.names)}
@@ -171,14 +173,14 @@ def _list(traced: interpret.Traced, x: Array) -> tuple[interpret.Program, list[L
                 name = " ".join(part for part in (step.scope, *sorted(used)) if part)
                 spatial = axes.spatial(meaning[r], aval.shape, x.ndim)
                 found.append(Layer(len(found), name, step.primitive, aval.shape, aval.dtype, meaning[r], spatial, step.path, n))
-    return program, found
+    return program, meaning, found
 
 
 def _find(traced: interpret.Traced, x: Array, layer: int | str | None) -> Layer:
     check_example(x)
-    program, found = _list(traced, x)
+    program, meaning, found = _list(traced, x)
     if layer is None:
-        return _last_spatial(program, found, x)
+        return _last_spatial(program, meaning, found, x)
     if isinstance(layer, str):
         whole = re.compile(rf"(?<!\w){re.escape(layer)}(?!\w)")
         matches = [item for item in found if whole.search(item.name)] or [item for item in found if layer in item.name]
@@ -187,26 +189,28 @@ def _find(traced: interpret.Traced, x: Array, layer: int | str | None) -> Layer:
         known = sorted({word for item in found for word in item.name.split()})
         near = difflib.get_close_matches(layer, known, 5, 0.3) or known[:5]
         raise ValueError(f"{layer=} is part of no layer's name; the nearest are {', '.join(near) or 'none: use an index'}")
-    if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer < len(found):
+    if isinstance(layer, bool) or not isinstance(layer, numbers.Integral) or not 0 <= layer < len(found):
         raise ValueError(f"{layer=} must be None, part of a name, or an index below {len(found)} of taps.layers(f, x)")
     return found[layer]
 
 
-def _last_spatial(program: interpret.Program, found: list[Layer], x: Array) -> Layer:
+def _last_spatial(program: interpret.Program, meaning: dict[int, axes.Layout], found: list[Layer], x: Array) -> Layer:
     """The spatial value that reaches the output and that no other such value follows."""
     references = {(step.path, n): r for step in program.steps for n, r in enumerate(step.outputs)}
-    live = _live(program, axes.layouts(program, x.ndim))
-    ancestors: dict[int, set[int]] = {}
+    live = _live(program, meaning)
+    ancestors = [0] * len(program.avals)  # bit r of ancestors[v]: v is computed from r
     for step in program.steps:
-        above = set().union(*(ancestors.get(r, set()) | {r} for r in step.inputs))
-        ancestors.update((r, above) for r in step.outputs)
+        above = functools.reduce(lambda bits, r: bits | ancestors[r] | 1 << r, step.inputs, 0)
+        for r in step.outputs:
+            ancestors[r] = above
     candidates = [(references[item.path, item.output], item) for item in found if item.spatial]
     candidates = [(r, item) for r, item in candidates if r in live]
-    last = [(r, item) for r, item in candidates if not any(r in ancestors[other] for other, _ in candidates)]
+    followed = functools.reduce(lambda bits, candidate: bits | ancestors[candidate[0]], candidates, 0)
+    last = [(r, item) for r, item in candidates if not followed >> r & 1]
     if len(last) > 1 and all(any(isinstance(axis, axes.Tokens) for axis in item.layout) for _, item in last):
         # Queries, keys and values of one attention layer: what all of them were made from.
-        common = set.intersection(*(ancestors[r] for r, _ in last))
-        last = [(r, item) for r, item in candidates if r in common][-1:]
+        common = functools.reduce(lambda bits, candidate: bits & ancestors[candidate[0]], last, -1)
+        last = [(r, item) for r, item in candidates if common >> r & 1][-1:]
     if len(last) == 1:
         return last[0][1]
     shown = [item for _, item in last] or [item for item in found if len(item.shape) > 1][-6:]

@@ -146,7 +146,8 @@ def test_memory_is_flat_in_the_number_of_examples():
         lowered = batching._run.lower(*arguments, fn=rise, model=model, options=options, batch_size=2, mesh=None)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
-    assert temporary(64) < 1.2 * temporary(8) + 50_000
+    # Nothing grows but a copy of the results, 4 KiB each; 64 masks of an example would be 256 KiB.
+    assert temporary(64) - temporary(8) <= 56 * 32 * 32 * 4
 
 
 def test_a_common_target_and_no_target():

@@ -88,7 +88,8 @@ def test_second_order(case):
         reverse = jax.grad(lambda x, k: sum(jnp.vdot(g, jnp.cos(g)) for g in gradient(x, k)), (0, 1))(x, kernel)
         return forward, reverse
 
-    close(*(jax.jit(functools.partial(second, f))(x, kernel) for f in (ours, reference)))
+    # Sums of products of sums: rounding grows with the order.
+    close(*(jax.jit(functools.partial(second, f))(x, kernel) for f in (ours, reference)), 1e-4)
 
 
 @pytest.mark.parametrize("case", ["stem", "dense", "depthwise", "grouped"])
