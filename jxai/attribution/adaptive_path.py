@@ -12,6 +12,7 @@ from jax import lax
 from jxai import fills, loops
 from jxai.fills import FillLike
 from jxai.masks import positions
+from jxai.order import kth_largest
 from jxai.scores import objective, one_of, positive, wide, within
 from jxai.typing import Array, Model
 
@@ -140,24 +141,24 @@ def _advance(z: Array, goal: Array, size: Array, need: Array, group: int) -> Arr
     at their goal are in none. Whole groups reach the goal; the one in which the distance is met moves in part.
     """
     room = jnp.abs(goal - z)
-    size = lax.stop_gradient(jnp.where(room > 0, size, jnp.inf))
-    order = jnp.argsort(size)
-    ranked = size[order]
-    covered = jnp.cumsum(room[order])
-    hit = (lax.stop_gradient(covered) < lax.stop_gradient(need)).sum()  # the rank at which the distance is met
+    # Nothing in the loop carries a derivative, so that the method can be differentiated in both directions. A slope that is
+    # not a number comes last: the path must end.
+    size = lax.stop_gradient(jnp.where((room > 0) & (size < jnp.inf), size, jnp.inf)).astype(jnp.float32)
+    fixed_room, fixed_need = lax.stop_gradient((room, need))
+
+    def short(bounds: tuple[Array, Array]) -> Array:
+        within_reach = size <= bounds[1]
+        return (jnp.where(within_reach, fixed_room, 0).sum() < fixed_need) & ~within_reach.all()
 
     def grow(bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        last = jnp.minimum(bounds[1] + group, z.size)
-        tied = jnp.searchsorted(ranked, ranked[last - 1], side="right").astype(last.dtype)
-        return bounds[1], jnp.maximum(last, tied)
+        last = jnp.minimum((size <= bounds[1]).sum() + group, z.size)
+        return bounds[1], kth_largest(size, z.size - last + 1)
 
-    # Nothing in this loop carries a derivative, so that the method can be differentiated in both directions.
-    first, last = lax.while_loop(lambda bounds: (bounds[1] <= hit) & (bounds[1] < z.size), grow, (jnp.int32(0), jnp.int32(0)))
-    rank = jnp.zeros(z.size, jnp.int32).at[order].set(jnp.arange(z.size, dtype=jnp.int32))
-    before = jnp.where(first > 0, covered[jnp.maximum(first - 1, 0)], 0)
-    span = covered[last - 1] - before
+    below, upto = lax.while_loop(short, grow, (jnp.float32(-1), jnp.float32(-1)))
+    whole, partly = size <= below, (size > below) & (size <= upto)
+    before, span = (jnp.where(chosen, room, 0).sum() for chosen in (whole, partly))
     share = jnp.where(span > 0, jnp.clip((need - before) / jnp.where(span > 0, span, 1), 0, 1), 0)
-    return z + (goal - z) * jnp.where(rank < first, 1, jnp.where(rank < last, share, 0))
+    return z + (goal - z) * jnp.where(whole, 1, jnp.where(partly, share, 0))
 
 
 def _group(fraction: float, size: int) -> int:

@@ -13,6 +13,7 @@ import optax
 from jax import lax
 
 from jxai import fills
+from jxai.order import kth_largest
 from jxai.scores import check_example, objective, one_of, positive, wide
 from jxai.typing import Array, Model
 
@@ -176,25 +177,10 @@ def _area_loss(m: Array, count: Array) -> Array:
     left, where a sort would favour one corner of the image.
     """
     count = jnp.clip(jnp.round(count), 1, m.size)
-    threshold = _kth_largest(lax.stop_gradient(m), count)
+    threshold = kth_largest(m, count)
     above, tied = m > threshold, m == threshold
     r = jnp.where(above, 1.0, jnp.where(tied, (count - above.sum()) / tied.sum(), 0.0))
     return ((m - r) ** 2 + r * (1 - r)).mean()
-
-
-def _kth_largest(v: Array, k: Array) -> Array:
-    """The k-th largest of values in [0, 1]: bisection over float32 bit patterns, exact and far cheaper than a sort."""
-    bits = lax.bitcast_convert_type(v.astype(jnp.float32), jnp.int32)
-
-    def halve(_, ends):
-        low, high = ends
-        middle = (low + high) // 2
-        enough = (bits >= middle).sum() >= k
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-
-    two = int(np.float32(2).view(np.int32))
-    low, _ = lax.fori_loop(0, 31, halve, (jnp.int32(0), jnp.int32(two)))
-    return lax.bitcast_convert_type(low, jnp.float32)
 
 
 def _smooth_mask(params: Array, spacing: int, sigma: float) -> Array:
