@@ -19,13 +19,13 @@ from jxai.typing import Array, PyTree
 def at_once(x: Array, chunk: int | None) -> int:
     """How many passes over examples like x run at once: `chunk`, or where it is None what keeps this kind of device busy.
 
-    That is `2¹⁹ / x.size` between 4 and 64 on a CPU, whose caches a larger block of large images overruns (4 for
+    That is `2¹⁸ / x.size` between 2 and 64 on a CPU, whose caches a larger block of large images overruns (2 for
     224 × 224 pixels), and `2²³ / x.size` between 16 and 1024 on an accelerator (55).
     """
     if chunk is not None:
         return chunk
     on_cpu = jax.default_backend() == "cpu"
-    return min(max(2**19 // x.size, 4), 64) if on_cpu else min(max(2**23 // x.size, 16), 1024)
+    return min(max(2**18 // x.size, 2), 64) if on_cpu else min(max(2**23 // x.size, 16), 1024)
 
 
 def block_sums(block: Callable[[Array, Array], PyTree], n: int, chunk: int) -> PyTree:
