@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Most of a test's time is compilation: it is kept between runs, and optimised only where programs run for long (test-slow, bench).
-CACHE := JAX_COMPILATION_CACHE_DIR=build/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
+CACHE := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
 
 .PHONY: demo test test-slow bench clean
 .DELETE_ON_ERROR:
