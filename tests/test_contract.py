@@ -93,7 +93,7 @@ def test_jit_is_eager_and_new_weights_do_not_retrace(name, kind):
     assert len(traces) == 1 and not close(first, other)
     assert np.array_equal(first, jitted(f, x, jnp.int32(1), KEY))
     outside = jitted(f, x, jnp.int32(CLASSES), KEY)
-    assert CASES[name].blind or not jnp.isfinite(outside).any() or jnp.isnan(outside).any()
+    assert CASES[name].blind or jnp.isnan(outside).all()
     assert CASES[name].keyed == (not np.array_equal(first, jitted(f, x, jnp.int32(1), jax.random.key(77))))
 
 

@@ -7,8 +7,9 @@ import pytest
 import zoo
 
 from jxai import attribution as A
-from jxai import taps
+from jxai import each, taps
 from jxai.masks import upsample
+from jxai.rectifiers import with_rule
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -55,8 +56,6 @@ def test_every_layer_method_runs_on_every_model(kind, name):
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     """With the rule "as it was", the rewritten function has the gradient of f; guided and deconvolution rules change it."""
-    from jxai.rectifiers import with_rule
-
     f, x = model(kind, name)
     plain = jax.grad(lambda x: f(x)[2])(x)
     try:
@@ -72,12 +71,8 @@ def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     assert not np.allclose(guided, plain, atol=1e-6) and not np.allclose(guided, reversed_, atol=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
+@pytest.mark.parametrize(("kind", "name"), SPATIAL)
 def test_under_jit_and_vmap_with_weights_as_arguments(kind, name):
     f, x = model(kind, name)
-    if kind == "VECTOR":
-        return
-    from jxai import each
-
     driven = each(A.grad_cam, f, jnp.stack([x, 1 - x]), np.array([1, 2]))
     assert np.allclose(driven[0], A.grad_cam(f, x, 1), atol=1e-4)

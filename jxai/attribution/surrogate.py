@@ -46,7 +46,7 @@ def lime(
       segments: integer label map over the positions of x; features are its labels. num_segments: their number, static.
       grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis.
       num_samples: coalitions (1000 as in the authors' code; captum has 50), which keep each feature with probability `p` (all have 0.5).
-      distance: `"cosine"`, `D = 1 − √(|z|/d)` (the authors' for images, captum), or `"l2"`, `D = √(d − |z|)` (theirs for tables).
+      distance: `"cosine"`, `D = 1 − √(|z|/d)` (the authors' for images; captum takes the cosine of pixels), or `"l2"`, `D = √(d − |z|)` (theirs for tables).
       kernel_width: σ > 0; by default 0.25 √2 for cosine and 0.75 √(2d) for l2: the authors' code takes the square root of π (its σ is ours / √2).
       regularization: α ≥ 0 (1 in the authors' code, 2 in Xplique); the intercept b is free.
       fill: what a removed position becomes; the authors' code for images takes the segment's mean colour.

@@ -79,8 +79,10 @@ def test_value_jvp_vjp(case):
 
 @pytest.mark.parametrize("case", ["stem", "dense strided", "depthwise multiplier", "grouped"])
 def test_second_order(case):
-    """Forward over reverse and reverse over reverse of a quadratic form, which meets the transposes of the transposes."""
-    ours, reference, x, kernel = pair(case)
+    """Forward over reverse and reverse over reverse of a quadratic form, which meets the transposes of the transposes.
+
+    In float64, so that the bound tells a wrong derivative from rounding, which grows with the order.
+    """
 
     def second(f, x, kernel):
         gradient = jax.grad(lambda x, k: (f(x, k) ** 2).sum(), (0, 1))
@@ -88,8 +90,9 @@ def test_second_order(case):
         reverse = jax.grad(lambda x, k: sum(jnp.vdot(g, jnp.cos(g)) for g in gradient(x, k)), (0, 1))(x, kernel)
         return forward, reverse
 
-    # Sums of products of sums: rounding grows with the order.
-    close(*(jax.jit(functools.partial(second, f))(x, kernel) for f in (ours, reference)), 1e-4)
+    with jax.enable_x64(True):
+        ours, reference, x, kernel = pair(case, dtype=np.float64)
+        close(*(jax.jit(functools.partial(second, f))(x, kernel) for f in (ours, reference)), 1e-12)
 
 
 @pytest.mark.parametrize("case", ["stem", "dense", "depthwise", "grouped"])
