@@ -48,8 +48,8 @@ def each(
       **options: passed to fn; Python scalars, strings and functions are static, arrays are traced.
 
     Raises:
-      ValueError: no examples, examples of unequal number, pixels that are not finite, a target outside `[0, K)`, or a
-        `batch_size` below 1.
+      ValueError: no examples, examples of unequal number, pixels (the first of `examples`) that are not finite, a target
+        outside `[0, K)`, or a `batch_size` below 1. A metric says itself what an attribution with NaN gives.
     """
     per_example = dict(per_example or {})
     count = _count(examples, per_example)
@@ -126,19 +126,19 @@ def _count(examples: tuple, per_example: dict[str, Array]) -> int:
 
 def _check_data(f: Model, examples: tuple) -> None:
     """What a trace cannot raise: pixels that are not finite, targets that are no class."""
-    for n, value in enumerate(examples):
-        if is_array(value) and not isinstance(value, jax.core.Tracer) and jnp.issubdtype(value.dtype, jnp.floating):
-            finite = np.asarray(jnp.isfinite(value).reshape(value.shape[0], -1).all(1))
-            if not finite.all():
-                raise ValueError(f"examples[{n}] must be finite, but example {int(np.argmin(finite))} has NaN or infinite entries")
-    if len(examples) < 2 or not callable(f) or not is_array(examples[0]):
+    x = examples[0]
+    if is_array(x) and not isinstance(x, jax.core.Tracer) and jnp.issubdtype(x.dtype, jnp.floating):
+        finite = np.asarray(jnp.isfinite(x).reshape(x.shape[0], -1).all(1))
+        if not finite.all():
+            raise ValueError(f"x must be finite, but example {int(np.argmin(finite))} has NaN or infinite entries")
+    if len(examples) < 2 or not callable(f) or not is_array(x):
         return
     target = examples[1]
     classes = isinstance(target, int) or (is_array(target) and jnp.issubdtype(target.dtype, jnp.integer))
     if isinstance(target, jax.core.Tracer) or not classes:
         return
     weights, model = partition(f)
-    one = jax.ShapeDtypeStruct(examples[0].shape[1:], examples[0].dtype)
+    one = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
     shape = getattr(_forward.eval_shape(weights, one, model=model), "shape", None)
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got {shape}; a batch-only model is wrapped as Batched(f)")

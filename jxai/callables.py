@@ -45,12 +45,25 @@ class Batched:
         return self.f(x[None])[0]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Static:
-    """What of a pytree is not an array: its structure and its other leaves. Hashable, so that `jit` can key on it."""
+    """What of a pytree is not an array: its structure and its other leaves. Hashable, so that `jit` can key on it.
+
+    Leaves are equal if their types are, too: a count of 1 is not a share of 1.0, and neither is True.
+    """
 
     treedef: Any
     leaves: tuple[Any, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple:
+        return self.treedef, tuple(map(type, self.leaves)), self.leaves
 
     def combine(self, arrays: list[Array]) -> PyTree:
         """The pytree again, with these arrays in the places of the old ones."""

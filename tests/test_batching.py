@@ -157,6 +157,19 @@ def test_a_common_target_and_no_target():
     assert np.allclose(each(gradient, scalar, X, None), each(gradient, f, X, 2), atol=1e-6)
 
 
+def test_only_pixels_must_be_finite():
+    """A metric's attribution may hold NaN: it alone then gives NaN. The message names pixels, whatever comes after them."""
+
+    def total(f, x, target, attribution, key=None):
+        return attribution.sum()
+
+    maps = X.at[3, 0, 0, 0].set(jnp.nan)
+    result = each(total, partial(0), X, T, maps)
+    assert np.array_equal(np.isnan(result), np.arange(10) == 3)
+    with pytest.raises(ValueError, match="x must be finite, but example 3"):
+        each(total, partial(0), maps, T, X)
+
+
 @pytest.mark.parametrize(
     ("examples", "options", "word"),
     [
@@ -175,3 +188,11 @@ def test_bad_input_is_one_line(examples, options, word):
     with pytest.raises(ValueError, match=word) as error:
         each(gradient, partial(0), *examples, **options)
     assert "\n" not in str(error.value)
+
+
+def kind(f, x, target, key=None, *, k):
+    return jnp.float32({int: 1, float: 2, bool: 3}[type(k)])
+
+
+def test_options_that_are_equal_but_of_another_type_are_others():
+    assert [int(each(kind, partial(0), X, T, k=k)[0]) for k in (1, 1.0, True, 1)] == [1, 2, 3, 1]
