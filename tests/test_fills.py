@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from jxai import fills
 
@@ -62,6 +62,41 @@ def test_neighbours_solve_the_linear_system():
                 matrix[n, (i + a) * width + j + b] = -w
     solved = np.linalg.solve(matrix, right).reshape(height, width, 3)
     assert np.allclose(fills.Neighbours(noise=0, tol=1e-6)(X, m[..., None], None), solved, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 50), (1, 40)])
+def test_neighbours_solve_large_holes_in_few_steps(shape):
+    """Against a sparse direct solver, and within the iterations that the preconditioner promises, for any shape of hole."""
+    x = jnp.asarray(ndimage.gaussian_filter(np.random.default_rng(0).random((*shape, 2)), (2, 2, 0)) + 0.3, jnp.float32)
+    index = np.arange(x[..., 0].size).reshape(shape)
+    matrix = sparse.lil_matrix((index.size, index.size))
+    for down, right, weight in [(0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12)]:
+        a = index[: shape[0] - down, max(0, -right) : shape[1] - max(0, right)].ravel()
+        b = index[down:, max(0, right) : shape[1] + min(0, right)].ravel()
+        matrix[a, b] = matrix[b, a] = -weight
+    matrix = sparse.diags(-np.asarray(matrix.sum(1)).ravel()) + matrix.tocsr()
+    one = np.zeros(shape, bool)
+    one[shape[0] // 3, shape[1] // 3] = True
+    hole = np.ones(shape, bool)
+    hole[shape[0] // 8 : -(shape[0] // 8) or None, shape[1] // 8 : -(shape[1] // 8) or None] = False
+    for known in (np.random.default_rng(1).random(shape) < 0.1, hole | one, one):
+        solve = jax.jit(lambda m: fills.Neighbours(noise=0, steps=12)(x, m, None))
+        out = np.asarray(x).reshape(-1, 2).copy()
+        k = known.ravel()
+        out[~k] = sparse.linalg.spsolve(matrix[~k][:, ~k].tocsc(), -matrix[~k][:, k] @ out[k]).reshape(-1, 2)
+        assert np.abs(solve(known[..., None]).reshape(-1, 2) - out).max() < 2e-3
+
+
+def test_neighbours_of_channels_and_frames_are_their_own():
+    video = jnp.stack([X, 1 - X])
+    m = jnp.stack([jnp.broadcast_to(mask(), X.shape), jnp.stack([mask(0.7, c)[..., 0] for c in range(3)], -1)])
+    fill = fills.Neighbours(noise=0, tol=1e-6)
+    fill = jax.jit(fill)
+    together = fill(video, m, None)
+    for t in range(2):
+        for c in range(3):
+            alone = fill(video[t, ..., c : c + 1], m[t, ..., c : c + 1], None)
+            assert np.allclose(together[t, ..., c : c + 1], alone, atol=1e-4)
 
 
 def test_neighbours_add_noise_of_the_stated_size_and_know_what_to_do_with_nothing():
