@@ -6,8 +6,10 @@ and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists t
 
 from jxai.models import kernels
 from jxai.models.catalogue import ModelInfo, Pretrained, available
+from jxai.models.digits import digits_cnn
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
 from jxai.models.images import imagenet_class_names, load_image, preprocess
+from jxai.models.lenet import LeNet5, lenet5
 from jxai.models.resnet import CifarResNet, cifar_resnet
 from jxai.models.simple import CNN, MLP, RobustCNN, robust_cnn
 
@@ -15,15 +17,18 @@ __all__ = [
     "CNN",
     "CifarResNet",
     "EfficientNetLite",
+    "LeNet5",
     "MLP",
     "ModelInfo",
     "Pretrained",
     "RobustCNN",
     "available",
     "cifar_resnet",
+    "digits_cnn",
     "efficientnet_lite",
     "imagenet_class_names",
     "kernels",
+    "lenet5",
     "load_image",
     "preprocess",
     "robust_cnn",

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from jxai.models import images, simple
+from jxai.models.digits import digits_cnn
 from jxai.models.efficientnet import INPUT_SIZES, efficientnet_lite
+from jxai.models.lenet import lenet5
 from jxai.models.resnet import CIFAR10_CLASSES, cifar_resnet
 
 __all__ = ["ModelInfo", "Pretrained", "available"]
@@ -48,7 +50,17 @@ class ModelInfo:
 
 def available() -> dict[str, ModelInfo]:
     """Returns the table of trained models by name."""
-    table = {}
+    table = {
+        "digits_cnn": ModelInfo(
+            _digits_cnn,
+            (8, 8, 1),
+            10,
+            "Small convolutional net, scikit-learn's digits, trained on the spot",
+            "Apache-2.0",
+            "Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998",
+            "pip install scikit-learn",
+        )
+    }
     for variant, size in enumerate(INPUT_SIZES):
         table[f"efficientnet_lite{variant}"] = ModelInfo(
             functools.partial(_efficientnet_lite, variant),
@@ -79,7 +91,21 @@ def available() -> dict[str, ModelInfo]:
             "Wong & Kolter, Provable Defenses, ICML 2018; locuslab/convex_adversarial",
             f"JXAI_DATA/weights/robust_{data}.npz",
         )
+    table["mnist_lenet5"] = ModelInfo(
+        _lenet5,
+        (32, 32, 1),
+        10,
+        "LeNet-5 with ReLU and max-pooling, MNIST",
+        "MIT",
+        "LeCun et al., Gradient-Based Learning, Proc. IEEE 1998; csinva/gan-vae-pretrained-pytorch",
+        "JXAI_DATA/weights/mnist_lenet5.npz",
+    )
     return table
+
+
+def _digits_cnn():
+    preprocess = functools.partial(images.preprocess, size=8, short_side=8, channels=1)
+    return Pretrained(digits_cnn(), preprocess, tuple("0123456789"), (8, 8, 1))
 
 
 def _efficientnet_lite(variant):
@@ -91,6 +117,11 @@ def _efficientnet_lite(variant):
 def _cifar_resnet(depth):
     preprocess = functools.partial(images.preprocess, size=32, short_side=32)
     return Pretrained(cifar_resnet(depth), preprocess, CIFAR10_CLASSES, (32, 32, 3))
+
+
+def _lenet5():
+    preprocess = functools.partial(images.preprocess, size=32, short_side=32, channels=1, interpolation="bilinear")
+    return Pretrained(lenet5(), preprocess, simple.ROBUST_CLASSES["mnist"], (32, 32, 1))
 
 
 def _robust(data):

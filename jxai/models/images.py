@@ -14,8 +14,13 @@ MAX_PIXELS = 100_000_000
 _SHORT_SIDE = 256 / 224
 
 
-def preprocess(image, size: int = 224, short_side: int | None = None, channels: int = 3) -> np.ndarray:
-    """Resizes the short side (bicubic) and crops a centred square.
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+def preprocess(
+    image, size: int = 224, short_side: int | None = None, channels: int = 3, interpolation: str = "bicubic"
+) -> np.ndarray:
+    """Resizes the short side and crops a centred square.
 
     Args:
       image: a path; a PIL image; or pixels `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]`, uint8. Greyscale is repeated
@@ -23,18 +28,21 @@ def preprocess(image, size: int = 224, short_side: int | None = None, channels: 
       size: side of the result in pixels.
       short_side: of the image before the crop, in pixels; None is `256/224 · size`, the ImageNet models' protocol.
       channels: 3, or 1 for luminance (ITU-R 601).
+      interpolation: `"bicubic"` or `"bilinear"`, antialiased where it shrinks.
 
     Returns:
       `[size, size, channels]` float32 in [0, 1].
 
     Raises:
-      ValueError: a file that cannot be read as an image or has more than 100 million pixels, or pixels of another
-        shape or type.
+      ValueError: a file that cannot be read as an image or has more than 100 million pixels, pixels of another
+        shape or type, or an unknown option.
       ImportError: Pillow is not installed.
     """
     short_side = round(size * _SHORT_SIDE) if short_side is None else short_side
     if channels not in (1, 3):
         raise ValueError(f"{channels=} must be 1 or 3")
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"{interpolation=} must be one of {INTERPOLATIONS}")
     if not 1 <= size <= short_side:
         raise ValueError(f"{size=} must be between 1 and {short_side=}")
     pil = _pillow()
@@ -48,7 +56,7 @@ def preprocess(image, size: int = 224, short_side: int | None = None, channels: 
     # Only the crop is computed: a long thin image would be enormous when resized whole.
     ratio = width / resized[0], height / resized[1]
     box = (left * ratio[0], top * ratio[1], (left + size) * ratio[0], (top + size) * ratio[1])
-    image = image.resize((size, size), pil.Image.Resampling.BICUBIC, box=box)
+    image = image.resize((size, size), pil.Image.Resampling[interpolation.upper()], box=box)
     return np.asarray(image, np.float32).reshape(size, size, channels) / 255
 
 

@@ -27,6 +27,18 @@ def test_equals_resize_then_crop():
     np.testing.assert_allclose(x, expected, atol=1 / 255)
 
 
+def test_bilinear_enlargement_is_that_of_its_definition():
+    """28 pixels to 32: output i looks at (i + ½) · 28/32 − ½, between two pixels, the border repeated."""
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28)).astype(np.uint8)
+    at = np.clip((np.arange(32) + 0.5) * 28 / 32 - 0.5, 0, 27)
+    low = np.floor(at).astype(int)
+    along = np.eye(28)[low] * (1 - at + low)[:, None] + np.eye(28)[np.minimum(low + 1, 27)] * (at - low)[:, None]
+    x = models.preprocess(pixels, size=32, short_side=32, channels=1, interpolation="bilinear")
+    np.testing.assert_allclose(x[..., 0], along @ pixels @ along.T / 255, atol=1.01 / 255)
+    with pytest.raises(ValueError, match="interpolation='nearest' must be one of"):
+        models.preprocess(pixels, interpolation="nearest")
+
+
 def test_same_size_is_the_identity():
     pixels = gradient(32, 32)
     np.testing.assert_array_equal(models.preprocess(pixels, size=32, short_side=32), np.float32(pixels) / 255)

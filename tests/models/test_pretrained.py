@@ -10,6 +10,7 @@ from flax import nnx
 from jax import lax
 
 from jxai import models
+from jxai.attribution import grad_cam
 
 TABLE = models.available()
 
@@ -47,11 +48,13 @@ def accuracy(pretrained, images, labels, batch_size):
         ("cifar10_resnet56", "cifar10", 64, 0.85),
         ("robust_mnist", "mnist", 256, 0.94),
         ("robust_fashion_mnist", "fashion_mnist", 256, 0.70),
+        ("mnist_lenet5", "mnist", 256, 0.96),
         pytest.param("efficientnet_lite0", "imagenet_nips2017", None, 0.887, marks=pytest.mark.slow),
         pytest.param("efficientnet_lite1", "imagenet_nips2017", None, 0.906, marks=pytest.mark.slow),
         pytest.param("efficientnet_lite2", "imagenet_nips2017", None, 0.900, marks=pytest.mark.slow),
         pytest.param("cifar10_resnet20", "cifar10", None, 0.9172, marks=pytest.mark.slow),
         pytest.param("cifar10_resnet56", "cifar10", None, 0.9338, marks=pytest.mark.slow),
+        pytest.param("mnist_lenet5", "mnist", 2000, 0.985, marks=pytest.mark.slow),
         pytest.param("robust_mnist", "mnist", None, 0.97, marks=pytest.mark.slow),
         pytest.param("robust_fashion_mnist", "fashion_mnist", None, 0.78, marks=pytest.mark.slow),
     ],
@@ -110,6 +113,7 @@ def test_efficientnet_equals_plain_convolutions(monkeypatch):
         (lambda rngs: models.CNN(1, (4, 8), 3, rngs=rngs), (1, 1, 1)),
         (lambda rngs: models.CifarResNet(8, rngs=rngs), (16, 16, 3)),
         (lambda rngs: models.RobustCNN(rngs=rngs), (28, 28, 1)),
+        (lambda rngs: models.LeNet5(rngs=rngs), (32, 32, 1)),
     ],
 )
 def test_model_is_a_pytree_of_float_weights(make, shape):
@@ -129,6 +133,26 @@ def test_model_is_a_pytree_of_float_weights(make, shape):
     np.testing.assert_allclose(jax.vmap(a)(xs)[0], ya, rtol=1e-5, atol=1e-6)
     weight_gradient = jax.grad(lambda f: f(xs[0])[0])(a)
     assert any(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(weight_gradient))
+
+
+def test_lenet_equals_its_definition_and_has_layers():
+    model = random(lambda rngs: models.LeNet5(rngs=rngs))
+    x = np.random.default_rng(0).uniform(size=(32, 32, 1))
+
+    def conv(layer, v):
+        windows = np.lib.stride_tricks.sliding_window_view(v, (5, 5), (0, 1))
+        return np.maximum(np.einsum("ijcab,abco->ijo", windows, np.asarray(layer.kernel[...])) + np.asarray(layer.bias[...]), 0)
+
+    def pool(v):
+        return v.reshape(v.shape[0] // 2, 2, v.shape[1] // 2, 2, -1).max((1, 3))
+
+    v = conv(model.c5, pool(conv(model.c3, pool(conv(model.c1, x))))).ravel()
+    v = np.maximum(v @ model.f6.kernel[...] + model.f6.bias[...], 0) @ model.f7.kernel[...] + model.f7.bias[...]
+    x = jnp.asarray(x, jnp.float32)
+    np.testing.assert_allclose(model(x), v, rtol=1e-4, atol=1e-4 * np.abs(v).max())
+    assert grad_cam(model, x, 3).shape == (32, 32, 1)
+    with pytest.raises(ValueError, match="resized to 32×32"):
+        model(x[:28, :28])
 
 
 def test_option_a_shortcut():
@@ -160,6 +184,8 @@ def test_missing_weights_say_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setenv("JXAI_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"cifar10_resnet20\.npz.*JXAI_DATA"):
         models.cifar_resnet(20)
+    with pytest.raises(FileNotFoundError, match=r"mnist_lenet5\.npz.*JXAI_DATA"):
+        models.lenet5()
 
 
 def test_damaged_npz_is_named(tmp_path):
