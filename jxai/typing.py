@@ -6,7 +6,7 @@ Everything is said for ONE example; a batch is `jax.vmap` or `jxai.each`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -24,6 +24,25 @@ class Method(Protocol):
     """An attribution method: raw signed values with x's rank that broadcast against x."""
 
     def __call__(self, f: Model, x: Array, target: int | Array | None, key: Array | None = None, **options: Any) -> Array: ...
+
+
+class Curve(NamedTuple):
+    """What a metric measured along the way."""
+
+    x: Array
+    """`[n]`: where it was measured, ascending; mostly the share of features that are removed or kept."""
+    y: Array
+    """`[n]`: what was measured there."""
+    auc: Array
+    """`[]`: the trapezoid area under y over the width of x, so that it lies in the range of y whatever n is."""
+
+
+class Metric(Protocol):
+    """A number, or a `Curve`, that judges the attribution of one example."""
+
+    def __call__(
+        self, f: Model, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, **options: Any
+    ) -> Array | Curve: ...
 
 
 class Fill(Protocol):

@@ -1,0 +1,45 @@
+"""Features as additive metrics see them: a feature's attribution is the SUM over its positions and their channels.
+
+That is what an additive attribution says of its removal, whatever the features' areas. A label without positions is no feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import ops
+
+from jxai.masks import position_shape, spread
+from jxai.metrics.common import by_position, nan_unless_finite
+from jxai.metrics.removal import parts
+from jxai.typing import Array
+
+
+class Terms(NamedTuple):
+    """The features' attributions `totals [d]`, their numbers among those that have positions `index [d]` (−1: none), how many those
+    are (`num`, traced where the labels are), and `without(inside [d])`: the mask that removes those inside."""
+
+    totals: Array
+    index: Array
+    num: int | Array
+    without: Callable[[Array], Array]
+
+
+def terms(
+    x: Array, attribution: Array, segments: Array | None, grid: int | tuple[int, ...] | None, num_segments: int | None
+) -> Terms:
+    """The features of a label map or a grid; by default the positions."""
+    values, of = by_position(attribution, x).ravel(), parts(x, segments, grid, num_segments)
+    if of.labels is None:
+        return Terms(values, jnp.arange(of.num), of.num, lambda inside: ~inside.reshape(position_shape(x)))
+    totals = ops.segment_sum(values, jnp.ravel(jnp.asarray(of.labels)), of.num)
+    index = jnp.where(of.exists, jnp.cumsum(of.exists) - 1, -1)
+    return Terms(totals, index, of.count, lambda inside: spread(~inside, of.labels, x, outside=True))
+
+
+def judged(value: Array, attribution: Array, x: Array) -> Array:
+    """0 for a constant map, whose sums differ by rounding alone (NaN stays), and NaN for one that is not finite."""
+    a = by_position(attribution, x)
+    return nan_unless_finite(jnp.where((a == a.ravel()[0]).all(), jnp.abs(value) * 0, value), attribution).astype(jnp.float32)

@@ -1,0 +1,289 @@
+"""Faithfulness by subsets: does the sum of the attributions of what is removed go along with the drop of the score?
+
+A feature's attribution here is the SUM over its positions and their channels, because that is what an additive attribution says of its
+removal. Correlations are 0 where the score does not change or the map is constant; a map that is not finite gives NaN. A label without
+positions is no feature: it is neither drawn nor counted.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai import loops
+from jxai.fills import FillLike, remover
+from jxai.masks import positions
+from jxai.metrics.additive import Terms, judged, terms
+from jxai.metrics.common import curve
+from jxai.metrics.draws import subsets as draw_subsets
+from jxai.metrics.statistics import CORRELATIONS, correlate
+from jxai.order import order_keys
+from jxai.scores import need_key, objective, one_of, positive
+from jxai.typing import Array, Curve, Model, Scalar
+
+__all__ = ["faithfulness_correlation", "faithfulness_estimate", "mu_fidelity", "sensitivity_n"]
+
+DRAWS = ("exact", "bernoulli")
+SUBSETS = ("random", "ranked")
+_MOST = 0.8
+
+
+def mu_fidelity(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    attribution: Array,
+    key: Array | None = None,
+    *,
+    grid: int | tuple[int, ...] | None = None,
+    segments: Array | None = None,
+    num_segments: int | None = None,
+    subset_size: int | float = 0.2,
+    subsets: str = "exact",
+    num_samples: int = 200,
+    correlation: str = "spearman",
+    fill: FillLike = 0.0,
+    score: str = "logit",
+    chunk: int | None = None,
+) -> Array:
+    """Correlation over random sets S of grid cells of the attribution in S and the drop: `ρ_S(Σ_{i∈S} a_i, s(x) − s(x without S))`.
+
+    Args:
+      f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x. key: needed.
+      grid: cells along every position axis; by default 9 (or the axis's length), of a vector its entries. segments, num_segments: a
+        label map instead of the grid.
+      subset_size: features in S, a number or a share in (0, 1] of them. subsets: `"exact"`: exactly so many, as Bhatt et al.;
+        `"bernoulli"`: each feature with that probability, as Xplique's MuFidelity does.
+      num_samples: sets. correlation: `"spearman"` (Xplique) or `"pearson"` (Bhatt et al.).
+      fill: what a removed position becomes. score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+
+    Returns:
+      float32; 0 where either side is constant.
+
+    Raises:
+      ValueError: no key, or a bad option or attribution.
+
+    Range: [−1, 1].
+    Direction: higher is better.
+    Cost: num_samples forward passes.
+    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI.
+    """
+    s = objective(f, x, target, score)
+    if segments is None and grid is None and x.ndim > 1:
+        grid = tuple(min(9, size) for size in positions(x))
+    one_of("subsets", subsets, DRAWS)
+    chosen = terms(x, attribution, segments, grid, num_segments)
+    return _correlation(s, x, attribution, key, chosen, subset_size, subsets, num_samples, correlation, fill, chunk)
+
+
+def faithfulness_correlation(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    attribution: Array,
+    key: Array | None = None,
+    *,
+    subset_size: int | float = 0.2,
+    num_samples: int = 100,
+    correlation: str = "pearson",
+    segments: Array | None = None,
+    grid: int | tuple[int, ...] | None = None,
+    num_segments: int | None = None,
+    fill: FillLike = 0.0,
+    score: str = "logit",
+    chunk: int | None = None,
+) -> Array:
+    """Correlation over random sets S of positions of the attribution in S and the drop: `corr_S(Σ_{i∈S} a_i, s(x) − s(x without S))`.
+
+    Args:
+      f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x. key: needed.
+      subset_size: features in S, a number (Quantus: 224) or a share in (0, 1] of them. num_samples: sets S.
+      correlation: `"pearson"` (the paper's) or `"spearman"`.
+      segments, grid, num_segments: a label map or a regular grid of features instead of the positions.
+      fill: what a removed position becomes. score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+
+    Returns:
+      float32; 0 where either side is constant.
+
+    Raises:
+      ValueError: no key, or a bad option or attribution.
+
+    Range: [−1, 1].
+    Direction: higher is better.
+    Cost: num_samples forward passes.
+    Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI.
+    """
+    s = objective(f, x, target, score)
+    chosen = terms(x, attribution, segments, grid, num_segments)
+    return _correlation(s, x, attribution, key, chosen, subset_size, "exact", num_samples, correlation, fill, chunk)
+
+
+def faithfulness_estimate(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    attribution: Array,
+    key: Array | None = None,
+    *,
+    correlation: str = "pearson",
+    segments: Array | None = None,
+    grid: int | tuple[int, ...] | None = None,
+    num_segments: int | None = None,
+    fill: FillLike = 0.0,
+    score: str = "probability",
+    chunk: int | None = None,
+) -> Array:
+    """Correlation over the features of their attribution and the drop where each is removed alone: `corr_i(a_i, s(x) − s(x without i))`.
+
+    Args:
+      f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x.
+      key: for a fill that draws noise. correlation: `"pearson"` (the paper's) or `"spearman"`.
+      segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
+      fill: what a removed position becomes. score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None:
+        `jxai.loops.at_once`).
+
+    Returns:
+      float32; 0 where either side is constant, as with a single feature.
+
+    Raises:
+      ValueError: a bad option or attribution.
+
+    Range: [−1, 1].
+    Direction: higher is better.
+    Cost: d forward passes for d features, which are all H · W positions of an image by default.
+    Reference: Alvarez-Melis and Jaakkola 2018, "Towards Robust Interpretability with Self-Explaining Neural Networks", NeurIPS.
+    """
+    s = objective(f, x, target, score)
+    one_of("correlation", correlation, CORRELATIONS)
+    chosen = terms(x, attribution, segments, grid, num_segments)
+    removed, feature = remover(x, fill, key), jnp.arange(chosen.totals.size)
+    left = loops.stack(lambda i: s(removed(chosen.without(feature == i), i)), feature.size, loops.at_once(x, chunk))
+    return judged(correlate(correlation, chosen.totals, -left, chosen.index >= 0), attribution, x)
+
+
+def sensitivity_n(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    attribution: Array,
+    key: Array | None = None,
+    *,
+    sizes: int | tuple[int | float, ...] = 10,
+    subsets: str = "random",
+    num_samples: int = 100,
+    correlation: str = "pearson",
+    segments: Array | None = None,
+    grid: int | tuple[int, ...] | None = None,
+    num_segments: int | None = None,
+    fill: FillLike = 0.0,
+    score: str = "logit",
+    chunk: int | None = None,
+) -> Curve:
+    """For every size n, the correlation over sets S of n features of `Σ_{i∈S} a_i` and the whole drop `s(x) − s(x without S)`.
+
+    Args:
+      f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x.
+      key: needed, but for ranked subsets (where it decides between equal attributions).
+      sizes: ascending n, as numbers or shares in (0, 1] of the features; an integer: so many, geometric from 1 to 80 % of the features.
+      subsets: `"random"`: `num_samples` sets of every size (the paper's); `"ranked"`: the nested sets of the n highest attributions, as
+        Quantus's SensitivityN removes them; the value at n is the correlation over all sets up to n and the empty one. (Quantus correlates
+        over images, and the attribution of one step alone with the drop of all steps.)
+      num_samples: sets of every size. correlation: `"pearson"` (the paper's) or `"spearman"`.
+      segments, grid, num_segments: a label map or a regular grid of features instead of the positions.
+      fill: what a removed position becomes. score: `"logit"` (the paper's) or `"probability"`. chunk: passes at once.
+
+    Returns:
+      A curve over the share of features that are removed, n / N, whose `auc` is the plain mean over the sizes.
+
+    Raises:
+      ValueError: no key, or a bad option or attribution.
+
+    Range: [−1, 1].
+    Direction: higher is better.
+    Cost: len(sizes) · num_samples forward passes; ranked: len(sizes) + 1.
+    Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods for Deep Neural Networks", ICLR.
+    """
+    s = objective(f, x, target, score)
+    one_of("subsets", subsets, SUBSETS)
+    one_of("correlation", correlation, CORRELATIONS)
+    positive(num_samples=num_samples)
+    chosen = terms(x, attribution, segments, grid, num_segments)
+    n = _sizes(sizes, chosen)
+    keyless = key is None and subsets == "ranked"
+    first, fill_key = (None, None) if keyless else jax.random.split(need_key(key, "sensitivity_n"))
+    if subsets == "random":
+        drawn = draw_subsets(first, chosen.index, chosen.num)
+        total, left = _measure(s, x, chosen, lambda i: drawn(i, n[i // num_samples]), n.size * num_samples, fill, fill_key, chunk)
+        y = jax.vmap(lambda a, b: correlate(correlation, a, -b))(total.reshape(n.size, -1), left.reshape(n.size, -1))
+    else:
+        place, n0 = _places(chosen, first), jnp.append(0, n)
+        total, left = _measure(s, x, chosen, lambda i: place < n0[i], n0.size, fill, fill_key, chunk)
+        y = jax.vmap(lambda last: correlate(correlation, total, -left, n0 <= last))(n)
+    y = judged(y, attribution, x)
+    return curve(n / chosen.num, y)._replace(auc=y.mean())
+
+
+def _measure(s: Scalar, x: Array, chosen: Terms, inside: Callable[[Array], Array], n: int, fill: FillLike, key: Array | None, chunk):
+    """`Σ_{i∈S} a_i` and `s(x without S)` of the sets S = inside(0), …, inside(n−1); −s is the drop but for a constant: no s(x)."""
+    removed = remover(x, fill, key)
+
+    def one(i: Array) -> tuple[Array, Array]:
+        gone = inside(i) & (chosen.index >= 0)
+        return jnp.where(gone, chosen.totals, 0).sum(), s(removed(chosen.without(gone), i))
+
+    return loops.stack(one, n, loops.at_once(x, chunk))
+
+
+def _correlation(s, x, attribution, key, chosen: Terms, subset_size, draw, num_samples, correlation, fill, chunk) -> Array:
+    one_of("correlation", correlation, CORRELATIONS)
+    positive(num_samples=num_samples)
+    size = _size("subset_size", subset_size, chosen)
+    draw_key, fill_key = jax.random.split(need_key(key, "a metric over random subsets"))
+    drawn = draw_subsets(draw_key, chosen.index, chosen.num)
+    share = subset_size if isinstance(subset_size, float) else size / chosen.num
+
+    def inside(i: Array) -> Array:
+        if draw == "exact":
+            return drawn(i, size)
+        return jax.random.bernoulli(jax.random.fold_in(draw_key, i), share, chosen.index.shape)
+
+    total, left = _measure(s, x, chosen, inside, num_samples, fill, fill_key, chunk)
+    return judged(correlate(correlation, total, -left), attribution, x)
+
+
+def _size(name: str, value: int | float, chosen: Terms) -> Array:
+    """A number of features, given as such or as a share; at least 1, at most all."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or (not 1 <= value <= chosen.totals.size if whole else not 0 < value <= 1):
+        raise ValueError(f"{name}={value!r} must be an integer in [1, {chosen.totals.size}] (features) or a share in (0, 1]")
+    count = value if whole else jnp.round(jnp.float32(value) * chosen.num)
+    return jnp.clip(count, 1, chosen.num).astype(jnp.int32)
+
+
+def _sizes(sizes: int | tuple[int | float, ...], chosen: Terms) -> Array:
+    """The sizes n of the subsets, ascending int32."""
+    if isinstance(sizes, (tuple, list)):
+        same = len({isinstance(n, numbers.Integral) for n in sizes}) == 1
+        if not same or any(a >= b for a, b in zip(sizes, sizes[1:])):
+            raise ValueError(f"{sizes=} must be ascending, all numbers of features or all shares of them")
+        return jnp.stack([_size("sizes", n, chosen) for n in sizes])
+    positive(sizes=sizes)
+    count = min(sizes, max(1, int(_MOST * chosen.totals.size)))
+    largest = jnp.maximum(jnp.floor(_MOST * jnp.float32(chosen.num)), 1)
+    steps = np.linspace(0, 1, count) if count > 1 else np.ones(1)
+    # Strictly growing from the first size on, as far as there are features.
+    grown = jnp.maximum(jnp.round(largest**steps), np.arange(1, count + 1))
+    return jnp.minimum(grown, largest).astype(jnp.int32)
+
+
+def _places(chosen: Terms, key: Array | None) -> Array:
+    """Each feature's place in the order of falling attribution, from 0; equal ones at random, or by number without a key."""
+    d = chosen.totals.size
+    last = jnp.where(chosen.index >= 0, -chosen.totals, jnp.inf)
+    tie = jnp.arange(d) if key is None else jax.random.bits(key, (d,))
+    return jnp.zeros(d, jnp.int32).at[jnp.lexsort((tie, order_keys(last)))].set(jnp.arange(d, dtype=jnp.int32))

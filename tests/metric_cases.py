@@ -1,0 +1,213 @@
+"""What the contract test needs to know of each metric: small options, and the inputs it takes.
+
+A metric that is not listed here fails the contract test, so that adding one means adding a line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from cases import CLASSES
+
+from jxai.attribution import input_x_gradient
+from jxai.masks import regular
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """`options`: small ones to run with; a function makes the value for a shape. `shapes`: the inputs it takes.
+
+    `keyed`: it draws random numbers and needs a key. `curve`: it returns a Curve. `mask`: it needs one. `passes`: forward
+    passes for these options on an image, as its Cost line has it. `other`: values that must each change the result.
+    `blind`: it looks at neither f nor target. `equal`: options whose values need not change the result here, with the reason.
+    `predicted`: it is measured at the class that f predicts, the others at the runner-up, whose score can rise and fall.
+    `under`: other options that an option needs to matter.
+    """
+
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    shapes: tuple[str, ...] = ("vector", "image", "video")
+    keyed: bool = False
+    curve: bool = False
+    mask: bool = False
+    passes: int | None = None
+    other: dict[str, Any] = dataclasses.field(default_factory=dict)
+    blind: bool = False
+    predicted: bool = False
+    equal: dict[str, str] = dataclasses.field(default_factory=dict)
+    under: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+def network(shape: tuple[int, ...], seed: int = 0) -> jax.tree_util.Partial:
+    """Two layers, the first at every position: it compiles several times faster than the convolutions of `cases`."""
+    keys, hidden = jax.random.split(jax.random.key(seed)), 4
+    positions = int(np.prod(shape[:-1]))
+    weights = {
+        "first": {"kernel": jax.random.normal(keys[0], (shape[-1], hidden))},
+        "second": {"kernel": jax.random.normal(keys[1], (positions * hidden, CLASSES)) * (30 / positions) ** 0.5},
+    }
+    return jax.tree_util.Partial(_network, weights)
+
+
+def _network(weights: dict[str, Any], x: jax.Array) -> jax.Array:
+    return jax.nn.relu(x @ weights["first"]["kernel"]).ravel() @ weights["second"]["kernel"]
+
+
+def mask(shape: tuple[int, ...]) -> np.ndarray:
+    """An object over the last positions, two fifths of them, in their order."""
+    positions = shape[:-1] if len(shape) > 1 else shape
+    return (np.arange(int(np.prod(positions))) >= np.prod(positions) * 3 // 5).reshape(positions)
+
+
+def attribution(shape: tuple[int, ...], seed: int = 0, dtype: Any = jnp.float32) -> jax.Array:
+    """A map for such an input with all its channels, both signs, no ties."""
+    return jax.random.normal(jax.random.key(500 + seed), shape).astype(dtype)
+
+
+def mosaic(shape: tuple[int, ...]) -> np.ndarray:
+    """Four labels over the positions, as blocks: halves of the last two position axes, or quarters of a vector."""
+    positions = shape[:-1] if len(shape) > 1 else shape
+    return np.broadcast_to(regular(positions[-2:], 2 if len(positions) > 1 else 4), positions).astype(np.int32)
+
+
+def cells(shape: tuple[int, ...]) -> int | None:
+    """A grid of three cells along every axis; the entries themselves of a vector."""
+    return None if len(shape) == 1 else 3
+
+
+def _removal(options: dict[str, Any] | None = None, other: dict[str, Any] | None = None, **rest: Any) -> Case:
+    """A metric that removes features: every position, or those of a label map or a grid."""
+    return Case(options or {}, other={"segments": mosaic, "grid": 2, "fill": 0.3, **(other or {})}, **rest)
+
+
+def _steps(**rest: Any) -> Case:
+    return _removal({"steps": 5, **rest.pop("options", {})}, {"steps": 3, "max_fraction": 0.6}, passes=6, **rest)
+
+
+def _again(options: dict[str, Any], other: dict[str, Any], **rest: Any) -> Case:
+    """A metric that explains again."""
+    return Case(options, other={"method": input_x_gradient, "method_options": {"score": "probability"}, **other}, **rest)
+
+
+def _noisy(passes: int, shapes: tuple[str, ...] = ("vector", "image", "video"), **other: Any) -> Case:
+    """A metric that explains noisy copies again."""
+    return _again({"num_samples": 6}, {"num_samples": 150, "radius": 0.3, **other}, keyed=True, passes=passes, shapes=shapes)
+
+
+def _random_weights(options: dict[str, Any], other: dict[str, Any], **rest: Any) -> Case:
+    return _again(options, {"weights_key": lambda shape: jax.random.key(12), **other}, keyed=True, **rest)
+
+
+def _localization(options: dict[str, Any] | None = None, **other: Any) -> Case:
+    return Case(options or {}, mask=True, blind=True, other=other)
+
+
+_SHARED = {option: "by the code of parameter_randomization" for option in ("similarity", "order", "direction", "randomize")}
+_COUNT = {option: "a count of features or steps" for option in ("score", "fill", "segments", "grid")}
+_BINARY = {option: "0 or 1" for option in ("score", "fill", "weights")}
+
+CASES: dict[str, Case] = {
+    "aopc": _steps(options={"grid": cells}, keyed=True),
+    "average_drop": Case({"fill": 0.9}, other={"fill": 0.5}, passes=2),
+    "average_gain": Case(other={"fill": 0.3}, passes=2),
+    "average_increase": Case(other={"fill": 0.3}, passes=2, equal=_BINARY),
+    "avg_sensitivity": _noisy(6),
+    "completeness_error": Case(other={"baseline": 0.3, "relative": True}, passes=2),
+    "completeness_score": _removal({"steps": 4}, {"steps": 3, "alpha": 0.1, "eps": 0.9}, passes=5),
+    "comprehensiveness": _removal({"fractions": (0.1, 0.4)}, {"fractions": (0.1, 0.6)}, passes=3),
+    "deletion": _steps(curve=True),
+    "effective_complexity": Case({"eps": 0.3}, blind=True, other={"eps": 0.5, "relative": False}),
+    "efficient_parameter_randomization": _random_weights({"bins": 9}, {"bins": "sturges"}, passes=1),
+    "energy_pointing": _localization(),
+    "entropy": Case(blind=True),
+    "faithfulness_correlation": _removal({"num_samples": 6}, {"num_samples": 9, "subset_size": 0.5}, keyed=True, passes=6),
+    "faithfulness_estimate": _removal({"grid": cells}, passes=9),
+    "focus": _localization(),
+    "infidelity": Case(
+        {"sizes": 3, "num_samples": 6},
+        other={"sizes": (2, 4), "stride": 2, "num_samples": 9, "sigma": 0.5, "scaled": True, "fill": 0.3},
+        under={"num_samples": {"perturbation": "gaussian"}, "sigma": {"perturbation": "gaussian"}},
+    ),
+    "insertion": _steps(curve=True),
+    "irof": _removal({"grid": cells}, passes=10),
+    "local_lipschitz": _noisy(6),
+    "localization_auc": _localization(),
+    "max_sensitivity": _noisy(6),
+    "monotonicity": _removal({"steps": 20}, {"steps": 7}, passes=21, equal=_COUNT),
+    "monotonicity_correlation": _removal({"num_samples": 2, "grid": cells}, {"num_samples": 3}, keyed=True, passes=19),
+    "mu_fidelity": _removal(
+        {"num_samples": 6, "grid": cells, "correlation": "pearson"},
+        {"num_samples": 9, "subset_size": 0.5},
+        keyed=True,
+        passes=6,
+    ),
+    "non_sensitivity": _removal(
+        {"num_samples": 2, "grid": cells, "eps": 0.3},
+        {"num_samples": 3, "eps": 0.1, "relative": True},
+        keyed=True,
+        passes=19,
+        equal=_COUNT | {"num_samples": _COUNT["fill"]},
+    ),
+    "parameter_randomization": _random_weights({}, {"absolute": True}, curve=True),
+    "performance_information_curve": Case(
+        {"shares": (0.1, 0.3, 0.6), "num_points": 11, "fill": 0.2},
+        shapes=("image",),
+        other={"shares": (0.2, 0.4), "seed_share": 0.2, "num_points": 7, "fill": 0.3},
+        keyed=True,
+        curve=True,
+        predicted=True,
+        passes=5,
+        equal={"fill": "NaN where the start scores above x"},
+    ),
+    "pointing_game": _localization(tolerance=8.0),
+    "random_logit": _again({}, {"absolute": True}, keyed=True, passes=1),
+    "relative_input_stability": _noisy(13, epsilon=1e4),
+    "relative_output_stability": _noisy(13, epsilon=1e4),
+    "relative_representation_stability": _noisy(13, shapes=("image", "video"), epsilon=1e4, layer=0),
+    "relevance_mass": _localization(),
+    "relevance_rank": _localization(),
+    "road": _steps(options={"fill": 0.2, "score": "probability"}, curve=True),
+    "robustness_sr": Case(
+        {"shares": (0.2, 0.5), "rounds": 3, "steps": 4},
+        other={"shares": (0.2, 0.7), "rounds": 5, "steps": 2, "p": np.inf, "clip": (0.0, 1.0), "max_radius": 0.001}
+        | {"segments": mosaic, "grid": 2},
+        curve=True,
+        predicted=True,
+        passes=25,
+        under={"clip": {"shares": (0.05, 0.1)}},
+    ),
+    "selectivity": _removal({"grid": cells}, curve=True, passes=10),
+    "sensitivity_n": _removal(
+        {"sizes": (1, 4), "num_samples": 5},
+        {"sizes": (1, 9), "num_samples": 7},
+        keyed=True,
+        curve=True,
+        passes=10,
+    ),
+    "smooth_parameter_randomization": _random_weights(
+        {"num_samples": 3},
+        {"num_samples": 5, "sigma": 0.5, "absolute": True},
+        curve=True,
+        equal=_SHARED,
+    ),
+    "soundness_score": _removal({"steps": 4, "fill": 0.0}, {"steps": 3, "beta": 0.9}, passes=5),
+    "sparseness": Case(blind=True),
+    "sufficiency": _removal({"fractions": (0.1, 0.4)}, {"fractions": (0.1, 0.6)}, passes=3),
+    "top_k_intersection": _localization({"k": 3}, k=0.5),
+}
+
+
+def options(name: str, shape: tuple[int, ...], **changes: Any) -> dict[str, Any]:
+    """The case's options for an input of this shape, arrays made for it."""
+    merged = {**({"mask": mask} if CASES[name].mask else {}), **CASES[name].options, **changes}
+
+    def made_for(value: Any) -> Any:
+        ours = isinstance(value, types.FunctionType) and value.__module__ == __name__
+        return value(shape) if ours else value
+
+    made = {key: made_for(value) for key, value in merged.items()}
+    return made | {"grid": None} if made.get("segments") is not None and "grid" in made else made
