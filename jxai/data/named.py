@@ -1,0 +1,47 @@
+"""Sources by name, as the command line takes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jxai.data.folder import Folder
+from jxai.data.prepared import Prepared
+from jxai.data.sources import Digits, Source
+
+
+def source(
+    name: str,
+    *,
+    split: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+    label: str | None = None,
+    masks: str | os.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+) -> Source:
+    """The data set that a name stands for: `digits`, an existing folder of images, or a data set of TFDS.
+
+    Args:
+      name: `"digits"`, a folder, `"mnist"`, `"mnist:3.0.1"` …
+      split, data_dir, label, num_classes: of a TFDS data set, see `Prepared`.
+      masks, class_names: of a folder, see `Folder`.
+
+    Raises:
+      ValueError, ImportError: as those say; an option that the source does not take.
+    """
+    if name == "digits":
+        _none("digits", split=split, data_dir=data_dir, label=label, masks=masks)
+        return Digits()
+    if Path(name).is_dir() or os.sep in name:
+        _none("a folder", split=split, data_dir=data_dir, label=label)
+        return Folder(name, class_names=class_names, masks=masks)
+    _none("a TFDS data set", masks=masks)
+    return Prepared(name, split, data_dir=data_dir, label=label, num_classes=num_classes)
+
+
+def _none(what: str, **given) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}={value!r} says nothing about {what}")
