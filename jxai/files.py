@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +15,16 @@ import numpy as np
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with its suffix; it takes the place of `path` when the block succeeds.
 
-    Whatever ends the block early (an exception, Ctrl-C) leaves an older `path` as it was and nothing else.
+    Whatever ends the block early (an exception, Ctrl-C) leaves an older `path` as it was and nothing else; a killed process leaves the
+    temporary file, `.{stem}.*{suffix}`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")  # no other process, on no other machine, takes that one
     try:
         yield part
+        with open(part, "rb+") as written:
+            os.fsync(written.fileno())  # else a power cut could leave an empty file of the final name
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

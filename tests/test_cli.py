@@ -14,7 +14,7 @@ from PIL import Image
 
 from jxai import attribution, cli, fills
 from jxai.cli import explain
-from jxai.cli.segments import Segmentation
+from jxai.segments import Segmentation
 
 ROOT = str(Path(cli.__file__).parents[2])
 
@@ -211,7 +211,7 @@ def test_the_compilation_cache_is_under_the_users_cache_folder(here):
         (["photo.png", "--methods", "gradcam"], "unknown method 'gradcam'; did you mean grad_cam"),
         (["photo.png", "--methods", ","], "--methods names none"),
         (["photo.png", "--methods", "sobol", "--sobol.grids", "3"], "unknown option of sobol 'grids'; did you mean grid?"),
-        (["photo.png", "--methods", "sobol", "--rise.fill", "0"], "--rise.fill: rise is not among --methods sobol"),
+        (["photo.png", "--methods", "sobol", "--rise.fill", "0"], "--rise.fill: rise is not asked for, only sobol"),
         (["photo.png", "--methods", "sobol", "--sobal.grid", "3"], "unknown method 'sobal'; did you mean sobol?"),
         (["photo.png", "--methods", "sobol", "--sobol.grid"], "--sobol.grid needs a value"),
         (["photo.png", "--methods", "sobol", "--sobol.grid", "many"], "--sobol.grid 'many' must be"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,10 @@ MODEL = "efficientnet_lite0"
 _EPILOG = """\
 Every option of a method is an option here: --sobol.grid 11, --rise.fill 0.5, --occlusion.fill blur:10, --lime.segments map.npy.
 `jxai methods NAME` lists a method's options with their defaults.
+"""
+_EVALUATE_EPILOG = """\
+Every option of a method or metric is an option here: --sobol.grid 11, --deletion.steps 64, --irof.segments slic:60.
+The same command again goes on where it was stopped. On several machines that see the same folder, run it on each with --distributed.
 """
 
 
@@ -37,20 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
-    if argv[:1] == ["explain"]:
+    if argv[:1] in (["explain"], ["evaluate"]):
         from jxai.cli import options
 
         argv, given = options.split(argv)
     args = _parser().parse_args(argv)
-    if args.command == "explain":
+    if args.command in ("explain", "evaluate"):
         _cache_compilations()
-        from jxai.cli.explain import explain
-
-        explain(args, given)
+        importlib.import_module(f"jxai.cli.{args.command}").main(args, given)
+    elif args.command == "report":
+        importlib.import_module("jxai.cli.evaluate").report(args)
     else:
         from jxai.cli import listing
 
-        {"methods": listing.methods, "models": listing.models}[args.command](args.name)
+        {"methods": listing.methods, "metrics": listing.metrics, "models": listing.models}[args.command](args.name)
     return 0
 
 
@@ -70,9 +75,47 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--target", help="indices or names of classes, separated by commas (default: the top-1)")
     explain.add_argument("--out", default="explanation", help="folder for explanation.png and explanation.npz (default: %(default)s)")
     explain.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
-    for name, what in (("methods", "methods, or one method with its options"), ("models", "models")):
+    _evaluation(commands)
+    listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
+    for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
     return parser
+
+
+def _evaluation(commands) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="judge explanations over a data set",
+        description="Explains the examples of a data set, and judges every explanation.",
+        epilog=_EVALUATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = evaluate.add_argument
+    add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version)")
+    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
+    add("--methods", required=True, help="names separated by commas, or all; abs:NAME takes the magnitudes of a map")
+    add("--metrics", required=True, help="names separated by commas")
+    add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
+    add("--limit", type=int, help="the first so many examples")
+    add("--shuffle", action="store_true", help="take the examples in random order, by the seed")
+    add("--target", default="predicted", choices=("predicted", "label"), help="the class that is explained (default: %(default)s)")
+    add("--where", default="all", choices=("all", "correct"), help="which examples: those classified right, or all (default: %(default)s)")
+    add("--split", help="of a TFDS data set (default: test, validation, or the only one)")
+    add("--data-dir", help="where TFDS data sets are prepared (default: $JXAI_DATA/tfds, ../shared/tfds, or TFDS's own)")
+    add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
+    add("--masks", help="folder with a mask for each image of a folder")
+    add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
+    add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
+    add("--batch-size", type=int, help="examples at once on a device (default: what suits their size)")
+    add("--no-maps", action="store_true", help="keep the scores only, not the explanations")
+    add("--distributed", action="store_true", help="be one of several processes, found by JAX's cluster detection or named by:")
+    add("--coordinator", metavar="HOST:PORT", help="address of the first process")
+    add("--processes", type=int, help="how many there are")
+    add("--process", type=int, help="which of them this is, from 0")
+    report = commands.add_parser("report", help="tables and pictures of evaluation runs", description="Writes tables and pictures of evaluation runs.")
+    report.add_argument("runs", nargs="+", metavar="RUN", help="the folder of an evaluation")
+    report.add_argument("--out", help="folder for summary.csv, summary.md and pictures (default: report in the first run)")
+    report.add_argument("--no-pictures", action="store_true", help="tables only")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -18,8 +18,8 @@ import numpy as np
 from jxai.callables import partition
 from jxai.cli import inputs, options
 from jxai.cli.errors import UserError, first_line, known
-from jxai.cli.segments import XRAI, Segmentation
 from jxai.files import save_arrays
+from jxai.segments import XRAI, Segmentation
 from jxai.typing import Array, Model
 
 DEFAULT = (
@@ -54,13 +54,13 @@ class Prepared(NamedTuple):
     arguments: tuple
 
 
-def explain(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
+def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     """Checks everything, prints the classes, runs every method on every image and writes the results."""
     _need_packages()
     from rich.console import Console
 
     chosen = method_names(args.methods)
-    values = options.parse(given, chosen)
+    values = options.parse(given, {name: options.methods()[name] for name in chosen})
     images = [Path(image) for image in args.images] or [inputs.photograph()]
     folders = _folders(Path(args.out), images)
     read = [inputs.read(image) for image in images]
@@ -132,7 +132,10 @@ def _complete(method: Callable, x: np.ndarray, values: dict[str, Any]) -> dict[s
         if parameter.default is inspect.Parameter.empty and option not in values:
             values[option] = _required(method.__name__, option, x)
     if isinstance(values.get("segments"), Segmentation):
-        values["segments"] = values["segments"](x)
+        try:
+            values["segments"] = values["segments"](x)
+        except ValueError as error:
+            raise UserError(f"{method.__name__}: {first_line(error)}") from error
     if values.get("segments") is not None and values.get("num_segments") is None:
         values["num_segments"] = int(np.max(values["segments"])) + 1
     return values

@@ -16,6 +16,7 @@ import numpy as np
 
 from jxai import models
 from jxai.cli.errors import UserError, first_line, known, nearest
+from jxai.data.batches import to_input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,13 @@ class Subject:
     preprocess: Callable[[Any], Any] | None = None
     class_names: Sequence[str] | None = None
     input_shape: tuple[int, ...] | None = None
+
+    @property
+    def num_classes(self) -> int | None:
+        """K, where that can be told without an example."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return None if self.input_shape is None else num_classes(self, np.zeros(self.input_shape, np.float32))
 
     def label(self, index: int) -> str:
         """The class's name, or its number where it has none."""
@@ -79,7 +87,7 @@ def example(path: Path, read: np.ndarray, subject: Subject) -> np.ndarray:
     x = read
     if read.dtype == np.uint8:
         try:
-            x = np.asarray(subject.preprocess(read) if subject.preprocess else np.float32(read) / 255)
+            x = to_input(read, subject.preprocess)
         except Exception as error:  # a stranger's preprocessing may raise anything
             raise UserError(f"{path}: {subject.name}'s preprocessing failed: {first_line(error)}") from error
     if not np.isfinite(x).all():

@@ -1,37 +1,23 @@
-"""`jxai methods` and `jxai models`: what there is, read from the library's docstrings and signatures."""
+"""`jxai methods`, `jxai metrics` and `jxai models`: what there is, read from the library's docstrings and signatures."""
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from jxai.cli import options
 from jxai.cli.errors import known
-
-
-def line(method: Callable, word: str) -> str:
-    """The docstring's line that begins with `word:`, without it."""
-    found = re.search(rf"^\s*{word}:\s*(.+)$", inspect.getdoc(method) or "", re.MULTILINE)
-    return found.group(1).strip() if found else ""
+from jxai.documented import line
 
 
 def methods(name: str | None) -> None:
     """Prints every method by family with its cost and reference, or one method with its options."""
-    every = options.methods()
-    if name is not None:
-        _one(name, every[known("method", name, every)])
-        return
-    families: dict[str, list[str]] = {}
-    for known_name, method in every.items():
-        families.setdefault(method.__module__.rsplit(".", 1)[-1], []).append(known_name)
-    width = max(map(len, every))
-    for family, names in families.items():
-        print(f"{family}")
-        for each in names:
-            print(f"  {each:<{width}}  {line(every[each], 'Cost')}")
-            print(f"  {'':<{width}}  {line(every[each], 'Reference')}")
-    print(f"\n{len(every)} methods; `jxai methods NAME` shows a method's options.")
+    _routines("method", name, options.methods(), ("Cost", "Reference"))
+
+
+def metrics(name: str | None) -> None:
+    """Prints every metric by family with its direction, range, cost and reference, or one metric with its options."""
+    _routines("metric", name, options.judges(), ("Direction", "Range", "Cost", "Reference"))
 
 
 def models(name: str | None) -> None:
@@ -47,9 +33,26 @@ def models(name: str | None) -> None:
         print(f"{'':<{width}}  {info.reference} ({info.licence}); {info.requires}")
 
 
-def _one(name: str, method: Callable) -> None:
-    print(inspect.getdoc(method))
-    rows = [(option, options.show(p.default), options.describe(options.kinds(method, option))) for option, p in options.schema(method).items()]
+def _routines(kind: str, name: str | None, every: Mapping[str, Callable], words: tuple[str, ...]) -> None:
+    if name is not None:
+        _one(name, every[known(kind, name, every)])
+        return
+    families: dict[str, list[str]] = {}
+    for known_name, routine in every.items():
+        families.setdefault(routine.__module__.rsplit(".", 1)[-1], []).append(known_name)
+    width = max(map(len, every))
+    for family, names in families.items():
+        print(family)
+        for each in names:
+            told = ["; ".join(line(every[each], word) for word in words[:-1]), line(every[each], words[-1])]
+            print(f"  {each:<{width}}  {told[0]}")
+            print(f"  {'':<{width}}  {told[1]}")
+    print(f"\n{len(every)} {kind}s; `jxai {kind}s NAME` shows a {kind}'s options.")
+
+
+def _one(name: str, routine: Callable) -> None:
+    print(inspect.getdoc(routine))
+    rows = [(option, options.show(p.default), options.describe(options.kinds(routine, option))) for option, p in options.schema(routine).items()]
     print(f"\n{'Option':<32}{'Default':<16}Takes")
     for option, default, takes in rows:
         print(f"--{name}.{option:<{30 - len(name)}} {default:<15} {takes}")

@@ -1,4 +1,4 @@
-"""Options of methods on the command line: `--sobol.grid 11`, read from the signatures."""
+"""Options of methods and metrics on the command line: `--sobol.grid 11`, read from the signatures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jxai import attribution, fills
+from jxai import attribution, fills, metrics
 from jxai.cli import segments
 from jxai.cli.errors import UserError, first_line, known
 from jxai.typing import Array, Fill, Method
@@ -27,9 +27,14 @@ def methods() -> dict[str, Callable]:
     return {name: getattr(attribution, name) for name in attribution.__all__}
 
 
-def schema(method: Callable) -> dict[str, inspect.Parameter]:
-    """The options of a method: what follows `(f, x, target, key)` in its signature."""
-    return dict(list(inspect.signature(method).parameters.items())[4:])
+def judges() -> dict[str, Callable]:
+    """Every metric by its name."""
+    return {name: getattr(metrics, name) for name in metrics.__all__}
+
+
+def schema(routine: Callable) -> dict[str, inspect.Parameter]:
+    """The options of a method or metric: its keyword-only parameters."""
+    return {name: p for name, p in inspect.signature(routine).parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def fill_names() -> dict[str, type]:
@@ -53,18 +58,18 @@ def split(argv: list[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
     return rest, options
 
 
-def parse(given: list[tuple[str, str, str]], chosen: list[str]) -> dict[str, dict[str, Any]]:
-    """Values of options by method, checked against the signatures of the chosen methods."""
+def parse(given: list[tuple[str, str, str]], chosen: Mapping[str, Callable]) -> dict[str, dict[str, Any]]:
+    """Values of options by routine, checked against the signatures of the chosen methods (and metrics)."""
+    every = {**methods(), **judges(), **chosen}
     values: dict[str, dict[str, Any]] = {name: {} for name in chosen}
-    for method, option, text in given:
-        known("method", method, methods())
-        if method not in chosen:
-            raise UserError(f"--{method}.{option}: {method} is not among --methods {','.join(chosen)}")
-        options = schema(methods()[method])
-        known(f"option of {method}", option, options)
-        flag, taken = f"--{method}.{option}", kinds(methods()[method], option)
+    for name, option, text in given:
+        known("method", name, every)
+        if name not in chosen:
+            raise UserError(f"--{name}.{option}: {name} is not asked for, only {', '.join(chosen)}")
+        known(f"option of {name}", option, schema(chosen[name]))
+        flag, taken = f"--{name}.{option}", kinds(chosen[name], option)
         named = option == "segments" and not text.endswith(".npy") and text.lower() != "none"
-        values[method][option] = segments.named(flag, text) if named else value(flag, text, taken)
+        values[name][option] = segments.named(flag, text) if named else value(flag, text, taken)
     return values
 
 

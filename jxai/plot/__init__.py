@@ -1,10 +1,11 @@
-"""Pictures of attributions: overlays, bars, strips of frames, and grids of methods × targets. Needs matplotlib.
+"""Pictures of attributions: overlays, bars, strips of frames, and grids of methods × targets; figures of evaluations. Needs matplotlib.
 
 Attributions come raw and signed; everything that is lost for the eye (the sum over channels, the clipping of outliers,
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
 """
 
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, outline, reduce_channels
+from jxai.plot.evaluation import critical_difference, curves, heatmap
 from jxai.plot.figures import grid, overlay, save
 
-__all__ = ["NOT_FINITE", "Scaled", "blend", "colors", "grid", "normalize", "outline", "overlay", "reduce_channels", "save"]
+__all__ = ["NOT_FINITE", "Scaled", "blend", "colors", "critical_difference", "curves", "grid", "heatmap", "normalize", "outline", "overlay", "reduce_channels", "save"]

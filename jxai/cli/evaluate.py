@@ -1,0 +1,132 @@
+"""`jxai evaluate` and `jxai report`: a data set, a model, methods and metrics in; a run's folder, tables and pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from jxai.cli.errors import UserError, first_line, known
+
+EMBEDDED = {"digits": "digits_cnn"}
+
+
+def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
+    """Checks everything, runs what is left to do with progress, and says what to do next."""
+    _join(args)
+    import jax
+
+    from jxai import data, evaluate
+    from jxai.cli import inputs
+
+    methods, metrics = _chosen(args, given)
+    try:
+        subject = inputs.subject(args.model or EMBEDDED.get(args.dataset, "efficientnet_lite0"))
+        where = dict(split=args.split, data_dir=args.data_dir, label=args.label, masks=args.masks)
+        source = data.source(args.dataset, **where, class_names=subject.class_names, num_classes=subject.num_classes)
+        options = dict(target=args.target, where=args.where, limit=args.limit, shuffle=args.shuffle, seed=args.seed, block=args.block)
+        options |= dict(batch_size=args.batch_size, keep_maps=not args.no_maps, preprocess=subject.preprocess, model_name=subject.name)
+        with Reporter() as reporter:
+            run = evaluate.run(subject.model, source, methods, metrics, args.out, on_progress=reporter, **options)
+    except (ValueError, ImportError) as error:
+        raise UserError(first_line(error)) from error
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on with {args.out}", file=sys.stderr)
+        raise
+    if jax.process_index() == 0:
+        failed = run.table()["error"]
+        for message in [m for m in failed if m][:5]:
+            print(f"failed: {message}", file=sys.stderr)
+        print(f"{len(failed)} examples are done, {(failed != '').sum()} failed; `jxai report {args.out}` makes the tables")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Writes the tables and pictures, and prints the Markdown table."""
+    from jxai import evaluate
+
+    out = Path(args.out) if args.out else Path(args.runs[0]) / "report"
+    try:
+        evaluate.report(args.runs, out, pictures=not args.no_pictures)
+    except (ValueError, ImportError) as error:
+        raise UserError(first_line(error)) from error
+    print((out / "summary.md").read_text("utf-8"))
+    print(f"wrote {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))} into {out}")
+
+
+def _chosen(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Methods and metrics by label, each with its function and the options that were given for it."""
+    from jxai.cli import options
+    from jxai.evaluate.tasks import ABSOLUTE
+
+    every, judges = options.methods(), options.judges()
+    names = list(every) if args.methods.strip() == "all" else _names("--methods", args.methods)
+    labels = {name: every[known("method", name.removeprefix(ABSOLUTE), every)] for name in names}
+    metrics = {name: judges[known("metric", name, judges)] for name in _names("--metrics", args.metrics)}
+    functions = {name.removeprefix(ABSOLUTE): fn for name, fn in labels.items()} | metrics
+    values = options.parse(given, functions)
+    methods = {label: (fn, values[label.removeprefix(ABSOLUTE)]) for label, fn in labels.items()}
+    return methods, {label: (fn, values[label]) for label, fn in metrics.items()}
+
+
+def _names(flag: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"{flag} names none")
+    if len(set(names)) < len(names):
+        raise UserError(f"{flag} names {next(n for n in names if names.count(n) > 1)!r} twice")
+    return names
+
+
+def _join(args: argparse.Namespace) -> None:
+    """Becomes one of several processes; before anything else touches JAX's devices."""
+    manual = {"coordinator_address": args.coordinator, "num_processes": args.processes, "process_id": args.process}
+    manual = {name: value for name, value in manual.items() if value is not None}
+    if not args.distributed:
+        if manual:
+            raise UserError("--coordinator, --processes and --process go with --distributed")
+        return
+    import jax
+
+    # A process that was killed may come back while the others go on.
+    jax.config.update("jax_enable_recoverability", True)
+    try:
+        jax.distributed.initialize(**manual)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"--distributed: {first_line(error)}") from error
+
+
+class Reporter:
+    """Progress on the error stream: a bar on a terminal, else a line every so often."""
+
+    def __enter__(self) -> Reporter:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self.console = Console(stderr=True, highlight=False)
+        columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
+        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task("", total=None, pace="")
+        self.said = -float("inf")
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, progress) -> None:
+        pace = f"{progress.fresh / progress.seconds:.2f} images/s" if progress.fresh and progress.seconds else "compiling"
+        left = progress.seconds / progress.fresh * (progress.total - progress.done) if progress.fresh else 0
+        if left:
+            pace += f", {_duration(left)} left"
+        self.bar.update(self.task, completed=progress.done, total=progress.total, description=progress.what or "writing", pace=pace)
+        if self.bar.disable and (time.monotonic() - self.said > 10 or progress.done == progress.total):
+            self.said = time.monotonic()
+            print(f"{progress.done}/{progress.total} images, {pace}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

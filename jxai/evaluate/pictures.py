@@ -1,0 +1,54 @@
+"""The pictures of a report; needs matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jxai import plot
+from jxai.evaluate.store import Run
+
+if TYPE_CHECKING:
+    from jxai.evaluate.report import Row
+
+_POINTS = 41
+
+
+def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path) -> list[Path]:
+    """Writes `heatmap.png`, `curves_METRIC.png` and `critical_difference_METRIC.png`; returns their paths."""
+    written = []
+
+    def save(figure, name: str) -> None:
+        plot.save(figure, out / name)
+        written.append(out / name)
+
+    by = {(row.metric, row.method): row for row in rows}
+    means = np.asarray([[by[metric, method].mean for method in run.methods] for metric in run.metrics])
+    directions = [by[metric, run.methods[0]].direction for metric in run.metrics]
+    save(plot.heatmap(means, run.metrics, run.methods, directions), "heatmap.png")
+    for metric in run.metrics:
+        curves = {m: _on_grid(table[f"curve/{m}/{metric}/x"], table[f"curve/{m}/{metric}/y"]) for m in run.methods if f"curve/{m}/{metric}/x" in table}
+        curves = {m: c for m, c in curves.items() if c is not None}
+        if curves:
+            save(plot.curves(curves, metric), f"curves_{metric}.png")
+        ranks = {method: by[metric, method].rank for method in run.methods}
+        difference = by[metric, run.methods[0]].critical_difference
+        if np.isfinite(difference) and np.isfinite(list(ranks.values())).all():
+            title = f"{metric}, {by[metric, run.methods[0]].ranked} examples"
+            save(plot.critical_difference(ranks, difference, title), f"critical_difference_{metric}.png")
+    return written
+
+
+def _on_grid(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Curves `[n, points]` over one x: their own where they share it, else interpolated on a common one; None without a finite one."""
+    keep = np.isfinite(x).all(1) & np.isfinite(y).all(1)
+    x, y = x[keep], y[keep]
+    if not len(x):
+        return None
+    if (x == x[0]).all():
+        return x[0], y
+    grid = np.linspace(x.min(), x.max(), _POINTS)
+    return grid, np.stack([np.interp(grid, a, b) for a, b in zip(x, y)])

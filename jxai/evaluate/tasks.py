@@ -1,0 +1,215 @@
+"""What an evaluation runs: methods and metrics by name, with their options completed for a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai import attribution, metrics
+from jxai.data import Source, load
+from jxai.segments import XRAI, Segmentation
+from jxai.typing import Array
+
+ABSOLUTE = "abs:"
+"""Before a method's name: the magnitudes of its map."""
+_BASELINES = 8
+
+Given = Sequence[str] | Mapping[str, Callable | tuple[Callable, Mapping[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """A method or a metric with its options; `fn` is called by `jxai.each`, and made once, so that it compiles once."""
+
+    label: str
+    fn: Callable
+    options: Mapping[str, Any]
+    """Equal for all examples."""
+    segmentations: Mapping[str, Segmentation]
+    """Options that are label maps of the example's own."""
+    source: Callable
+    """The public function behind `fn`."""
+
+    def per_example(self, x: np.ndarray, mask: np.ndarray | None) -> dict[str, np.ndarray]:
+        """The options that differ by example, for a batch."""
+        own = {name: np.stack([segment(one) for one in x]) for name, segment in self.segmentations.items()}
+        if self.needs_mask:
+            own["mask"] = mask
+        return own
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether it asks where the object is."""
+        return "mask" in inspect.signature(self.source).parameters
+
+    def key(self, seed: int) -> Array:
+        """Its own stream of random numbers."""
+        return jax.random.fold_in(jax.random.key(seed), zlib.crc32(self.label.encode()))
+
+    def describe(self) -> dict[str, Any]:
+        """What it computes, for the record of a run."""
+        name = f"{self.source.__module__}.{self.source.__qualname__}"
+        options = {k: shown(v) for k, v in sorted({**self.options, **self.segmentations}.items())}
+        return {"function": name, "options": options}
+
+
+def methods(given: Given, source: Source, shape: tuple[int, ...], preprocess: Callable | None) -> list[Task]:
+    """The tasks of these methods; what a method cannot do without is taken from the data: segments for XRAI, baselines for expected gradients.
+
+    Args:
+      given: names (`"sobol"`, `"abs:gradient"`), or labels with a function and, where it has any, options.
+      source, preprocess: the data. shape: of x.
+
+    Raises:
+      ValueError: an unknown name, a label twice, or an option that the method does not have.
+    """
+    tasks = []
+    for label, fn, options in _chosen(given, attribution, "method"):
+        options = dict(options)
+        schema = _schema(fn, 4)
+        _check_options(label, options, schema)
+        for name, parameter in schema.items():
+            if parameter.default is inspect.Parameter.empty and name not in options:
+                options[name] = _required(label, name, source, preprocess)
+        fn_, source_ = (_magnitude(fn), fn) if label.startswith(ABSOLUTE) else (fn, fn)
+        tasks.append(_task(label, fn_, source_, options, shape))
+    return tasks
+
+
+def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], seed: int) -> dict[str, dict[str, Task]]:
+    """The tasks of these metrics, `[metric][method]`: one task for all methods, or one for each where the metric explains again.
+
+    Args:
+      given: as in `methods`. explainers: the methods. shape: of x. seed: of the random networks of the randomisation metrics.
+
+    Raises:
+      ValueError: an unknown name, a label twice, or an option that the metric does not have.
+    """
+    table = {}
+    for label, fn, options in _chosen(given, metrics, "metric"):
+        schema, options = _schema(fn, 5), dict(options)
+        _check_options(label, options, schema)
+        for name, parameter in schema.items():
+            if parameter.default is inspect.Parameter.empty and name not in options and name not in ("mask", "method"):
+                if name != "segments":
+                    raise ValueError(f"{label} needs the option {name}")
+                options[name] = Segmentation("slic", (60.0,))
+        if "weights_key" in schema and "weights_key" not in options:
+            options["weights_key"] = jax.random.key(seed)  # the same random networks for every example
+        if "method" not in schema or "method" in options:
+            table[label] = dict.fromkeys([task.label for task in explainers], _task(label, fn, fn, options, shape))
+            continue
+        table[label] = {task.label: _explaining_again(label, fn, options, task, shape) for task in explainers}
+    return table
+
+
+def shown(value: Any) -> Any:
+    """An option as JSON can hold it: numbers and names as they are, arrays by a digest."""
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, (tuple, list)):
+        return [shown(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): shown(v) for k, v in sorted(value.items())}
+    if inspect.isfunction(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        array = np.ascontiguousarray(value)
+        return f"{array.dtype}{list(array.shape)} crc32 {zlib.crc32(array.tobytes()):08x}"
+    if dataclasses.is_dataclass(value):
+        return {"type": type(value).__qualname__, **{f.name: shown(getattr(value, f.name)) for f in dataclasses.fields(value)}}
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _chosen(given: Given, family, kind: str) -> list[tuple[str, Callable, Mapping[str, Any]]]:
+    if isinstance(given, str):
+        raise ValueError(f"{kind}s={given!r} must be a sequence of names or a mapping")
+    found = []
+    for label in given:
+        value = given[label] if isinstance(given, Mapping) else None
+        if value is None:
+            name = label.removeprefix(ABSOLUTE) if kind == "method" else label
+            if name not in family.__all__:
+                raise ValueError(f"unknown {kind} {label!r}; known: {', '.join(family.__all__)}")
+            value = getattr(family, name)
+        fn, options = value if isinstance(value, tuple) else (value, {})
+        found.append((label, fn, options))
+    if not found:
+        raise ValueError(f"{kind}s must name at least one")
+    labels = [label for label, *_ in found]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{kind}s names {next(v for v in labels if labels.count(v) > 1)!r} twice")
+    return found
+
+
+def _schema(fn: Callable, positional: int) -> dict[str, inspect.Parameter]:
+    return dict(list(inspect.signature(fn).parameters.items())[positional:])
+
+
+def _check_options(label: str, options: Mapping[str, Any], schema: Mapping[str, inspect.Parameter]) -> None:
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in schema.values()):
+        return
+    for name in options:
+        if name not in schema:
+            raise ValueError(f"{label} has no option {name!r}, but {', '.join(schema) or 'none'}")
+
+
+def _task(label: str, fn: Callable, source: Callable, options: dict[str, Any], shape: tuple[int, ...]) -> Task:
+    own = {k: v for k, v in options.items() if isinstance(v, Segmentation)}
+    fixed = {k: v for k, v in options.items() if k not in own}
+    if own and fixed.get("num_segments") is None:
+        fixed["num_segments"] = max(v.limit(shape[:2]) for v in own.values())
+    return Task(label, fn, fixed, own, source)
+
+
+def _magnitude(method: Callable) -> Callable:
+    @functools.wraps(method)
+    def magnitude(f, x, target, key=None, **options):
+        return jnp.abs(method(f, x, target, key, **options))
+
+    return magnitude
+
+
+def _explaining_again(label: str, metric: Callable, options: dict[str, Any], explainer: Task, shape: tuple[int, ...]) -> Task:
+    """The metric bound to a method; the method's own label maps are per-example options of the pair."""
+
+    def judge(f, x, target, attribution, key=None, method_own=None, **own):
+        again = {**explainer.options, **(method_own or {})}
+        return metric(f, x, target, attribution, key, method=explainer.fn, method_options=again, **own)
+
+    task = _task(label, judge, metric, options, shape)
+    return _Pair(label, judge, task.options, task.segmentations, metric, explainer)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Pair(Task):
+    explainer: Task
+
+    def key(self, seed):
+        """The explainer's, so that its sampling error is not taken for a change of the explanation."""
+        return self.explainer.key(seed)
+
+    def per_example(self, x, mask):
+        own = super().per_example(x, mask)
+        if self.explainer.segmentations:
+            own["method_own"] = self.explainer.per_example(x, None)
+        return own
+
+
+def _required(label: str, name: str, source: Source, preprocess: Callable | None) -> Any:
+    if name == "segments":
+        return Segmentation("felzenszwalb", XRAI)
+    if name == "baselines":
+        count = min(_BASELINES, len(source))
+        return load(source, [i * len(source) // count for i in range(count)], None, preprocess).x
+    raise ValueError(f"{label} needs the option {name}")

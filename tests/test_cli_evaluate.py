@@ -1,0 +1,131 @@
+"""`jxai evaluate` and `jxai report`: runs that equal the library's, progress, and one line for every kind of bad input."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jxai import attribution, data, evaluate, metrics
+from jxai.cli import main
+from jxai.segments import Segmentation
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+OWN = """
+import jax, jax.numpy as jnp, numpy as np
+W = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)
+def make():
+    return jax.tree_util.Partial(lambda w, x: jnp.tanh(x.ravel()[:64]) @ w, jnp.asarray(W))
+def named():
+    f = make()
+    class Bundle: model = f; class_names = ["cat", "dog", "fish"] + list("3456789"); input_shape = (6, 7, 3)
+    return Bundle()
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "own_model.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fails(capsys, *arguments):
+    assert main(["evaluate", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("jxai: error: ") and err.count("\n") == 1 and not out, err
+    return err
+
+
+GIVEN = ["--model", "own_model:make", "--out", "run", "--limit", "6"]
+
+
+def test_the_command_runs_what_the_library_runs(here, capsys):
+    options = ["--methods", "gradient,abs:gradient,feature_ablation", "--metrics", "pointing_game,deletion,sparseness"]
+    more = ["--deletion.steps", "5", "--feature_ablation.segments", "slic:6", "--seed", "3", "--feature_ablation.fill=0.5"]
+    assert main(["evaluate", "digits", *GIVEN, *options, *more]) == 0
+    out, err = capsys.readouterr()
+    assert "6 examples are done, 0 failed; `jxai report run`" in out and "6/6 images" in err
+    import own_model
+
+    methods = {
+        "gradient": attribution.gradient,
+        "abs:gradient": attribution.gradient,
+        "feature_ablation": (attribution.feature_ablation, {"segments": Segmentation("slic", (6.0,)), "fill": 0.5}),
+    }
+    judges = {"pointing_game": metrics.pointing_game, "deletion": (metrics.deletion, {"steps": 5}), "sparseness": metrics.sparseness}
+    mine = evaluate.run(own_model.make(), data.Digits(), methods, judges, here / "mine", model_name="own_model:make", limit=6, seed=3)
+    theirs = evaluate.Run("run")
+    assert theirs.config == mine.config
+    table = mine.table()
+    assert all(np.array_equal(theirs.table()[name], table[name], equal_nan=name.startswith(("score", "curve"))) for name in table)
+
+
+def test_report_prints_and_writes_the_table(here, capsys):
+    assert main(["evaluate", "digits", *GIVEN, "--methods", "gradient,input_x_gradient", "--metrics", "deletion", "--no-maps"]) == 0
+    assert not (here / "run" / "maps").exists()
+    capsys.readouterr()
+    assert main(["report", "run"]) == 0
+    out, _ = capsys.readouterr()
+    assert "| gradient |" in out and "summary.csv" in out
+    names = {path.name for path in (here / "run" / "report").iterdir()}
+    assert names == {"summary.csv", "summary.md", "heatmap.png", "curves_deletion.png", "critical_difference_deletion.png"}
+    assert main(["report", "run", "--out", "tables", "--no-pictures"]) == 0
+    assert {path.name for path in (here / "tables").iterdir()} == {"summary.csv", "summary.md"}
+
+
+def test_a_folder_of_images_labelled_by_the_models_classes(here, capsys):
+    for n, name in enumerate(["dog/1.png", "cat/1.png", "fish/1.png", "dog/broken.png"]):
+        (here / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(n).integers(0, 255, (6, 7, 3), np.uint8)).save(here / "images" / name)
+    (here / "images" / "dog" / "broken.png").write_bytes(b"no image")
+    arguments = ["--model", "own_model:named", "--out", "run", "--methods", "gradient", "--metrics", "sparseness", "--target", "label"]
+    assert main(["evaluate", f"images{os.sep}", *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert evaluate.Run("run").table()["label"].tolist()[:2] == [0, 1] and evaluate.Run("run").table()["label"][3] == 2
+    assert "4 examples are done, 1 failed" in out and "broken.png" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits", "--methods", "gradent", "--metrics", "sparseness"], "unknown method 'gradent'; did you mean gradient"),
+        (["digits", "--methods", "gradient", "--metrics", "sparsenes"], "unknown metric 'sparsenes'; did you mean sparseness?"),
+        (["digits", "--methods", ",", "--metrics", "sparseness"], "--methods names none"),
+        (["digits", "--methods", "rise,rise", "--metrics", "sparseness"], "names 'rise' twice"),
+        (["digits", "--methods", "rise", "--metrics", "sparseness", "--rise.num_masks", "0"], "rise: num_masks=0"),
+        (["digits", "--methods", "rise", "--metrics", "sparseness", "--sobol.grid", "3"], "--sobol.grid: sobol is not asked for"),
+        (["digits", "--methods", "gradient", "--metrics", "deletion", "--deletion.stps", "3"], "unknown option of deletion 'stps'; did you mean steps?"),
+        (["digits", "--methods", "gradient", "--metrics", "sparseness", "--split", "test"], "split='test' says nothing about digits"),
+        (["nowhere/images", "--methods", "gradient", "--metrics", "sparseness"], "nowhere/images is no folder"),
+        (["digits", "--methods", "gradient", "--metrics", "sparseness", "--process", "1"], "go with --distributed"),
+        (["digits", "--methods", "gradient"], "required: --metrics"),
+    ],
+)
+def test_bad_input_is_one_line(here, capsys, arguments, message):
+    assert message in fails(capsys, *arguments, *GIVEN)
+    assert not (here / "run").exists()
+
+
+def test_a_run_of_another_configuration_is_refused(here, capsys):
+    given = ["digits", *GIVEN, "--methods", "gradient", "--metrics", "sparseness"]
+    assert main(["evaluate", *given]) == 0
+    capsys.readouterr()
+    assert "seed: 0 there, 5 here" in fails(capsys, *given, "--seed", "5")
+    assert main(["report", "nowhere"]) == 2 and "no config.json" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(here, capsys):
+    (here / "file").write_text("")
+    given = ["digits", "--model", "own_model:make", "--limit", "3", "--methods", "gradient", "--metrics", "sparseness"]
+    assert "file" in fails(capsys, *given, "--out", f"file{os.sep}run")
+
+
+def test_metrics_are_listed_with_their_options(capsys):
+    assert main(["metrics"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in metrics.__all__) and f"{len(metrics.__all__)} metrics" in out
+    assert main(["metrics", "deletion"]) == 0
+    assert "--deletion.steps" in capsys.readouterr().out
+    assert main(["metrics", "deletionn"]) == 2
