@@ -57,8 +57,8 @@ def centre(f, x, target, key=None):
     return -jnp.hypot(rows[:, None], columns)[..., None]
 
 
-def methods(config: Config) -> dict[str, Any]:
-    """The methods with their budgets, the control first."""
+def methods(config: Config, side: int) -> dict[str, Any]:
+    """The methods with their budgets for images of that side, the control first."""
     n, steps = config.passes, config.steps
     a = attribution
     return {
@@ -70,7 +70,7 @@ def methods(config: Config) -> dict[str, Any]:
         "grad_cam": a.grad_cam,
         "grad_cam_plus_plus": a.grad_cam_plus_plus,
         "layer_cam": a.layer_cam,
-        "occlusion": (a.occlusion, {"window": 48, "stride": 14}),
+        "occlusion": (a.occlusion, {"window": max(1, side * 3 // 14), "stride": max(1, side // 16)}),
         "rise": (a.rise, {"num_masks": n}),
         "sobol": (a.sobol, {"grid": 8, "num_designs": max(1, n // 65)}),
     }
@@ -93,7 +93,7 @@ def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, A
     source = data.source(config.dataset, split=config.split, num_classes=len(subject.class_names))
     options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=on_progress)
     done = evaluate.run(
-        subject.model, source, methods(config), judges(config), Path(config.out) / "run", target="label", where="correct", **options
+        subject.model, source, methods(config, subject.input_shape[0]), judges(config), Path(config.out) / "run", target="label", where="correct", **options
     )
     evaluate.report([done], Path(config.out) / "report")
     table = done.table()
