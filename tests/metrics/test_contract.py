@@ -291,9 +291,7 @@ def test_bad_arguments_are_one_line_that_names_them(name):
 
 def test_directions_are_read_and_required():
     def metric():
-        """Range: [0, 1].
-        Direction: up.
-        """
+        """Direction: up."""
 
     with pytest.raises(ValueError, match="Direction: 'up' must begin with one of 'higher is better'"):
         documented.direction(metric)
