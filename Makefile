@@ -1,4 +1,4 @@
-# make demo | test | test-slow | bench: each makes .venv if it is missing, installs what it needs, and runs.
+# make demo | test | test-slow | experiments | bench: each makes .venv if it is missing, installs what it needs, and runs.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -7,11 +7,16 @@ PYTEST := $(BIN)/python -m pytest
 # Most of a test's time is compilation: it is kept between runs, and optimised only where programs run for long (test-slow, bench).
 CACHE := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo test test-slow experiments bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	$(BIN)/jxai explain --out build/demo --lime.segments slic:60
+	$(BIN)/jxai evaluate digits --limit 64 --out build/demo/run \
+		--methods gradient,abs:gradient,integrated_gradients,grad_cam,occlusion,sobol \
+		--metrics deletion,insertion,faithfulness_correlation,max_sensitivity,localization_auc,sparseness \
+		--max_sensitivity.num_samples 4 --sobol.num_designs 8
+	$(BIN)/jxai report build/demo/run
 
 test: $(VENV)/.test
 	$(CACHE) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -n 2 -q
@@ -19,8 +24,12 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(CACHE) $(PYTEST) -q -m slow
 
+experiments: $(VENV)/.experiments
+	for name in metric_validity sanity_checks pointing_game attribution_benchmark; do $(BIN)/python experiments/$$name.py || exit; done
+
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/metrics.py
 
 clean:
 	rm -rf build dist $(VENV)

@@ -40,7 +40,7 @@ class Config:
     dataset: str = "tiny_imagenet"
     split: str | None = None
     model: str = "efficientnet_lite0"
-    limit: int = 600
+    limit: int = 300
     """Images looked at; those that are classified wrong do not count."""
     passes: int = 195
     """Forward passes of every black-box method."""

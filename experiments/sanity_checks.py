@@ -38,7 +38,7 @@ class Config:
 
     dataset: str = "imagenet_nips2017"
     model: str = "efficientnet_lite0"
-    limit: int = 24
+    limit: int = 16
     seed: int = 0
     out: str = "out/sanity_checks"
 
