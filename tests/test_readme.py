@@ -35,12 +35,27 @@ def test_other_models_are_explained():
     assert jnp.allclose(names["gradient"](names["jxai"].Batched(names["wants_batch"]), x, 3), kernel, atol=1e-6)
 
 
+def test_maps_are_judged():
+    names: dict = {}
+    exec(BLOCKS[2], names)
+    curves, x, f = names["curves"], names["images"], names["f"]
+    assert curves.y.shape == (4, 17) and names["right"].shape == names["hits"].shape == names["steady"].shape == (4,)
+    probabilities = jax.vmap(lambda v, t: jax.nn.softmax(f(v))[t])(x, names["targets"])
+    assert jnp.allclose(curves.y[:, 0], probabilities, atol=1e-5)
+    assert set(names["hits"].tolist()) <= {0.0, 1.0} and bool((names["steady"] > 0).all())
+
+
 def test_what_the_readme_names_exists():
     import jxai
-    from jxai import attribution, models
+    from jxai import attribution, metrics, models
 
     for name in set(re.findall(r"jxai\.(\w+)", README)):
         assert hasattr(jxai, name) or __import__(f"jxai.{name}"), name
-    for name in set(re.findall(r"--methods ([\w,]+)", README)):
-        assert set(name.split(",")) <= set(attribution.__all__)
+    for name in set(re.findall(r"--methods ([\w,:]+)", README)):
+        assert {n.removeprefix("abs:") for n in name.split(",")} <= {"all", *attribution.__all__}
+    for name in set(re.findall(r"--metrics ([\w,]+)", README)):
+        assert set(name.split(",")) <= set(metrics.__all__)
+    named = README.split("## Judging explanations")[1].split("###")[0]
+    assert set(metrics.__all__) <= set(re.findall(r"`(\w+)`", named))
+    assert {f"compare.{name}" for name in metrics.compare.__all__} <= set(re.findall(r"`([\w.]+)`", named))
     assert "efficientnet_lite0" in models.available()
