@@ -24,47 +24,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import report
-from measure import BACKENDS, Worker
+from bench import CLOCKS, Turns, names, say
+from measure import BACKENDS
 from methods import Row, rows
 from scipy.stats import spearmanr
 
 BATCHES = (1, 4, 8, 16, 32)
-CLOCKS = ("wall", "processor")
 
 
-class Bench:
-    """The workers of one run, the batch sizes they are best at, and where maps and caches lie."""
+class Bench(Turns):
+    """One run: its workers, and the folder where maps and caches lie."""
 
     def __init__(self, peers: list[str], rounds: int, clock: str, folder: Path):
-        self.folder, self.rounds, self.clock = folder, rounds, CLOCKS.index(clock)
-        self.workers, self.best = {}, {}
-        for library in ["jxai", *peers]:
-            _say(f"starting {library}")
-            self.workers[library] = self.start(library)
-
-    def start(self, library: str) -> Worker:
-        return Worker(library, {"JXAI_BENCHMARK_CACHE": str(self.folder / "cache")})
-
-    def find_best_batches(self, batches, seconds: float) -> dict:
-        """Seconds of one pass by library, kind and batch size, in turns; remembers the fastest batch size of each."""
-        floors = {library: {kind: {} for kind in ("forward", "backward")} for library in self.workers}
-        for kind in ("forward", "backward"):
-            for batch in batches:
-                for library, worker in self.workers.items():
-                    floors[library][kind][batch] = worker.ask(
-                        ask="floor", batch=batch, backward=kind == "backward", seconds=seconds
-                    )[self.clock]
-        for library, kinds in floors.items():
-            self.best[library] = {kind: min(times, key=times.get) for kind, times in kinds.items()}
-        return floors
+        self.folder = folder
+        backends = {library: BACKENDS[library] for library in ["jxai", *peers]}
+        super().__init__(backends, rounds, clock, {"JXAI_BENCHMARK_CACHE": str(folder / "cache")})
 
     def batch(self, library: str, row: Row) -> int:
         return max(row.images, self.best[library]["backward" if row.backward else "forward"])
@@ -74,35 +54,22 @@ class Bench:
         ours = {"name": row.name, "images": row.images, "options": row.ours}
         result = {"method": row.name, "images": row.images, "forward": row.forward, "backward": row.backward, "options": row.ours}
         us = self.workers["jxai"]
-        result["first_cold"] = us.ask(ask="first", id="timed", batch=0, out=self.path("ours"), **ours)
-        us.ask(ask="forget", id="timed")
-        result["first_warm"] = us.ask(ask="first", id="timed", batch=0, **ours)
+        result["first_cold"] = us.ask(ask="first", id="jxai", batch=0, out=self.path("ours"), **ours)
+        us.ask(ask="forget", id="jxai")
+        result["first_warm"] = us.ask(ask="first", id="jxai", batch=0, **ours)
         if row.random:
-            us.ask(ask="save", id="timed", seed=1, out=self.path("again"))
+            us.ask(ask="save", id="jxai", seed=1, out=self.path("again"))
             result["agreement_with_itself"] = compare(self.load("ours"), self.load("again"), "random")
         result["peers"] = {library: self.meet(library, row) for library in row.peers if library in self.workers}
 
-        times = {"jxai": []} | {library: [] for library, peer in result["peers"].items() if "error" not in peer}
-        floors = {kind: [] for kind in ("forward", "backward") if getattr(row, kind)}
-        for turn in range(self.rounds):
-            for kind, seen in floors.items():
-                batch = self.best["jxai"][kind]
-                seen.append(us.ask(ask="floor", batch=batch, backward=kind == "backward", seconds=0.3)[self.clock])
-            for library, seen in times.items():
-                seen.append(self.workers[library].ask(ask="again", id="timed", seed=turn))
-                for _ in range(2 if seen[-1][0] < 0.5 else 0):  # short calls are noisier
-                    seen.append(self.workers[library].ask(ask="again", id="timed", seed=turn))
+        ids = {library: library for library in ["jxai", *(name for name, peer in result["peers"].items() if "error" not in peer)]}
+        times, floors = self.alternate(ids, [kind for kind in ("forward", "backward") if getattr(row, kind)])
         for library, seen in times.items():
-            place = result if library == "jxai" else result["peers"][library]
-            for clock, times_seen in zip(CLOCKS, zip(*seen)):
-                place[clock] = {"fastest": min(times_seen) / row.images, "median": statistics.median(times_seen) / row.images}
-            place["seconds"], place["median"] = place[CLOCKS[self.clock]].values()
-        result["floor"] = sum(getattr(row, kind) * min(seen) for kind, seen in floors.items())
+            (result if library == "jxai" else result["peers"][library]).update(self.summary(seen, row.images))
+        result["floor"] = sum(getattr(row, kind) * seconds for kind, seconds in floors.items())
         result["over_floor"] = result["seconds"] / result["floor"]
-        for library in row.peers:
-            if library in self.workers:
-                self.workers[library].ask(ask="forget", id="timed")
-        us.ask(ask="forget", id="timed")
+        for library in {"jxai", *row.peers} & set(self.workers):
+            self.workers[library].ask(ask="forget", id=library)
         return result
 
     def meet(self, library: str, row: Row) -> dict:
@@ -112,9 +79,9 @@ class Bench:
         result = {"batch": batch, "passes": peer.passes or row.forward + row.backward, "note": peer.note}
         try:
             request = {"name": peer.name, "images": row.images, "batch": batch, "options": peer.options}
-            result["first"] = self.workers[library].ask(ask="first", id="timed", out=self.path("theirs"), **request)
+            result["first"] = self.workers[library].ask(ask="first", id=library, out=self.path("theirs"), **request)
         except RuntimeError as error:
-            _say(str(error))
+            say(str(error))
             return {**result, "error": str(error)}
         mine = self.load("ours")
         if peer.ours:
@@ -139,7 +106,7 @@ class Bench:
                 worker = self.start(library)
                 result[library] = worker.ask(ask="memory", name=name, batch=self.batch(library, row), options=options)
             except RuntimeError as error:
-                _say(str(error))
+                say(str(error))
             finally:
                 if worker:
                     worker.close()
@@ -177,46 +144,31 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
     apart = {library: float(np.abs(value - logits["jxai"]).max()) for library, value in logits.items()}
     if max(apart.values()) > 1e-3:
         raise SystemExit(f"the models differ: largest difference of a logit from ours {apart}")
-    _say(f"logits agree to {max(apart.values()):.1e}; looking for the best batch sizes")
+    say(f"logits agree to {max(apart.values()):.1e}; looking for the best batch sizes")
     floors = bench.find_best_batches(BATCHES[-2:] if arguments.quick else BATCHES, 0.2 if arguments.quick else 1.0)
     result = {"cores": len(os.sched_getaffinity(0)), "clock": arguments.clock, "facts": facts, "logits_apart": apart, "passes": floors, "best": bench.best, "rows": []}
     for row in wanted:
-        _say(f"{row.name} ({time.perf_counter() - started:.0f} s)")
+        say(f"{row.name} ({time.perf_counter() - started:.0f} s)")
         try:
             measured = bench.run(row)
             if arguments.memory and row.sizes:
                 measured["memory"] = bench.memory(row)
             result["rows"].append(measured)
         except RuntimeError as error:
-            _say(f"left out: {error}")
+            say(f"left out: {error}")
             result["rows"].append({"method": row.name, "error": str(error)})
         result["seconds"] = time.perf_counter() - started
         if arguments.out:
             report.write(result, arguments.out)
-    for worker in bench.workers.values():
-        worker.close()
+    bench.close()
     return result
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _names(known):
-    def parse(text: str) -> list[str]:
-        names = [name for name in text.split(",") if name]
-        if unknown := [name for name in names if name not in known]:
-            raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(known)}")
-        return names
-
-    return parse
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     peers = [library for library in BACKENDS if library != "jxai"]
-    parser.add_argument("--methods", type=_names([row.name for row in rows()]), default=[], help="names with commas between; default: all")
-    parser.add_argument("--peers", type=_names(peers), default=peers, help=f"of {', '.join(peers)}; default: all")
+    parser.add_argument("--methods", type=names([row.name for row in rows()]), default=[], help="names with commas between; default: all")
+    parser.add_argument("--peers", type=names(peers), default=peers, help=f"of {', '.join(peers)}; default: all")
     parser.add_argument("--passes-scale", type=float, default=None, help="times the usual number of passes (1; with --quick 0.2)")
     parser.add_argument("--rounds", type=int, default=None, help="alternating calls of every library (3; with --quick 1)")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what times are: wall, or processor time shared out over the cores")

@@ -15,6 +15,8 @@ from torch.nn import functional
 
 
 class Torch:
+    packages = ("torch", "captum", "grad-cam")
+
     def __init__(self):
         self.model = lite0.pytorch()
         pixels = torch.from_numpy(photographs(8).transpose(0, 3, 1, 2).copy())
@@ -30,7 +32,7 @@ class Torch:
             start = time.perf_counter()
             a @ a
             times.append(time.perf_counter() - start)
-        versions = {name: importlib.metadata.version(name) for name in ("torch", "captum", "grad-cam")}
+        versions = {name: importlib.metadata.version(name) for name in self.packages}
         facts = {"gflops": 2 * 2048**3 / min(times) / 1e9, "versions": versions, "threads": torch.get_num_threads()}
         return {**facts, "targets": self.y.tolist(), "logits": self.logits.tolist()}
 

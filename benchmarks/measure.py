@@ -1,6 +1,6 @@
 """Measuring in processes of their own: one worker for each library, so that thread pools and allocators do not meet.
 
-A worker imports one backend (`ours`, `captum_peers`, `xplique_peers`), then answers one JSON line for each JSON line that it is sent. An idle
+A worker imports one backend (`ours`, `captum_peers`, `xplique_peers` …), then answers one JSON line for each JSON line that it is sent. An idle
 worker sleeps on its pipe, so that whoever is asked has both cores. A backend is a class with
 
     floor(batch, backward) -> call, passes       forward (and backward) passes over batches of the first image
@@ -30,14 +30,20 @@ BACKENDS = {
     "xplique": "xplique_peers:OnKeras",
     "xplique-torch": "xplique_peers:OnTorch",
 }
+METRIC_BACKENDS = {
+    "jxai": "metric_ours:Jxai",
+    "quantus": "quantus_peers:Quantus",
+    "captum": "metric_captum:Captum",
+    "xplique": "metric_xplique:Xplique",
+}
 
 
 class Worker:
     """The parent's end of a worker process. Use `ask`; a failure over there raises `RuntimeError` here."""
 
-    def __init__(self, library: str, environment: dict[str, str] | None = None):
+    def __init__(self, library: str, backend: str, environment: dict[str, str] | None = None):
         self.library = library
-        command = [sys.executable, str(Path(__file__)), library]
+        command = [sys.executable, str(Path(__file__)), backend]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", **(environment or {})}
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
@@ -46,8 +52,11 @@ class Worker:
         self.facts = self._answer()
 
     def ask(self, **request):
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise RuntimeError(f"{self.library}: the worker died before") from None
         return self._answer()
 
     def close(self) -> None:
@@ -74,7 +83,7 @@ class Desk:
         self.calls = {}
 
     def floor(self, batch: int, backward: bool, seconds: float) -> list[float]:
-        """Wall and processor seconds of one pass: the fastest of the calls that fit into `seconds`, at least one."""
+        """Seconds of one pass: on the wall clock the fastest, of the processor's (which ticks) the mean of the calls that fit into `seconds`."""
         key = (batch, backward)
         if key not in self.calls:
             self.calls[key] = self.backend.floor(batch, backward)
@@ -83,7 +92,8 @@ class Desk:
         times, end = [], time.perf_counter() + seconds
         while not times or time.perf_counter() < end:
             times.append(_seconds(call))
-        return [min(each) / passes for each in zip(*times)]
+        wall, used = zip(*times)
+        return [min(wall) / passes, sum(used) / len(used) / passes]
 
     def first(self, id: str, name: str, images: int, batch: int, options: dict, out: str | None = None) -> float:
         """Seconds of the first call, tracing and compiling included; writes the maps to `out`."""
@@ -107,10 +117,10 @@ class Desk:
         if hasattr(self.backend, "forget"):
             self.backend.forget()
 
-    def memory(self, name: str, batch: int, options: list[dict]) -> dict:
+    def memory(self, name: str, batch: int, options: list[dict], images: int = 1) -> dict:
         """MiB that the process grew at its peak over what the loaded and warmed-up model takes, for each of `options` in turn; and of ours
         the scratch that the compiled program declares."""
-        calls = [self.backend.method(name, 1, batch, each) for each in options]
+        calls = [self.backend.method(name, images, batch, each) for each in options]
         scratch = [call.compile() / 2**20 for call in calls if hasattr(call, "compile")]
         self.backend.floor(1, False)[0]()
         Path("/proc/self/clear_refs").write_text("5")
@@ -153,10 +163,10 @@ def _status(field: str) -> int:
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def _serve(library: str) -> None:
+def _serve(backend: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the error stream, not between the answers
-    module, name = BACKENDS[library].split(":")
+    module, name = backend.split(":")
     desk = None
 
     def answer(make) -> None:

@@ -37,11 +37,11 @@ class Jxai:
 
     def floor(self, batch: int, backward: bool):
         """Batches one after another in one program, as a method runs them: its scratch is touched for the first time only once."""
-        batches = max(2, 16 // batch)
+        batches = max(2, 16 // batch, 2**20 // (batch * self.x[0].size))
         x, y = jnp.broadcast_to(self.x[0], (batches, batch, *self.x.shape[1:])), self.y[0]
 
         def one(f, v):
-            return jax.grad(lambda u: f(u)[y])(v).sum() if backward else f(v)
+            return jax.grad(lambda u: f(u)[y])(v) if backward else f(v)
 
         run = jax.jit(lambda f, x: jax.lax.map(jax.vmap(lambda v: one(f, v)), x)).lower(self.f, x).compile()
         return lambda: jax.block_until_ready(run(self.f, x)), batches * batch

@@ -19,12 +19,14 @@ from jxai.typing import Array
 
 class Terms(NamedTuple):
     """The features' attributions `totals [d]`, their numbers among those that have positions `index [d]` (−1: none), how many those
-    are (`num`, traced where the labels are), and `without(inside [d])`: the mask that removes those inside."""
+    are (`num`, traced where the labels are), and two masks: `without(inside [d])` removes those inside, `but(i)` the feature i alone (as
+    `without(arange(d) == i)`, for which a pass need not look up every position)."""
 
     totals: Array
     index: Array
     num: int | Array
     without: Callable[[Array], Array]
+    but: Callable[[Array], Array]
 
 
 def terms(
@@ -32,11 +34,16 @@ def terms(
 ) -> Terms:
     """The features of a label map or a grid; by default the positions."""
     values, of = by_position(attribution, x).ravel(), parts(x, segments, grid, num_segments)
+    shape = position_shape(x)
     if of.labels is None:
-        return Terms(values, jnp.arange(of.num), of.num, lambda inside: ~inside.reshape(position_shape(x)))
+        number = jnp.arange(of.num)
+        return Terms(values, number, of.num, lambda inside: ~inside.reshape(shape), lambda i: (number != i).reshape(shape))
     totals = ops.segment_sum(values, jnp.ravel(jnp.asarray(of.labels)), of.num)
     index = jnp.where(of.exists, jnp.cumsum(of.exists) - 1, -1)
-    return Terms(totals, index, of.count, lambda inside: spread(~inside, of.labels, x, outside=True))
+    labels = jnp.asarray(of.labels).reshape(shape)
+    # A pass that removes nothing has a number that only positions of no feature may have.
+    none = labels >= of.num
+    return Terms(totals, index, of.count, lambda inside: spread(~inside, of.labels, x, outside=True), lambda i: (labels != i) | none)
 
 
 def judged(value: Array, attribution: Array, x: Array) -> Array:

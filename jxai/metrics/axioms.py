@@ -208,7 +208,7 @@ def _influences(s: Scalar, x: Array, chosen: Terms, num_samples: int, fill: Fill
     """`E_u[(s(x) − s(x with feature i at u))²]` for every feature, `[d]`."""
     positive(num_samples=num_samples)
     d, draws = chosen.totals.size, num_samples if getattr(fill, "per_mask", False) else 1
-    removed, feature = remover(x, fill, key), jnp.arange(d)
+    removed = remover(x, fill, key)
     # Pass d · draws removes nothing: x itself runs in the same body, so that f is compiled once.
-    scores = loops.stack(lambda i: s(removed(chosen.without(feature == i // draws), i)), d * draws + 1, loops.at_once(x, chunk))
+    scores = loops.stack(lambda i: s(removed(chosen.but(i // draws), i)), d * draws + 1, loops.at_once(x, chunk))
     return ((scores[-1] - scores[:-1].reshape(d, draws)) ** 2).mean(1)

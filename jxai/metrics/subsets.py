@@ -160,8 +160,8 @@ def faithfulness_estimate(
     s = objective(f, x, target, score)
     one_of("correlation", correlation, CORRELATIONS)
     chosen = terms(x, attribution, segments, grid, num_segments)
-    removed, feature = remover(x, fill, key), jnp.arange(chosen.totals.size)
-    left = loops.stack(lambda i: s(removed(chosen.without(feature == i), i)), feature.size, loops.at_once(x, chunk))
+    removed = remover(x, fill, key)
+    left = loops.stack(lambda i: s(removed(chosen.but(i), i)), chosen.totals.size, loops.at_once(x, chunk))
     return judged(correlate(correlation, chosen.totals, -left, chosen.index >= 0), attribution, x)
 
 

@@ -148,6 +148,13 @@ def test_monotonicity_correlation_ranks_magnitudes_by_influence():
     assert many > 0.999
 
 
+def test_positions_of_no_feature_stay_where_they_are():
+    """f sees the upper rows alone, whose label is that of no feature: none of the two features has any influence."""
+    labels = jnp.zeros(IMAGE[:2], int).at[-1].set(1).at[:2].set(2)
+    count = jax.jit(lambda s: non_sensitivity(lambda v: v[:2].sum()[None], X, 0, jnp.zeros(IMAGE), KEY, segments=s, num_segments=2))
+    assert count(labels) == 0
+
+
 @pytest.mark.parametrize("metric", [completeness_error, monotonicity, non_sensitivity, monotonicity_correlation])
 def test_degenerate_maps_and_bad_input(metric):
     run = jax.jit(lambda a, target=0: metric(linear, X, target, a, KEY, **LOGIT))
