@@ -69,7 +69,7 @@ def each(
     batch_size = min(batch_size, -(-count // devices))
     rows = [np.full(count, v) if isinstance(v, int) else v for v in examples]
     arrays, rest = partition(options)
-    padded = jax.tree.map(partial(_pad, multiple=devices * batch_size), (rows, np.asarray(index), per_example))
+    padded = jax.tree.map(partial(pad, multiple=devices * batch_size), (rows, np.asarray(index), per_example))
     out = _run(weights, arrays, key, *padded, fn=fn, model=model, options=rest, batch_size=batch_size, mesh=mesh)
     return jax.tree.map(lambda leaf: leaf if leaf.shape[0] == count else leaf[:count], out)
 
@@ -158,7 +158,7 @@ def _check_data(f: Model, weights: list[Array], model: Static, examples: tuple) 
         raise ValueError(f"target={bad} must be a class in [0, {shape[0]})")
 
 
-def _pad(leaf: Array, multiple: int) -> Array:
+def pad(leaf: Array, multiple: int) -> Array:
     """Repeats the last row until the number of rows is a multiple, so that the body compiles for one shape."""
     short = -leaf.shape[0] % multiple
     if not short:

@@ -82,7 +82,7 @@ def run(
       where: "all" examples, or those that the model classifies right ("correct").
       limit: the first so many examples (before `where`). shuffle: takes them in random order, by `seed`.
       block: examples that are written together (8 for large examples, up to 32 for small ones); what a killed process loses at most.
-      batch_size: examples at once on a device. keep_maps: whether to keep the explanations. devices: all of this process by default.
+      batch_size: examples at once on a device; None is what suits each method and metric (`jxai.batching.default_batch_size`). keep_maps: whether to keep the explanations. devices: all of this process by default.
       on_progress: called after every method of every block.
 
     Returns:
@@ -95,9 +95,8 @@ def run(
     one_of("target", target, TARGETS)
     one_of("where", where, WHERE)
     count, probe = number(source, limit), _first_readable(source, preprocess)
-    batch_size = batching.default_batch_size(probe.x[0]) if batch_size is None else batch_size
-    block = max(8, 4 * batch_size) if block is None else block
-    positive(block=block, batch_size=batch_size)
+    block = max(8, 4 * batching.default_batch_size(probe.x[0])) if block is None else block
+    positive(block=block, batch_size=1 if batch_size is None else batch_size)
     explainers = tasks.methods(methods, source, probe.x.shape[1:], preprocess)
     judges = tasks.judges(metrics, explainers, probe.x.shape[1:], seed)
     if (target == "label" or where == "correct") and probe.label[0] == NO_LABEL:
@@ -169,30 +168,27 @@ class _Evaluation:
         self.f, self.source, self.preprocess, self.target, self.seed = f, source, preprocess, target, seed
         self.batch_size, self.probe, self.explainers, self.judges = batch_size, probe, explainers, judges
         devices = jax.local_devices() if devices is None else list(devices)
-        self.mesh = batching.device_mesh(devices) if len(devices) > 1 else None
-        self.width = batch_size * len(devices)
+        self.devices, self.mesh = len(devices), batching.device_mesh(devices) if len(devices) > 1 else None
 
     def block(self, indices: np.ndarray, tell: Callable[[str, float], None]) -> tuple[dict, dict]:
         """The scores and the explanations of these examples."""
-        n = len(indices)
         batch, predicted, confidence = self._predict(indices)
         target = predicted if self.target == "predicted" else batch.label
         errors = [batch.errors.get(int(i), "") for i in indices]
-        for row in range(n):
+        for row in range(len(indices)):
             if not errors[row] and not np.isfinite(confidence[row]):
                 errors[row] = "the model's logits are not finite"
             if not errors[row] and not 0 <= target[row] < self.classes:
                 errors[row] = f"its label {target[row]} is no class in [0, {self.classes})"
         valid = np.asarray([not error for error in errors])
         columns = dict(index=batch.index, label=batch.label, target=target, predicted=predicted, confidence=confidence)
-        columns = {name: column[:n] for name, column in columns.items()}
-        columns |= {"valid": valid, "name": np.asarray(batch.names[:n]), "error": np.asarray(errors)}
+        columns |= {"valid": valid, "name": np.asarray(batch.names), "error": np.asarray(errors)}
         shown = np.where((target >= 0) & (target < self.classes), target, 0).astype(np.int32)
         maps = {}
         for number_, task in enumerate(self.explainers):
             tell(task.label, number_ / len(self.explainers))
             explanations = self._sweep(task, batch, batch.x, shown)
-            maps[task.label] = explanations[:n]
+            maps[task.label] = explanations
             for label, by in self.judges.items():
                 judged = self._sweep(by[task.label], batch, batch.x, shown, explanations)
                 columns |= _columns(f"{task.label}/{label}", judged, valid)
@@ -201,30 +197,34 @@ class _Evaluation:
     def is_correct(self, indices: np.ndarray) -> np.ndarray:
         """Which of these examples the model classifies right; an example that cannot be read counts, and then shows why it failed."""
         batch, predicted, _ = self._predict(indices)
-        return ((predicted == batch.label) | ~batch.valid)[: len(indices)]
+        return (predicted == batch.label) | ~batch.valid
 
     @property
     def classes(self) -> int:
         return jax.eval_shape(lambda v: self.f(v), jax.ShapeDtypeStruct(self.probe.x.shape[1:], jnp.float32)).shape[0]
 
     def _predict(self, indices: np.ndarray) -> tuple[Batch, np.ndarray, np.ndarray]:
-        rows = -(-len(indices) // self.width) * self.width
-        batch = load(self.source, indices, rows, self.preprocess, self.probe)
-        probabilities = self._each(_probabilities, batch, {}, None, batch.x)
+        batch = load(self.source, indices, None, self.preprocess, self.probe)
+        probabilities = self._each(_probabilities, _probabilities, batch, {}, None, batch.x)
         return batch, probabilities.argmax(1).astype(np.int32), probabilities.max(1)
 
     def _sweep(self, task: tasks.Task, batch: Batch, *rows: np.ndarray) -> PyTree:
         own = task.per_example(batch.x, batch.mask)
-        return self._each(task.fn, batch, own, task.key(self.seed), *rows, **task.options)
+        return self._each(task.fn, task.source, batch, own, task.key(self.seed), *rows, **task.options)
 
-    def _each(self, fn: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray, **options: Any) -> PyTree:
-        """`each`, always over `width` examples: one program, whatever the block, so that results are equal to the bit."""
+    def _each(
+        self, fn: Callable, source: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray, **options: Any
+    ) -> PyTree:
+        """`each`, always over as many examples: one program, whatever the block, so that results are equal to the bit."""
+        size = self.batch_size or batching.default_batch_size(batch.x[0], source, options.get("chunk"))
+        width, count = size * self.devices, len(batch.index)
+        *rows, index, own = jax.tree.map(functools.partial(batching.pad, multiple=width), (*rows, batch.index, dict(own)))
         parts = []
-        for start in range(0, len(rows[0]), self.width):
-            cut = functools.partial(jax.tree.map, lambda v, at=slice(start, start + self.width): v[at])
-            options_ = {"index": batch.index[start : start + self.width], "per_example": cut(own), "batch_size": self.batch_size}
+        for start in range(0, len(index), width):
+            cut = functools.partial(jax.tree.map, lambda v, at=slice(start, start + width): v[at])
+            options_ = {"index": cut(index), "per_example": cut(own), "batch_size": size}
             parts.append(batching.each(fn, self.f, *cut(rows), key=key, mesh=self.mesh, **options_, **options))
-        return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves]), *parts)
+        return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
 
 
 def _probabilities(f, x):
@@ -236,7 +236,7 @@ def _columns(name: str, judged: PyTree, valid: np.ndarray) -> dict[str, np.ndarr
 
     def real(values: np.ndarray) -> np.ndarray:
         keep = valid.reshape((n,) + (1,) * (values.ndim - 1))
-        return np.where(keep, values[:n].astype(np.float32), np.float32(np.nan))
+        return np.where(keep, values.astype(np.float32), np.float32(np.nan))
 
     if isinstance(judged, Curve):
         return {f"score/{name}": real(judged.auc), f"curve/{name}/x": real(judged.x), f"curve/{name}/y": real(judged.y)}
