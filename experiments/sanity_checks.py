@@ -10,8 +10,8 @@ gradient and Grad-CAM change beyond recognition, and guided backpropagation hard
 than what the network learned. Random classes (Sixt et al. 2020) say the same for the class that is explained.
 
 All images share one sequence of random networks, whose weights are permuted within each layer. Writes `results.json`: for each method the
-similarity of the magnitudes (Spearman, and SSIM of the maps) after all layers and its area over the cascade, with the same for a random
-class, means and 95 % bootstrap intervals, and the curves. Cost: 33 layers × the methods, about 4 s an image on 2 cores.
+similarity of the magnitudes (Spearman and SSIM) after all layers and its area over the cascade, with the same for a random
+class, means and 95 % bootstrap intervals, and the curves. Cost: 50 layers × the methods × two similarities, about 20 s an image on 2 cores.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Config:
 
     dataset: str = "imagenet_nips2017"
     model: str = "efficientnet_lite0"
-    limit: int = 16
+    limit: int = 10
     seed: int = 0
     out: str = "out/sanity_checks"
 
@@ -49,8 +49,6 @@ def methods() -> dict[str, Any]:
     return {
         "gradient": a.gradient,
         "input_x_gradient": a.input_x_gradient,
-        "smoothgrad": (a.smoothgrad, {"num_samples": 8}),
-        "integrated_gradients": (a.integrated_gradients, {"steps": 8}),
         "grad_cam": a.grad_cam,
         "guided_backprop": a.guided_backprop,
         "guided_grad_cam": a.guided_grad_cam,
@@ -63,7 +61,6 @@ def judges() -> dict[str, Any]:
     m = metrics
     return {
         "spearman_abs": (m.parameter_randomization, {"absolute": True}),
-        "spearman": m.parameter_randomization,
         "ssim_abs": (m.parameter_randomization, {"similarity": "ssim", "absolute": True}),
         "random_class": m.random_logit,
     }

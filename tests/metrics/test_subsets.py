@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jxai import fills, loops
+from jxai import fills
 from jxai.metrics import subsets
 from jxai.metrics.subsets import faithfulness_correlation, faithfulness_estimate, mu_fidelity, sensitivity_n
 
