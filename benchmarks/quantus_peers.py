@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import metric_captum
-import metric_data
 import numpy as np
 import torch
 

@@ -45,7 +45,9 @@ def environment(devices=2, **extra):
 
 def start(place, out, *more, limit=LIMIT, devices=2):
     command = [sys.executable, "-m", "jxai", "evaluate", "digits", "--model", "own:make", "--out", out, "--limit", str(limit), *OPTIONS, *more]
-    return subprocess.Popen(command, cwd=place, env=environment(devices), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell starts its background jobs, and all that they start, deaf to Ctrl-C.
+    listens = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.Popen(command, cwd=place, env=environment(devices), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **listens)
 
 
 def finish(process, timeout=200):
