@@ -15,6 +15,18 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 
+_MAPS, _LIMIT = pathlib.Path("/proc/self/maps"), pathlib.Path("/proc/sys/vm/max_map_count")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs():
+    """Lets go of compiled programs before they take all the memory maps that Linux allows a process: each takes several, and XLA
+    ends the process when it gets no more."""
+    yield
+    if _MAPS.exists() and _LIMIT.exists() and 3 * len(_MAPS.read_bytes().splitlines()) > int(_LIMIT.read_text()):
+        jax.clear_caches()
+
+
 @pytest.fixture(scope="module")
 def quick_compilation():
     """Compiles without most optimisations: for tests that compile much and run little. Results are equal to rounding."""
