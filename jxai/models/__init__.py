@@ -4,7 +4,6 @@ Every model is a pytree callable on ONE example, channels last, that takes pixel
 and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists the trained ones by name.
 """
 
-from jxai.models import kernels
 from jxai.models.catalogue import ModelInfo, Pretrained, available
 from jxai.models.digits import digits_cnn
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
@@ -27,7 +26,6 @@ __all__ = [
     "digits_cnn",
     "efficientnet_lite",
     "imagenet_class_names",
-    "kernels",
     "lenet5",
     "load_image",
     "preprocess",

@@ -13,7 +13,7 @@ import jax
 from flax import nnx
 
 from jxai.models import torch_pickle
-from jxai.models.kernels import relu6
+from jxai.kernels import relu6
 from jxai.models.layers import Conv, check_input, fold_batch_norm, linear
 
 __all__ = ["EfficientNetLite", "INPUT_SIZES", "efficientnet_lite"]

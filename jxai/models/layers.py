@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jxai.models import kernels
+from jxai import kernels
 
 __all__ = ["Conv", "check_input", "fold_batch_norm", "linear"]
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from jxai import models
+from jxai import kernels, models
 from jxai.attribution import grad_cam
 
 TABLE = models.available()
@@ -99,7 +99,7 @@ def test_efficientnet_equals_plain_convolutions(monkeypatch):
             x[None], kernel, strides, padding, dimension_numbers=dimensions, feature_group_count=groups
         )[0]
 
-    monkeypatch.setattr(models.kernels, "conv2d", plain)
+    monkeypatch.setattr(kernels, "conv2d", plain)
     for ours, reference in zip(fast, value_and_gradient()):
         np.testing.assert_allclose(ours, reference, atol=2e-4 * float(jnp.abs(reference).max()))
 

@@ -1,4 +1,4 @@
-"""`jxai.models.kernels` against `lax.conv_general_dilated`, in value, in every derivative and under every transformation."""
+"""`jxai.kernels` against `lax.conv_general_dilated`, in value, in every derivative and under every transformation."""
 
 import functools
 
@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from jxai.models import kernels
+from jxai import kernels
 
 # spatial, window, strides, padding, channels, features, groups: each line is one arrangement or one edge of it.
 CASES = {

@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jxai.models.kernels import cpu
+from jxai.kernels import cpu
 
 __all__ = ["conv2d_p", "conv2d_transpose_p", "conv2d_kernel_gradient_p"]
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.models.kernels.primitives import conv2d_p
+from jxai.kernels.primitives import conv2d_p
 
 __all__ = ["conv2d", "relu6"]
 

@@ -1,0 +1,210 @@
+"""CROWN: linear bounds by a backward pass, and the intervals that its lines rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jax import lax
+
+from jxai.bounds.backward import Pair, Reduce, Sums, concretised, pull, total
+from jxai.bounds.interval import ROUNDINGS, Ranges, final, ranges, start
+from jxai.bounds.operations import Linear, Unary
+from jxai.bounds.receptive import Colouring, colouring
+from jxai.bounds.region import Ball, Interval, Region
+from jxai.scores import one_of, positive
+from jxai.typing import Array, Model
+
+__all__ = ["crown", "crown_ibp"]
+
+
+def crown_ibp(f: Model, *, rounding: str = "nearest", chunk: int | None = None) -> Callable[[Region], Interval]:
+    """CROWN-IBP: a backward pass of linear bounds from the output, its lines drawn on the intervals of IBP; cut to those of IBP.
+
+    Args:
+      f: a model `x -> y`. rounding: "nearest" or "outward", as in `interval`.
+      chunk: outputs that go back at once; None takes what fits the memory of a CPU's caches.
+
+    Returns:
+      `(region) -> Interval`, as `interval` says; nowhere wider than it.
+
+    Raises:
+      ValueError: (of the returned function) a bad region; a primitive of f without a rule, by name.
+
+    Cost: two forward passes, and one backward pass for each output and side.
+    Reference: Zhang et al. 2020, "Towards Stable and Efficient Training of Verifiably Robust Neural Networks", ICLR.
+    """
+    _check(rounding, chunk)
+
+    def bound(region: Region) -> Interval:
+        found = ranges(f, region, rounding)
+        _tighten(found, found.graph.output, chunk)
+        return final(found)
+
+    return bound
+
+
+def crown(f: Model, *, rounding: str = "nearest", chunk: int | None = None) -> Callable[[Region], Interval]:
+    """CROWN: a backward pass of linear bounds from the output, and one before it for every value that a curve needs the ends of.
+
+    Neurons whose curve does not bend between the ends that are known already get no pass; neurons of a convolution share passes where
+    their receptive fields do not meet (see `jxai.bounds.receptive`).
+
+    Args:
+      f: a model `x -> y`. rounding: "nearest" or "outward", as in `interval`.
+      chunk: neurons that go back at once; None takes what fits the memory of a CPU's caches.
+
+    Returns:
+      `(region) -> Interval`, as `interval` says; cut to IBP's and CROWN-IBP's, so nowhere wider than theirs.
+
+    Raises:
+      ValueError: (of the returned function) a bad region; a primitive of f without a rule, by name.
+
+    Cost: a backward pass from each neuron of every layer to the input (times the colours over the neurons of a convolution).
+    Reference: Zhang et al. 2018, "Efficient Neural Network Robustness Certification with General Activation Functions", NeurIPS.
+    """
+    _check(rounding, chunk)
+
+    def bound(region: Region) -> Interval:
+        return final(crown_ranges(f, region, rounding, chunk, True))
+
+    return bound
+
+
+def crown_ranges(f: Model, region: Region, rounding: str, chunk: int | None, output: bool = False) -> Ranges:
+    """The intervals of every value that lines are drawn on, tightened by backward passes; of the output too, where asked."""
+    loose = ranges(f, region, rounding)
+    if output and loose.graph.constant is None:
+        _tighten(loose, loose.graph.output, chunk)  # CROWN-IBP: lines on looser ends may lie better for some output
+    found = Ranges(loose.graph, loose.region, rounding, {loose.graph.input: loose.known[loose.graph.input]})
+    exact = _Exact(found)
+    done = {found.graph.input}
+    for node in found.graph.nodes:
+        for position, reference in enumerate(node.inputs):
+            if node.operation.needs_ends and reference not in done and not exact.ends[reference]:
+                done.add(reference)
+                _tighten(found, reference, chunk, _open(found, reference))
+        found.step(node)
+        exact.step(node)
+    if output and found.graph.constant is None:
+        if not exact.ends[found.graph.output]:
+            _tighten(found, found.graph.output, chunk)
+        found.tighten(found.graph.output, loose.known[found.graph.output])
+    return found
+
+
+class _Exact:
+    """Which values have the best possible ends already: a linear map of independent inputs, say the first layer on a box."""
+
+    def __init__(self, found: Ranges):
+        box = not isinstance(found.region, Ball)
+        self.ends = {found.graph.input: True}
+        self.apart = {found.graph.input: box}
+
+    def step(self, node: Any) -> None:
+        op = node.operation
+        alone = len(node.inputs) == 1 and self.apart[node.inputs[0]]
+        self.ends[node.output] = alone and op.exact_ends
+        self.apart[node.output] = alone and (isinstance(op, Unary) or (isinstance(op, Linear) and op.apart))
+
+
+def _open(found: Ranges, reference: int) -> Array:
+    """The entries of a value that some curve bends within; all, where something else draws lines on it."""
+    ends = found.known[reference]
+    masks = [
+        node.operation.open_at(position, ends)
+        for node in found.graph.nodes
+        for position, r in enumerate(node.inputs)
+        if r == reference and node.operation.needs_ends
+    ]
+    return jnp.stack([jnp.broadcast_to(m, ends.lower.shape) for m in masks]).any(0)
+
+
+def _tighten(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None) -> None:
+    if found.graph.constant is None and found.known[reference].lower.dtype != bool:
+        found.tighten(reference, neurons(found, reference, chunk, needed))
+
+
+def neurons(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None, t: Mapping[int, Any] | None = None) -> Interval:
+    """Bounds of every entry of a value by backward passes, many entries in one where their receptive fields stay apart.
+
+    Args:
+      needed: booleans of the value's shape; the entries where it is False may be left as they are known. None: all are needed.
+    """
+    known = found.known[reference]
+    plan = starts(found, reference)
+    chunk = _chunk(found, chunk)
+
+    def block(rows: Array) -> Interval:
+        seeds = plan.seeds(rows).astype(known.lower.dtype)
+
+        def reduce(values: Array, at: int, how: str) -> Array:
+            return plan.sums(values, at, rows) if plan.coloured else total(values, at, how)
+
+        sums = Sums(reduce, found.rounding == "outward")
+        return concretised(found, pull(found, reference, Pair(seeds, seeds), sums, t=t), sums)
+
+    count = plan.starts
+    if count <= chunk:
+        lower, upper = block(jnp.arange(count))
+        return Interval(plan.place(lower), plan.place(upper))
+    blocks = -(-count // chunk)
+    size = -(-count // blocks)
+    if plan.coloured or needed is None:
+        rows = jnp.minimum(jnp.arange(blocks * size), count - 1).reshape(blocks, size)
+        lower, upper = lax.map(jax.checkpoint(block), rows)
+        return Interval(*(plan.place(end.reshape(-1, *end.shape[2:])[:count]) for end in (lower, upper)))
+    # Those that are needed first: whole blocks of the others are left out.
+    order = jnp.argsort(~needed.ravel(), stable=True)
+    rows = jnp.concatenate([order, jnp.broadcast_to(order[-1:], (blocks * size - count,))]).reshape(blocks, size)
+    flat = Interval(known.lower.ravel(), known.upper.ravel())
+
+    def guarded(rows: Array) -> Interval:
+        return lax.cond(needed.ravel()[rows].any(), block, lambda rows: Interval(flat.lower[rows], flat.upper[rows]), rows)
+
+    lower, upper = lax.map(jax.checkpoint(guarded), rows)
+    ends = (jnp.zeros_like(flat.lower).at[order].set(end.reshape(-1)[:count]) for end in (lower, upper))
+    return Interval(*(end.reshape(known.lower.shape) for end in ends))
+
+
+def starts(found: Ranges, reference: int) -> Colouring:
+    """How backward passes for all entries of a value begin: coloured where that saves a third of them, else one each."""
+    shape = found.known[reference].lower.shape
+    plain = Colouring(shape, shape, (), {})
+    if isinstance(found.region, Ball) and found.region.p == 1:
+        return plain  # its bound is a greatest entry, not a sum
+    plan = colouring(found.graph, reference, shape)
+    return plan if plan.starts <= 0.7 * math.prod(shape) else plain
+
+
+def specification(found: Ranges, rows: Array, chunk: int | None = None, *, stop: Callable[[Any], bool] = lambda node: False, t: Mapping[int, Any] | None = None) -> Array:
+    """`[n]`: lower bounds of `⟨rows[i], f(x)⟩`, for rows `[n, *shape of the output]`; t: choices of lines with a leading axis of n or 1."""
+    reduce: Reduce = total
+
+    def block(rows: Array, t: Mapping[int, Any] | None) -> Array:
+        sums = Sums(reduce, found.rounding == "outward")
+        return concretised(found, pull(found, found.graph.output, Pair(rows, None), sums, stop=stop, t=t), sums).lower
+
+    chunk = _chunk(found, chunk)
+    if rows.shape[0] <= chunk or t is not None:
+        return block(rows, t)
+    size = -(-rows.shape[0] // -(-rows.shape[0] // chunk))
+    return lax.map(lambda row: block(row[None], None)[0], rows, batch_size=size)
+
+
+def _chunk(found: Ranges, chunk: int | None) -> int:
+    """Rows at once: what is asked for, else what keeps one layer's coefficients within 16 MiB on a CPU, 1 GiB elsewhere."""
+    if chunk is not None:
+        return chunk
+    largest = max([math.prod(found.graph.input_shape), *(math.prod(node.shape) for node in found.graph.nodes)])
+    return max(1, (2**22 if jax.default_backend() == "cpu" else 2**28) // max(1, largest))
+
+
+def _check(rounding: str, chunk: int | None) -> None:
+    one_of("rounding", rounding, ROUNDINGS)
+    if chunk is not None:
+        positive(chunk=chunk)
