@@ -135,35 +135,43 @@ def found_shape(found: Ranges, reference: int) -> jax.ShapeDtypeStruct:
 
 def concretised(found: Ranges, left: dict[int, Pair], sums: Sums) -> Interval:
     """The least and the greatest value of what a backward pass left, over the region and the intervals where it stopped."""
+    ends = closed(found, left, sums)
+    lower, upper = ends
     for reference, pair in left.items():
-        if reference == found.graph.input:
-            region = found.region
-            ends = Interval(region.lower, region.upper)
-        else:
-            region, ends = None, found.known[reference]
 
         def reduce(values: Array, how: str, reference: int = reference) -> Array:
             return sums.reduce(values, reference, how)
 
-        if region is None:
-            sums.add(pair, ends.lower, ends.upper, reference, guard=True)
-        else:
-            if pair.lower is not None:
-                sums.lower = sums.lower + region.least(pair.lower, reduce)
-            if pair.upper is not None:
-                sums.upper = sums.upper - region.least(-pair.upper, reduce)
-        if sums.outward:
-            for a, name in ((pair.lower, "mass_lower"), (pair.upper, "mass_upper")):
-                if a is not None:
-                    setattr(sums, name, getattr(sums, name) + 2 * reduce(times(jnp.abs(a), magnitude(ends)), "sum"))
-    lower, upper = sums.lower, sums.upper
-    if sums.outward:
-        terms = max([math.prod(found.graph.input_shape), *(math.prod(n.shape) for n in found.graph.nodes)]) + len(found.graph.nodes) + 16
-        if left and next(iter(left.values())).lower is not None:
-            lower = lower - 2 * sums.error_lower - slack(sums.mass_lower, terms)
-        if left and next(iter(left.values())).upper is not None:
-            upper = upper + 2 * sums.error_upper + slack(sums.mass_upper, terms)
+        region = found.region if reference == found.graph.input else _Ends(*found.known[reference])
+        if pair.lower is not None:
+            lower = lower + region.least(pair.lower, reduce)
+        if pair.upper is not None:
+            upper = upper - region.least(-pair.upper, reduce)
     return Interval(lower, upper)
+
+
+def closed(found: Ranges, left: dict[int, Pair], sums: Sums) -> Interval:
+    """The constants of a backward pass, with room for what rounding did to them and will do to what is left."""
+    if not sums.outward:
+        return Interval(sums.lower, sums.upper)
+    for reference, pair in left.items():
+        for a, name in ((pair.lower, "mass_lower"), (pair.upper, "mass_upper")):
+            if a is not None:
+                products = times(jnp.abs(a), magnitude(found.known[reference]))
+                setattr(sums, name, getattr(sums, name) + 2 * sums.reduce(products, reference, "sum"))
+    terms = max([math.prod(found.graph.input_shape), *(math.prod(n.shape) for n in found.graph.nodes)]) + len(found.graph.nodes) + 16
+    lower = sums.lower - 2 * sums.error_lower - slack(sums.mass_lower, terms)
+    return Interval(lower, sums.upper + 2 * sums.error_upper + slack(sums.mass_upper, terms))
+
+
+class _Ends(NamedTuple):
+    """An interval where a pass stopped, whose ends may be infinite."""
+
+    lower: Array
+    upper: Array
+
+    def least(self, a: Array, reduce: Callable[[Array, str], Array]) -> Array:
+        return reduce(times(jnp.maximum(a, 0), self.lower) + times(jnp.minimum(a, 0), self.upper), "sum")
 
 
 def _through_linear(op: Linear, pair: Pair, shapes: list[jax.ShapeDtypeStruct]) -> list[Pair]:
@@ -211,7 +219,7 @@ def _parts(a: Array, positive: Array | LinearMap | None, negative: Array | Linea
 def _back(map_: Array | LinearMap | None, a: Array, shape: jax.ShapeDtypeStruct) -> Array:
     if map_ is None:
         return jnp.zeros((a.shape[0], *shape.shape), a.dtype)
-    return transposed(map_, [shape])(a) if callable(map_) else a * map_
+    return transposed(map_.apply, [shape])(a) if isinstance(map_, LinearMap) else a * map_
 
 
 def _line_error(relaxation: Relaxation, inputs: list[Interval], value: Interval) -> Array:
@@ -220,7 +228,7 @@ def _line_error(relaxation: Relaxation, inputs: list[Interval], value: Interval)
     size = magnitude(value)
     for maps in (relaxation.lower_maps, relaxation.upper_maps):
         for m, x in zip(maps, inputs):
-            if m is not None and not callable(m):  # what other maps may be off is in their operation's own error
+            if m is not None and not isinstance(m, LinearMap):  # what other maps may be off is in their operation's own error
                 size = size + times(jnp.abs(m), magnitude(x))
     for constant in (relaxation.lower, relaxation.upper):
         size = size if constant is None else size + jnp.where(jnp.isfinite(constant), jnp.abs(constant), 0)

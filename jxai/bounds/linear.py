@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jax import lax
 
-from jxai.bounds.backward import Pair, Reduce, Sums, concretised, pull, total
+from jxai.bounds.backward import Pair, Sums, concretised, pull, total
+from jxai.bounds.graph import Node
 from jxai.bounds.interval import ROUNDINGS, Ranges, final, ranges, start
 from jxai.bounds.operations import Linear, Unary
 from jxai.bounds.receptive import Colouring, colouring
@@ -20,6 +20,9 @@ from jxai.scores import one_of, positive
 from jxai.typing import Array, Model
 
 __all__ = ["crown", "crown_ibp"]
+
+Choices = Mapping[int, Array]
+"""By reference of a node, its choices of lines for each row, below and above: `[2, n, *shape]` (`Curve.lines`)."""
 
 
 def crown_ibp(f: Model, *, rounding: str = "nearest", chunk: int | None = None) -> Callable[[Region], Interval]:
@@ -38,11 +41,11 @@ def crown_ibp(f: Model, *, rounding: str = "nearest", chunk: int | None = None) 
     Cost: two forward passes, and one backward pass for each output and side.
     Reference: Zhang et al. 2020, "Towards Stable and Efficient Training of Verifiably Robust Neural Networks", ICLR.
     """
-    _check(rounding, chunk)
+    check_options(rounding, chunk)
 
     def bound(region: Region) -> Interval:
         found = ranges(f, region, rounding)
-        _tighten(found, found.graph.output, chunk)
+        tighten(found, found.graph.output, chunk)
         return final(found)
 
     return bound
@@ -67,7 +70,7 @@ def crown(f: Model, *, rounding: str = "nearest", chunk: int | None = None) -> C
     Cost: a backward pass from each neuron of every layer to the input (times the colours over the neurons of a convolution).
     Reference: Zhang et al. 2018, "Efficient Neural Network Robustness Certification with General Activation Functions", NeurIPS.
     """
-    _check(rounding, chunk)
+    check_options(rounding, chunk)
 
     def bound(region: Region) -> Interval:
         return final(crown_ranges(f, region, rounding, chunk, True))
@@ -79,25 +82,25 @@ def crown_ranges(f: Model, region: Region, rounding: str, chunk: int | None, out
     """The intervals of every value that lines are drawn on, tightened by backward passes; of the output too, where asked."""
     loose = ranges(f, region, rounding)
     if output and loose.graph.constant is None:
-        _tighten(loose, loose.graph.output, chunk)  # CROWN-IBP: lines on looser ends may lie better for some output
+        tighten(loose, loose.graph.output, chunk)  # CROWN-IBP: lines on looser ends may lie better for some output
     found = Ranges(loose.graph, loose.region, rounding, {loose.graph.input: loose.known[loose.graph.input]})
-    exact = _Exact(found)
+    exact = Exact(found)
     done = {found.graph.input}
     for node in found.graph.nodes:
         for position, reference in enumerate(node.inputs):
             if node.operation.needs_ends and reference not in done and not exact.ends[reference]:
                 done.add(reference)
-                _tighten(found, reference, chunk, _open(found, reference))
+                tighten(found, reference, chunk, open_entries(found, reference))
         found.step(node)
         exact.step(node)
     if output and found.graph.constant is None:
         if not exact.ends[found.graph.output]:
-            _tighten(found, found.graph.output, chunk)
+            tighten(found, found.graph.output, chunk)
         found.tighten(found.graph.output, loose.known[found.graph.output])
     return found
 
 
-class _Exact:
+class Exact:
     """Which values have the best possible ends already: a linear map of independent inputs, say the first layer on a box."""
 
     def __init__(self, found: Ranges):
@@ -105,14 +108,14 @@ class _Exact:
         self.ends = {found.graph.input: True}
         self.apart = {found.graph.input: box}
 
-    def step(self, node: Any) -> None:
+    def step(self, node: Node) -> None:
         op = node.operation
         alone = len(node.inputs) == 1 and self.apart[node.inputs[0]]
         self.ends[node.output] = alone and op.exact_ends
         self.apart[node.output] = alone and (isinstance(op, Unary) or (isinstance(op, Linear) and op.apart))
 
 
-def _open(found: Ranges, reference: int) -> Array:
+def open_entries(found: Ranges, reference: int) -> Array:
     """The entries of a value that some curve bends within; all, where something else draws lines on it."""
     ends = found.known[reference]
     masks = [
@@ -124,20 +127,18 @@ def _open(found: Ranges, reference: int) -> Array:
     return jnp.stack([jnp.broadcast_to(m, ends.lower.shape) for m in masks]).any(0)
 
 
-def _tighten(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None) -> None:
+def tighten(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None) -> None:
     if found.graph.constant is None and found.known[reference].lower.dtype != bool:
         found.tighten(reference, neurons(found, reference, chunk, needed))
 
 
-def neurons(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None, t: Mapping[int, Any] | None = None) -> Interval:
+def neurons(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None) -> Interval:
     """Bounds of every entry of a value by backward passes, many entries in one where their receptive fields stay apart.
 
-    Args:
-      needed: booleans of the value's shape; the entries where it is False may be left as they are known. None: all are needed.
+    needed: booleans of the value's shape; the entries where it is False may be left as they are known. None: all are needed.
     """
     known = found.known[reference]
     plan = starts(found, reference)
-    chunk = _chunk(found, chunk)
 
     def block(rows: Array) -> Interval:
         seeds = plan.seeds(rows).astype(known.lower.dtype)
@@ -146,29 +147,45 @@ def neurons(found: Ranges, reference: int, chunk: int | None, needed: Array | No
             return plan.sums(values, at, rows) if plan.coloured else total(values, at, how)
 
         sums = Sums(reduce, found.rounding == "outward")
-        return concretised(found, pull(found, reference, Pair(seeds, seeds), sums, t=t), sums)
+        return concretised(found, pull(found, reference, Pair(seeds, seeds), sums), sums)
 
+    size = rows_at_once(found, chunk)
+    if not plan.coloured:
+        return in_blocks(block, known, size, needed)
     count = plan.starts
-    if count <= chunk:
-        lower, upper = block(jnp.arange(count))
-        return Interval(plan.place(lower), plan.place(upper))
-    blocks = -(-count // chunk)
-    size = -(-count // blocks)
-    if plan.coloured or needed is None:
-        rows = jnp.minimum(jnp.arange(blocks * size), count - 1).reshape(blocks, size)
-        lower, upper = lax.map(jax.checkpoint(block), rows)
-        return Interval(*(plan.place(end.reshape(-1, *end.shape[2:])[:count]) for end in (lower, upper)))
-    # Those that are needed first: whole blocks of the others are left out.
+    if count <= size:
+        return Interval(*map(plan.place, block(jnp.arange(count))))
+    rows = _even(jnp.arange(count), size)
+    ends = lax.map(jax.checkpoint(block), rows)
+    return Interval(*(plan.place(end.reshape(-1, *end.shape[2:])[:count]) for end in ends))
+
+
+def in_blocks(block: Callable[[Array], Interval], known: Interval, size: int, needed: Array | None = None) -> Interval:
+    """The bounds of all entries by `block(numbers of entries [n]) -> [n]`, at most `size` of them at once.
+
+    Where only some are needed, these come first, and whole blocks of the others keep what is known.
+    """
+    shape, count = known.lower.shape, known.lower.size
+    if count <= size:
+        return Interval(*(end.reshape(shape) for end in block(jnp.arange(count))))
+    if needed is None:
+        ends = lax.map(jax.checkpoint(block), _even(jnp.arange(count), size))
+        return Interval(*(end.reshape(-1)[:count].reshape(shape) for end in ends))
     order = jnp.argsort(~needed.ravel(), stable=True)
-    rows = jnp.concatenate([order, jnp.broadcast_to(order[-1:], (blocks * size - count,))]).reshape(blocks, size)
     flat = Interval(known.lower.ravel(), known.upper.ravel())
 
     def guarded(rows: Array) -> Interval:
         return lax.cond(needed.ravel()[rows].any(), block, lambda rows: Interval(flat.lower[rows], flat.upper[rows]), rows)
 
-    lower, upper = lax.map(jax.checkpoint(guarded), rows)
-    ends = (jnp.zeros_like(flat.lower).at[order].set(end.reshape(-1)[:count]) for end in (lower, upper))
-    return Interval(*(end.reshape(known.lower.shape) for end in ends))
+    ends = lax.map(jax.checkpoint(guarded), _even(order, size))
+    return Interval(*(jnp.zeros_like(flat.lower).at[order].set(end.reshape(-1)[:count]).reshape(shape) for end in ends))
+
+
+def _even(rows: Array, size: int) -> Array:
+    """The rows in blocks of equal length, at most `size`; the last row fills up."""
+    blocks = -(-rows.shape[0] // size)
+    each = -(-rows.shape[0] // blocks)
+    return jnp.concatenate([rows, jnp.broadcast_to(rows[-1:], (blocks * each - rows.shape[0],))]).reshape(blocks, each)
 
 
 def starts(found: Ranges, reference: int) -> Colouring:
@@ -181,22 +198,25 @@ def starts(found: Ranges, reference: int) -> Colouring:
     return plan if plan.starts <= 0.7 * math.prod(shape) else plain
 
 
-def specification(found: Ranges, rows: Array, chunk: int | None = None, *, stop: Callable[[Any], bool] = lambda node: False, t: Mapping[int, Any] | None = None) -> Array:
-    """`[n]`: lower bounds of `⟨rows[i], f(x)⟩`, for rows `[n, *shape of the output]`; t: choices of lines with a leading axis of n or 1."""
-    reduce: Reduce = total
+def specification(
+    found: Ranges, reference: int, rows: Array, chunk: int | None = None, *, stop: Callable[[Node], bool] = lambda node: False, t: Choices | None = None
+) -> Array:
+    """`[n]`: lower bounds of `⟨rows[i], v⟩` of a value v, for rows `[n, *shape of v]`.
 
-    def block(rows: Array, t: Mapping[int, Any] | None) -> Array:
-        sums = Sums(reduce, found.rounding == "outward")
-        return concretised(found, pull(found, found.graph.output, Pair(rows, None), sums, stop=stop, t=t), sums).lower
+    stop: nodes whose intervals are taken rather than their lines. t: choices of lines for each row; all rows go back at once then.
+    """
 
-    chunk = _chunk(found, chunk)
-    if rows.shape[0] <= chunk or t is not None:
-        return block(rows, t)
-    size = -(-rows.shape[0] // -(-rows.shape[0] // chunk))
-    return lax.map(lambda row: block(row[None], None)[0], rows, batch_size=size)
+    def block(rows: Array) -> Array:
+        sums = Sums(total, found.rounding == "outward")
+        return concretised(found, pull(found, reference, Pair(rows, None), sums, stop=stop, t=t), sums).lower
+
+    size = rows_at_once(found, chunk)
+    if rows.shape[0] <= size or t is not None:
+        return block(rows)
+    return lax.map(lambda row: block(row[None])[0], rows, batch_size=_even(rows, size).shape[1])
 
 
-def _chunk(found: Ranges, chunk: int | None) -> int:
+def rows_at_once(found: Ranges, chunk: int | None) -> int:
     """Rows at once: what is asked for, else what keeps one layer's coefficients within 16 MiB on a CPU, 1 GiB elsewhere."""
     if chunk is not None:
         return chunk
@@ -204,7 +224,8 @@ def _chunk(found: Ranges, chunk: int | None) -> int:
     return max(1, (2**22 if jax.default_backend() == "cpu" else 2**28) // max(1, largest))
 
 
-def _check(rounding: str, chunk: int | None) -> None:
+def check_options(rounding: str, chunk: int | None) -> None:
+    """Raises ValueError for an unknown rounding, or a chunk that is no positive integer."""
     one_of("rounding", rounding, ROUNDINGS)
     if chunk is not None:
         positive(chunk=chunk)

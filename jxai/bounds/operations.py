@@ -20,7 +20,14 @@ from jxai.bounds.curves import Curve, chord
 from jxai.bounds.region import Interval, magnitude
 from jxai.typing import Array
 
-LinearMap = Callable[[Array], Array]
+
+@dataclasses.dataclass(frozen=True)
+class LinearMap:
+    """A linear function of one input; `absolute`: the sum of the two parts, without negative coefficients, whose difference it is
+    (None: it has none that are negative)."""
+
+    apply: Callable[[Array], Array]
+    absolute: Callable[[Array], Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +200,10 @@ class Bilinear(Operation):
         known = known[0] & known[1]
         a, b = (Interval(jnp.where(known, v.lower, 0), jnp.where(known, v.upper, 0)) for v in inputs)
         (ca, ra), (cb, rb) = _middle(a), _middle(b)
-        maps = (lambda x: self.map(x, cb)), (lambda x: self.map(ca, x))
+        maps = (
+            LinearMap(lambda x: self.map(x, cb), lambda m: self.map(m, jnp.abs(cb))),
+            LinearMap(lambda x: self.map(ca, x), lambda m: self.map(jnp.abs(ca), m)),
+        )
         middle, spread = self.map(ca, cb), self.map(ra, rb)
         lower = jnp.where(known, -middle - spread, value.lower)
         upper = jnp.where(known, -middle + spread, value.upper)
@@ -230,7 +240,7 @@ class Greatest(Operation):
         slope = jnp.where(known, slope, 0.0)
         upper = jnp.where(known, jnp.where(unsure, jnp.where(unsure, rest, 0) - slope * jnp.where(known, low, 0), 0.0), high)
         weight = above * jnp.expand_dims(slope, self.axes)
-        maps = [lambda x, w=w: (w * x).sum(self.axes) for w in (below.astype(l.dtype), weight)]
+        maps = [LinearMap(lambda x, w=w: (w * x).sum(self.axes)) for w in (below.astype(l.dtype), weight)]
         return Relaxation((maps[0],), (maps[1],), None, upper)
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
@@ -255,7 +265,8 @@ class LogSumExp(Operation):
     def relax(self, value: Interval, inputs: Sequence[Interval], t: Any = None) -> Relaxation:
         l, u = inputs[0]
         (p, low), (q, high) = _log_sum_exp_lines(l, u, self.axes)
-        return Relaxation((lambda x: (p * x).sum(self.axes),), (lambda x: (q * x).sum(self.axes),), low, high)
+        maps = [LinearMap(lambda x, w=w: (w * x).sum(self.axes)) for w in (p, q)]
+        return Relaxation((maps[0],), (maps[1],), low, high)
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
         count = math.prod(inputs[0].lower.shape[a] for a in self.axes)
@@ -289,7 +300,10 @@ class Softmax(Operation):
         point = 0.5 * z.lower + 0.5 * z.upper
         below = jnp.exp(point)
         above = chord(z.lower, z.upper, jnp.exp(z.lower), jnp.exp(z.upper), below)
-        maps = [lambda x, s=s, w=w: s * (x - (w * x).sum(self.axes, keepdims=True)) for s, w in ((below, q), (above, p))]
+        maps = [
+            LinearMap(*(lambda x, s=s, w=w, sign=sign: s * (x + sign * (w * x).sum(self.axes, keepdims=True)) for sign in (-1, 1)))
+            for s, w in ((below, q), (above, p))
+        ]
         lower = below * (1 - point) - below * high
         upper = jnp.maximum(jnp.exp(z.lower) - above * z.lower, jnp.exp(z.upper) - above * z.upper) - above * low
         return Relaxation((maps[0],), (maps[1],), lower, upper)

@@ -43,4 +43,5 @@ def outward(value: Interval) -> Interval:
 
 def slack(mass: Array, terms: int) -> Array:
     """How far a sum of that many terms whose magnitudes add up to `mass` may be off."""
+    mass = jnp.asarray(mass)
     return gamma(terms, float(jnp.finfo(mass.dtype).eps) / 2) * mass + _TINY
