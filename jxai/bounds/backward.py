@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jxai.bounds.graph import Node
 from jxai.bounds.interval import Ranges
 from jxai.bounds.operations import Linear, LinearMap, Relaxation, times
-from jxai.bounds.region import Interval, magnitude
+from jxai.bounds.region import Interval, Region, magnitude
 from jxai.bounds.rounding import SAFETY, slack
 from jxai.typing import Array
 
@@ -88,13 +89,30 @@ class Sums:
                 setattr(self, name, getattr(self, name) + SAFETY * self.reduce(times(jnp.abs(a), error), reference, "sum"))
 
 
-def pull(found: Ranges, target: int, pair: Pair, sums: Sums, *, stop: Callable[[Any], bool] = lambda node: False, t: Mapping[int, Any] | None = None) -> dict[int, Pair]:
+class Whole:
+    """What a backward pass sees: whole layers. (`jxai.bounds.windows` has another view.)"""
+
+    def array(self, value: Array, reference: int) -> Array:
+        """An array that belongs to a value, as it meets coefficients on it."""
+        return value
+
+    def linear(self, node: Node, pair: Pair, shapes: list[jax.ShapeDtypeStruct]) -> list[Pair]:
+        """The coefficients on the inputs of a linear step."""
+        op = node.operation
+        if op.diagonal is not None:
+            return [pair.each(lambda a: a * op.diagonal)]
+        return [pair.each(lambda a, n=n: transposed(op.map, shapes, n)(a)) for n in range(len(shapes))]
+
+
+def pull(
+    found: Ranges, target: int, pair: Pair, sums: Sums, *, stop: Callable[[Node], bool] = lambda node: False, t: Mapping[int, Any] | None = None, view: Any = Whole()
+) -> dict[int, Pair]:
     """Takes coefficients on a value back through the graph.
 
     Args:
       found: the graph and what is known of its values. target: the value's reference. pair: the coefficients.
       sums: takes up the constants. stop: nodes at whose values to stop.
-      t: by reference, the choices of lines (`Curve.lines`).
+      t: by reference, the choices of lines (`Curve.lines`). view: the part of each layer that the coefficients are on.
 
     Returns:
       The coefficients on x, and on the values of the nodes where it stopped, by reference.
@@ -110,16 +128,18 @@ def pull(found: Ranges, target: int, pair: Pair, sums: Sums, *, stop: Callable[[
         op, inputs = node.operation, [found.known[r] for r in node.inputs]
         if isinstance(op, Linear):
             if op.offset is not None:
-                offset = jnp.broadcast_to(op.offset, node.shape)
+                offset = view.array(jnp.broadcast_to(op.offset, node.shape), node.output)
                 sums.add(here, offset, offset, node.output)
-            pulled = _through_linear(op, here, [found_shape(found, r) for r in node.inputs])
+            pulled = view.linear(node, here, [found_shape(found, r) for r in node.inputs])
         else:
             relaxation = op.relax(found.known[node.output], inputs, None if t is None else t.get(node.output))
-            pulled = _through_lines(relaxation, here, [found_shape(found, r) for r in node.inputs], node, sums)
+            seen = _seen(relaxation, node, view)
+            pulled = _through_lines(seen, here, [found_shape(found, r) for r in node.inputs], node, sums)
             if sums.outward:
-                sums.add_error(here, _line_error(relaxation, inputs, found.known[node.output]), node.output)
+                error = _line_error(relaxation, inputs, found.known[node.output])
+                sums.add_error(here, view.array(error, node.output), node.output)
         if sums.outward:
-            sums.add_error(here, found.errors[node.output], node.output)
+            sums.add_error(here, view.array(found.errors[node.output], node.output), node.output)
         for reference, more in zip(node.inputs, pulled):
             if more is not None:
                 waiting[reference] = waiting[reference].plus(more) if reference in waiting else more
@@ -133,16 +153,16 @@ def found_shape(found: Ranges, reference: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(end.shape, end.dtype)
 
 
-def concretised(found: Ranges, left: dict[int, Pair], sums: Sums) -> Interval:
+def concretised(found: Ranges, left: dict[int, Pair], sums: Sums, view: Any = Whole()) -> Interval:
     """The least and the greatest value of what a backward pass left, over the region and the intervals where it stopped."""
-    ends = closed(found, left, sums)
+    ends = closed(found, left, sums, view)
     lower, upper = ends
     for reference, pair in left.items():
 
         def reduce(values: Array, how: str, reference: int = reference) -> Array:
             return sums.reduce(values, reference, how)
 
-        region = found.region if reference == found.graph.input else _Ends(*found.known[reference])
+        region = seen_region(found.region, reference, view) if reference == found.graph.input else _Ends(*found.known[reference])
         if pair.lower is not None:
             lower = lower + region.least(pair.lower, reduce)
         if pair.upper is not None:
@@ -150,18 +170,26 @@ def concretised(found: Ranges, left: dict[int, Pair], sums: Sums) -> Interval:
     return Interval(lower, upper)
 
 
-def closed(found: Ranges, left: dict[int, Pair], sums: Sums) -> Interval:
+def closed(found: Ranges, left: dict[int, Pair], sums: Sums, view: Any = Whole()) -> Interval:
     """The constants of a backward pass, with room for what rounding did to them and will do to what is left."""
     if not sums.outward:
         return Interval(sums.lower, sums.upper)
     for reference, pair in left.items():
         for a, name in ((pair.lower, "mass_lower"), (pair.upper, "mass_upper")):
             if a is not None:
-                products = times(jnp.abs(a), magnitude(found.known[reference]))
+                products = times(jnp.abs(a), view.array(magnitude(found.known[reference]), reference))
                 setattr(sums, name, getattr(sums, name) + 2 * sums.reduce(products, reference, "sum"))
     terms = max([math.prod(found.graph.input_shape), *(math.prod(n.shape) for n in found.graph.nodes)]) + len(found.graph.nodes) + 16
     lower = sums.lower - 2 * sums.error_lower - slack(sums.mass_lower, terms)
     return Interval(lower, sums.upper + 2 * sums.error_upper + slack(sums.mass_upper, terms))
+
+
+def seen_region(region: Region, reference: int, view: Any) -> Region:
+    """The region's arrays as the view has them."""
+    if isinstance(view, Whole):
+        return region
+    names = [field.name for field in dataclasses.fields(region) if field.name != "p"]
+    return dataclasses.replace(region, **{name: view.array(getattr(region, name), reference) for name in names})
 
 
 class _Ends(NamedTuple):
@@ -174,11 +202,16 @@ class _Ends(NamedTuple):
         return reduce(times(jnp.maximum(a, 0), self.lower) + times(jnp.minimum(a, 0), self.upper), "sum")
 
 
-def _through_linear(op: Linear, pair: Pair, shapes: list[jax.ShapeDtypeStruct]) -> list[Pair]:
-    if op.diagonal is not None:
-        return [pair.each(lambda a: a * op.diagonal)]
-    transposes = [pair.each(lambda a, n=n: transposed(op.map, shapes, n)(a)) for n in range(len(shapes))]
-    return transposes
+def _seen(relaxation: Relaxation, node: Node, view: Any) -> Relaxation:
+    """The relaxation's arrays as the view has them."""
+    if isinstance(view, Whole):
+        return relaxation
+
+    def arrays(values: tuple) -> tuple:
+        return tuple(v if v is None or isinstance(v, LinearMap) else view.array(v, node.output) for v in values)
+
+    ends = arrays((relaxation.lower, relaxation.upper))
+    return Relaxation(arrays(relaxation.lower_maps), arrays(relaxation.upper_maps), *ends)
 
 
 def transposed(map_: Callable[..., Array], shapes: list[jax.ShapeDtypeStruct], position: int = 0) -> Callable[[Array], Array]:

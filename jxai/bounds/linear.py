@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jax import lax
 
+from jxai.bounds import windows
 from jxai.bounds.backward import Pair, Sums, concretised, pull, total
 from jxai.bounds.graph import Node
 from jxai.bounds.interval import ROUNDINGS, Ranges, final, ranges, start
@@ -84,47 +85,49 @@ def crown_ranges(f: Model, region: Region, rounding: str, chunk: int | None, out
     if output and loose.graph.constant is None:
         tighten(loose, loose.graph.output, chunk)  # CROWN-IBP: lines on looser ends may lie better for some output
     found = Ranges(loose.graph, loose.region, rounding, {loose.graph.input: loose.known[loose.graph.input]})
-    exact = Exact(found)
-    done = {found.graph.input}
-    for node in found.graph.nodes:
-        for position, reference in enumerate(node.inputs):
-            if node.operation.needs_ends and reference not in done and not exact.ends[reference]:
-                done.add(reference)
-                tighten(found, reference, chunk, open_entries(found, reference))
-        found.step(node)
-        exact.step(node)
+    settled = tightened(found, lambda reference, needed: tighten(found, reference, chunk, needed))
     if output and found.graph.constant is None:
-        if not exact.ends[found.graph.output]:
+        if not settled.ends[found.graph.output]:
             tighten(found, found.graph.output, chunk)
         found.tighten(found.graph.output, loose.known[found.graph.output])
     return found
 
 
-class Exact:
-    """Which values have the best possible ends already: a linear map of independent inputs, say the first layer on a box."""
+def tightened(found: Ranges, improve: Callable[[int, Array | None], None]) -> Settled:
+    """Steps through the graph; before a node draws lines on a value, `improve(reference, needed entries)` bounds that value better."""
+    settled, done = Settled(found), {found.graph.input}
+    for node in found.graph.nodes:
+        for reference in node.inputs:
+            if node.operation.needs_ends and reference not in done and not settled.ends[reference]:
+                done.add(reference)
+                needed = open_entries(found, reference)
+                improve(reference, needed)
+                settled.ends[reference] = needed is None
+        found.step(node)
+        settled.step(node)
+    return settled
+
+
+class Settled:
+    """Which values have ends that a backward pass would not improve: the first layer on a box, or one entry by entry from such a value."""
 
     def __init__(self, found: Ranges):
-        box = not isinstance(found.region, Ball)
         self.ends = {found.graph.input: True}
-        self.apart = {found.graph.input: box}
+        self.apart = {found.graph.input: not isinstance(found.region, Ball)}
 
     def step(self, node: Node) -> None:
-        op = node.operation
-        alone = len(node.inputs) == 1 and self.apart[node.inputs[0]]
-        self.ends[node.output] = alone and op.exact_ends
-        self.apart[node.output] = alone and (isinstance(op, Unary) or (isinstance(op, Linear) and op.apart))
+        op, alone = node.operation, len(node.inputs) == 1
+        single = alone and (isinstance(op, Unary) or (isinstance(op, Linear) and op.apart))  # each entry from one entry
+        self.ends[node.output] = alone and op.exact_ends and (self.apart[node.inputs[0]] or (single and self.ends[node.inputs[0]]))
+        self.apart[node.output] = single and self.apart[node.inputs[0]]
 
 
-def open_entries(found: Ranges, reference: int) -> Array:
-    """The entries of a value that some curve bends within; all, where something else draws lines on it."""
+def open_entries(found: Ranges, reference: int) -> Array | None:
+    """The entries of a value that some curve bends within; None, for all, where something else draws lines on it."""
     ends = found.known[reference]
-    masks = [
-        node.operation.open_at(position, ends)
-        for node in found.graph.nodes
-        for position, r in enumerate(node.inputs)
-        if r == reference and node.operation.needs_ends
-    ]
-    return jnp.stack([jnp.broadcast_to(m, ends.lower.shape) for m in masks]).any(0)
+    users = [(node.operation, n) for node in found.graph.nodes for n, r in enumerate(node.inputs) if r == reference and node.operation.needs_ends]
+    masks = [op.open_at(position, ends) for op, position in users]
+    return None if any(mask is None for mask in masks) else jnp.stack(masks).any(0)
 
 
 def tighten(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None) -> None:
@@ -138,6 +141,8 @@ def neurons(found: Ranges, reference: int, chunk: int | None, needed: Array | No
     needed: booleans of the value's shape; the entries where it is False may be left as they are known. None: all are needed.
     """
     known = found.known[reference]
+    if (fields := windows.plan(found.graph, reference, known.lower.shape)) is not None:
+        return _within(found, reference, fields, chunk)
     plan = starts(found, reference)
 
     def block(rows: Array) -> Interval:
@@ -158,6 +163,26 @@ def neurons(found: Ranges, reference: int, chunk: int | None, needed: Array | No
     rows = _even(jnp.arange(count), size)
     ends = lax.map(jax.checkpoint(block), rows)
     return Interval(*(plan.place(end.reshape(-1, *end.shape[2:])[:count]) for end in ends))
+
+
+def _within(found: Ranges, reference: int, fields: windows.Plan, chunk: int | None) -> Interval:
+    """Bounds of every entry of a value by backward passes within receptive fields."""
+
+    def block(rows: Array) -> Interval:
+        view = windows.View(fields, rows)
+        seeds = view.seeds(found.known[reference].lower.dtype)
+        sums = Sums(view.reduce, found.rounding == "outward")
+        left = pull(found, reference, Pair(seeds, seeds), sums, view=view)
+        # Where nothing depends on the position, one row stands for all.
+        shape = (rows.shape[0], seeds.shape[1])
+        return Interval(*(jnp.broadcast_to(end, shape) for end in concretised(found, left, sums, view)))
+
+    count = math.prod(fields.positions)
+    size = max(1, coefficients(chunk, found) // fields.largest)
+    if count <= size:
+        return Interval(*map(fields.place, block(jnp.arange(count))))
+    ends = lax.map(jax.checkpoint(block), _even(jnp.arange(count), size))
+    return Interval(*(fields.place(end.reshape(-1, end.shape[-1])[:count]) for end in ends))
 
 
 def in_blocks(block: Callable[[Array], Interval], known: Interval, size: int, needed: Array | None = None) -> Interval:
@@ -218,10 +243,18 @@ def specification(
 
 def rows_at_once(found: Ranges, chunk: int | None) -> int:
     """Rows at once: what is asked for, else what keeps one layer's coefficients within 16 MiB on a CPU, 1 GiB elsewhere."""
+    return chunk if chunk is not None else max(1, coefficients(None, found) // _largest(found))
+
+
+def coefficients(chunk: int | None, found: Ranges) -> int:
+    """How many coefficients on one layer there may be at once."""
     if chunk is not None:
-        return chunk
-    largest = max([math.prod(found.graph.input_shape), *(math.prod(node.shape) for node in found.graph.nodes)])
-    return max(1, (2**22 if jax.default_backend() == "cpu" else 2**28) // max(1, largest))
+        return chunk * _largest(found)
+    return 2**22 if jax.default_backend() == "cpu" else 2**28
+
+
+def _largest(found: Ranges) -> int:
+    return max([math.prod(found.graph.input_shape), *(math.prod(node.shape) for node in found.graph.nodes)])
 
 
 def check_options(rounding: str, chunk: int | None) -> None:

@@ -71,9 +71,9 @@ class Operation:
         """How far a floating-point evaluation with this unit of rounding may be off, `[*shape]`; covers that of our own rule too."""
         return 8 * unit * magnitude(value)
 
-    def open_at(self, position: int, ends: Interval) -> Array:
-        """For which entries of the input at `position` tighter ends than these would make a difference."""
-        return jnp.ones(ends.lower.shape, bool)
+    def open_at(self, position: int, ends: Interval) -> Array | None:
+        """For which entries of the input at `position` tighter ends than these would make a difference; None: for all."""
+        return None
 
     @property
     def has_lines(self) -> bool:
@@ -93,6 +93,7 @@ class Linear(Operation):
       diagonal: the coefficients, where y is x times an array, entry by entry.
       moves: it only moves numbers about, without arithmetic. apart: entries of y depend on entries of x that differ.
       local: what it does to positions, for receptive fields (see `jxai.bounds.receptive`).
+      unpadded: the map on windows of any size, nothing added at their borders (see `jxai.bounds.windows`); taps: positions that it adds up.
     """
 
     map: Callable[..., Array]
@@ -104,6 +105,8 @@ class Linear(Operation):
     moves: bool = False
     apart: bool = False
     local: Any = None
+    unpadded: Callable[[Array], Array] | None = None
+    taps: int = 1
 
     exact_ends = True
     needs_ends = False
@@ -152,9 +155,9 @@ class Unary(Operation):
     def has_lines(self) -> bool:
         return self.curve.lines is not None
 
-    def open_at(self, position: int, ends: Interval) -> Array:
+    def open_at(self, position: int, ends: Interval) -> Array | None:
         bends = self.curve.bends
-        return super().open_at(position, ends) if bends is None else bends(*ends, *self.parameters)
+        return None if bends is None else jnp.broadcast_to(bends(*ends, *self.parameters), ends.lower.shape)
 
     def interval(self, *inputs: Interval) -> Interval:
         return self.curve.range(*inputs[0], *self.parameters)

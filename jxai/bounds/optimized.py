@@ -12,7 +12,7 @@ from jax import lax
 
 from jxai.bounds.graph import Node
 from jxai.bounds.interval import Ranges, final, start
-from jxai.bounds.linear import Exact, check_options, crown_ranges, in_blocks, open_entries, rows_at_once, specification, tighten
+from jxai.bounds.linear import check_options, crown_ranges, in_blocks, open_entries, rows_at_once, specification, tighten, tightened
 from jxai.bounds.operations import Unary
 from jxai.bounds.region import Interval, Region
 from jxai.scores import positive
@@ -71,15 +71,12 @@ def check(steps: int, learning_rate: float) -> None:
 def optimised_ranges(f: Model, region: Region, rounding: str, chunk: int | None, steps: int, learning_rate: float) -> Ranges:
     """The intervals of every value, those that lines rest on optimised one layer after the other, each entry with choices of its own."""
     found = start(f, region, rounding)
-    exact, done = Exact(found), {found.graph.input}
-    for node in found.graph.nodes:
-        for reference in node.inputs:
-            if node.operation.needs_ends and reference not in done and not exact.ends[reference]:
-                done.add(reference)
-                tighten(found, reference, chunk, open_entries(found, reference))
-                found.tighten(reference, optimised_neurons(found, reference, chunk, steps, learning_rate, open_entries(found, reference)))
-        found.step(node)
-        exact.step(node)
+
+    def improve(reference: int, needed: Array | None) -> None:
+        tighten(found, reference, chunk, needed)
+        found.tighten(reference, optimised_neurons(found, reference, chunk, steps, learning_rate, open_entries(found, reference)))
+
+    tightened(found, improve)
     return found
 
 

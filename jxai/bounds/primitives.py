@@ -183,14 +183,17 @@ def _div(use: Use) -> Operation | Result:
     return Bilinear(lambda x, y: x * y, pointwise=True), (a.reference, inverse.reference)
 
 
-def _product(use: Use, apply: Callable[[Array, Array], Array], terms: int, local: Any = None) -> Operation:
-    """A bilinear primitive: linear in one operand if the other is a constant."""
+def _product(
+    use: Use, apply: Callable[[Array, Array], Array], terms: int, local: Any = None, unpadded: Callable[[Array, Array], Array] | None = None, taps: int = 1
+) -> Operation:
+    """A bilinear primitive: linear in one operand if the other is a constant. unpadded: it without padding."""
     a, b = use.operands
     if isinstance(a, Perturbed) and isinstance(b, Perturbed):
         return Bilinear(apply, terms)
     if isinstance(a, Perturbed):
         b = wide(jnp.asarray(b))
-        return Linear(lambda x: apply(x, b), None, (0,), lambda m: apply(m, jnp.abs(b)), terms, local=local)
+        bare = None if unpadded is None else lambda x: unpadded(x, b)
+        return Linear(lambda x: apply(x, b), None, (0,), lambda m: apply(m, jnp.abs(b)), terms, local=local, unpadded=bare, taps=taps)
     a = wide(jnp.asarray(a))
     return Linear(lambda x: apply(a, x), None, (0,), lambda m: apply(jnp.abs(a), m), terms)
 
@@ -206,7 +209,11 @@ def _dot_general(use: Use) -> Operation:
     free = [d for d in range(len(shapes[0])) if d not in contracted and d not in batch]
     to = {d: n for n, d in enumerate((*batch, *free))}
     local = Windows(tuple((to[d], 1, 1, 0, 1) if d in to else None for d in range(len(shapes[0]))))
-    return _product(use, lambda a, b: lax.dot_general(a, b, numbers, precision=lax.Precision.HIGHEST), terms, local)
+
+    def apply(a: Array, b: Array) -> Array:
+        return lax.dot_general(a, b, numbers, precision=lax.Precision.HIGHEST)
+
+    return _product(use, apply, terms, local, apply)
 
 
 def _convolution(use: Use) -> Operation:
@@ -232,7 +239,7 @@ def _convolution(use: Use) -> Operation:
         local = Windows(tuple(windows))
     if plain and spatial == 2 and all(d == 1 for d in dilation):
         # Our own primitive has a transpose that is fast on a CPU.
-        def apply(x: Array, w: Array) -> Array:
+        def apply(x: Array, w: Array, padding: Any = padding) -> Array:
             x = x.transpose(numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
             w = w.transpose(*numbers.rhs_spec[2:], numbers.rhs_spec[1], numbers.rhs_spec[0])
             y = conv2d(x, w, strides, padding, groups, lax.Precision.HIGHEST)
@@ -240,12 +247,13 @@ def _convolution(use: Use) -> Operation:
 
     else:
 
-        def apply(x: Array, w: Array) -> Array:
+        def apply(x: Array, w: Array, padding: Any = padding) -> Array:
             return lax.conv_general_dilated(
                 x, w, strides, padding, p["lhs_dilation"], dilation, numbers, groups, p["batch_group_count"], lax.Precision.HIGHEST
             )
 
-    return _product(use, apply, terms, local)
+    unpadded = functools.partial(apply, padding=((0, 0),) * spatial) if plain else None
+    return _product(use, apply, terms, local, unpadded, math.prod(kernel[2:]))
 
 
 def _conv2d(use: Use) -> Operation:
@@ -256,7 +264,12 @@ def _conv2d(use: Use) -> Operation:
     windows = [(d, 1, 1, 0, 1) for d in range(last - 2)]
     windows += [(last - 2 + n, kernel[n], p["strides"][n], p["padding"][n][0], 1) for n in range(2)]
     windows.append((last, 1, 1, 0, 1) if groups > 1 and kernel[2] == 1 and kernel[3] == groups else None)
-    return _product(use, lambda a, b: conv2d(a, b, p["strides"], p["padding"], groups, lax.Precision.HIGHEST), terms, Windows(tuple(windows)))
+
+    def apply(a: Array, b: Array, padding: Any = p["padding"]) -> Array:
+        return conv2d(a, b, p["strides"], padding, groups, lax.Precision.HIGHEST)
+
+    unpadded = functools.partial(apply, padding=((0, 0), (0, 0)))
+    return _product(use, apply, terms, Windows(tuple(windows)), unpadded, math.prod(kernel[:2]))
 
 
 # Curves.

@@ -127,9 +127,9 @@ def reach(graph: Graph, target: int, shape: tuple[int, ...]) -> Reaches:
         if node.output not in found:
             continue
         for reference in node.inputs:
-            through = tuple(None if r is None else _through(node, r, shapes[reference]) for r in found[node.output])
+            here = tuple(None if r is None else through(node, r, shapes[reference]) for r in found[node.output])
             before = found.get(reference)
-            found[reference] = through if before is None else tuple(map(_union, before, through))
+            found[reference] = here if before is None else tuple(map(_union, before, here))
     return found
 
 
@@ -140,7 +140,7 @@ def _union(a: Reach | None, b: Reach | None) -> Reach | None:
     return Reach(a.axis, a.stride, begin, end - begin)
 
 
-def _through(node: Node, r: Reach, shape: tuple[int, ...]) -> Reach | None:
+def through(node: Node, r: Reach, shape: tuple[int, ...]) -> Reach | None:
     """A reach in a node's value as one in an input of this shape."""
     op = node.operation
     if isinstance(op, Linear):
