@@ -93,8 +93,11 @@ def crown_ranges(f: Model, region: Region, rounding: str, chunk: int | None, out
     return found
 
 
-def tightened(found: Ranges, improve: Callable[[int, Array | None], None]) -> Settled:
-    """Steps through the graph; before a node draws lines on a value, `improve(reference, needed entries)` bounds that value better."""
+def tightened(found: Ranges, improve: Callable[[int, Array | None], None], after: Callable[[int], None] = lambda reference: None) -> Settled:
+    """Steps through the graph; before a node draws lines on a value, `improve(reference, needed entries)` bounds that value better.
+
+    after: called with every value that is new, before anything draws on it.
+    """
     settled, done = Settled(found), {found.graph.input}
     for node in found.graph.nodes:
         for reference in node.inputs:
@@ -104,6 +107,7 @@ def tightened(found: Ranges, improve: Callable[[int, Array | None], None]) -> Se
                 improve(reference, needed)
                 settled.ends[reference] = needed is None
         found.step(node)
+        after(node.output)
         settled.step(node)
     return settled
 

@@ -136,8 +136,8 @@ def _same(use: Use) -> Operation:
 
 
 def _reshape(use: Use) -> Operation:
-    if use.params.get("dimensions") is not None:
-        raise use.error("a reshape that permutes")
+    if use.step.primitive == "reshape" and use.params.get("dimensions") is not None:
+        raise use.error("it permutes")
     shape = use.shape
     return Linear(lambda x: x.reshape(shape), moves=True, apart=True, local=Reshape(use.operands[0].shape, shape))
 
@@ -500,12 +500,10 @@ def _structural(use: Use) -> Operation:
     rank = len(x.shape)
     same = [(d, 1, 1, 0, 1) for d in range(rank)]
     local: Any = None
+    if name in ("squeeze", "expand_dims", "broadcast_in_dim") and [n for n in x.shape if n > 1] == [n for n in use.shape if n > 1]:
+        return _reshape(use)  # only axes of size 1 come or go
     if name == "transpose":
         local = Windows(tuple((p["permutation"].index(d), 1, 1, 0, 1) for d in range(rank)))
-    elif name == "squeeze":
-        gone = {int(d) % rank for d in p["dimensions"]}
-        kept = [d for d in range(rank) if d not in gone]
-        local = Windows(tuple(None if d in gone else (kept.index(d), 1, 1, 0, 1) for d in range(rank)))
     elif name == "broadcast_in_dim":
         to = p["broadcast_dimensions"]
         local = Windows(tuple((int(to[d]), 1, 1, 0, 1) if x.shape[d] == use.shape[to[d]] else None for d in range(rank)))
@@ -518,7 +516,8 @@ def _structural(use: Use) -> Operation:
         local = Windows(tuple(None if d == p["dimension"] else axis for d, axis in enumerate(same)))
     elif name == "split":
         local = Windows(tuple(None if d == p["axis"] else axis for d, axis in enumerate(same)))
-    return _affine(use, local=local)
+    found = _affine(use, local=local)
+    return dataclasses.replace(found, unpadded=found.map) if name == "transpose" else found
 
 
 def _cumsum(use: Use) -> Operation:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai.bounds.backward import Pair, Sums, closed, pull, total
+from jxai.bounds.branching import by_cases
 from jxai.bounds.forward import Form, combined, concretised, forms, forward, mass
 from jxai.bounds.interval import Ranges, interval, ranges
 from jxai.bounds.linear import check_options, crown, crown_ibp, crown_ranges, rows_at_once, specification
@@ -50,6 +51,7 @@ def margins(
     steps: int = 20,
     learning_rate: float = 0.1,
     intermediate: bool = False,
+    splits: int = 0,
 ) -> Array:
     """Lower bounds of `f(x)[label] − f(x)[j]` for all x in the region: positive for every other j, they prove that the class cannot change.
 
@@ -59,6 +61,7 @@ def margins(
       f: a model `x -> logits [K]`. region: a `Box` or `ball(x, radius, p)`. label: a class.
       method: "interval", "forward", "crown_ibp", "crown" or "alpha_crown". rounding: "nearest" or "outward", as in `interval`.
       chunk: backward passes at once, as in `crown`. steps, learning_rate, intermediate: of `alpha_crown`, which optimises the margins themselves.
+      splits: of `alpha_crown`, >= 0: bounds them in `2^splits` cases, by the signs of that many ReLUs' inputs, and takes the worst case.
 
     Returns:
       `[K]`, 0 at j = label; −∞ where nothing is known. NaN for a traced label or region that is none.
@@ -71,6 +74,8 @@ def margins(
     one_of("method", method, METHODS)
     check_options(rounding, chunk)
     check(steps, learning_rate)
+    if not isinstance(splits, int) or splits < 0 or (splits and method != "alpha_crown"):
+        raise ValueError(f"{splits=} must be an integer of at least 0, and 0 but for method='alpha_crown', got {method=}")
     loose, form = _found(f, region, method, rounding, chunk, steps, learning_rate, intermediate)
     shape = loose.graph.shape
     if len(shape) != 1:
@@ -86,6 +91,9 @@ def margins(
             found = jnp.maximum(found, _of_form(loose, form, rows))
         elif method == "alpha_crown":
             found = jnp.maximum(found, optimised(loose, loose.graph.output, rows, steps, learning_rate))
+            if splits:
+                worst = jnp.argmin(jnp.where(own > 0, jnp.inf, found))
+                found = jnp.maximum(found, by_cases(loose, rows, worst, splits, steps, learning_rate, chunk))
         elif method != "interval":
             found = jnp.maximum(found, specification(loose, loose.graph.output, rows, chunk))
     found = jnp.where(own > 0, 0.0, jnp.where(jnp.isnan(found), -jnp.inf, found))
