@@ -123,24 +123,30 @@ def margin(logits: Array, label: int | Array) -> Array:
     return jnp.where(own.any(), value, jnp.nan)
 
 
-def _objective(f: Model, region: Region, label: int | Array, loss: str) -> Callable[[Array, Array], tuple]:
-    """`(x, i) -> ((loss, margin), gradient of the loss)` of descent number i."""
-    out = jax.eval_shape(lambda v: f(v), region.lower)
+def num_classes(f: Model, x: Array) -> int:
+    """K of `f(x) [K]`; ValueError where f(x) is no vector, or K is 1: then the class cannot change."""
+    out = jax.eval_shape(lambda v: f(v), x)
     shape = getattr(out, "shape", None)
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got {type(out).__name__ if shape is None else shape}")
     if shape[0] < 2:
         raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
-    check_target(label, shape[0])
+    return shape[0]
+
+
+def _objective(f: Model, region: Region, label: int | Array, loss: str) -> Callable[[Array, Array], tuple]:
+    """`(x, i) -> ((loss, margin), gradient of the loss)` of descent number i."""
+    classes = num_classes(f, region.lower)
+    check_target(label, classes)
 
     def value(x: Array, i: Array) -> tuple[Array, Array]:
         logits = wide(f(x))
         here = margin(logits, label)
         values = []
         if loss in ("dlr", "both"):
-            values.append(-here if shape[0] < 3 else -here / _spread(logits))
+            values.append(-here if classes < 3 else -here / _spread(logits))
         if loss in ("ce", "both"):
-            values.append(jax.nn.logsumexp(logits) - logits[jnp.clip(label, 0, shape[0] - 1)])
+            values.append(jax.nn.logsumexp(logits) - logits[jnp.clip(label, 0, classes - 1)])
         return (values[0] if len(values) == 1 else jnp.where(i % 2 == 0, *values)), here
 
     return jax.value_and_grad(value, has_aux=True)

@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jxai.bounds.attack import num_classes
 from jxai.bounds.projection import contains
 from jxai.bounds.region import Region, ball
 from jxai.bounds.specification import margins
 from jxai.callables import Static, partition
 from jxai.certificates import Digests, Verdict, digests, judged
-from jxai.scores import check_example, positive, wide, within
+from jxai.scores import check_example, check_target, positive, wide
 from jxai.typing import Array, Model
 
 __all__ = ["RobustnessCertificate", "certified_radius", "certify"]
@@ -44,7 +45,7 @@ class RobustnessCertificate:
 
     @property
     def holds(self) -> Array:
-        """`[]`: whether all margins are positive."""
+        """`[]`: whether all margins to other classes are positive."""
         return least(self.margins, self.label) > 0
 
     def check(self, f: Model, x: Array) -> Verdict:
@@ -127,7 +128,8 @@ def certified_radius(
     Cost: `rounds + 1` times that of `margins`; jit it.
     """
     check_example(x)
-    within(math.ulp(0.0), math.inf, high=high)
+    if not 0 < high < math.inf:
+        raise ValueError(f"{high=} must be a positive number")
     positive(rounds=rounds)
     label = _label(f, x, label)
     high = jnp.asarray(high, wide(x).dtype)
@@ -139,32 +141,22 @@ def certified_radius(
         return (jnp.where(proved, radius, low), jnp.where(proved, top, radius)), None
 
     found = jax.lax.scan(step, (jnp.zeros_like(high), high), jnp.arange(rounds + 1) == 0)[0][0]
-    known = (label >= 0) & (label < _classes(f, x)) & jnp.isfinite(x).all()
+    known = (label >= 0) & (label < num_classes(f, x)) & jnp.isfinite(x).all()
     return jnp.where(known, found, jnp.nan)
 
 
 def least(margins: Array, label: Array) -> Array:
-    """`[]`: the least of the margins `[K]` to other classes than the label; NaN where one is."""
-    return jnp.where(jnp.arange(margins.shape[0]) == label, jnp.inf, margins).min()
+    """`[]`: the least of the margins `[K]` to other classes than the label; NaN where one is. Leading axes are a batch."""
+    return jnp.where(jnp.arange(margins.shape[-1]) == jnp.asarray(label)[..., None], jnp.inf, margins).min(-1)
 
 
 def _label(f: Model, x: Array, label: int | Array | None) -> Array:
     """The class as an array; the predicted one for None."""
-    classes = _classes(f, x)
+    classes = num_classes(f, x)
     if label is None:
         return jnp.argmax(f(x)).astype(jnp.int32)
     check_target(label, classes)
     return jnp.asarray(label, jnp.int32)
-
-
-def _classes(f: Model, x: Array) -> int:
-    out = jax.eval_shape(lambda v: f(v), x)
-    shape = getattr(out, "shape", None)
-    if shape is None or len(shape) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got {type(out).__name__ if shape is None else shape}")
-    if shape[0] < 2:
-        raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
-    return shape[0]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "method", "rounding", "options"))

@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from jxai import interpret
-from jxai.bounds.operations import Linear, LogSumExp, Operation
+from jxai.bounds.operations import Linear, Operation
 from jxai.bounds.patterns import LogSoftmax, Matcher
-from jxai.bounds.primitives import Elementwise, Perturbed, Use, operation
+from jxai.bounds.primitives import operation
+from jxai.bounds.reductions import LogSumExp
 from jxai.bounds.region import Region
+from jxai.bounds.use import Perturbed, Use
 from jxai.scores import wide
 from jxai.typing import Array, Model
 

@@ -13,7 +13,7 @@ from jax import lax
 from jxai.bounds import windows
 from jxai.bounds.backward import Pair, Sums, concretised, pull, total
 from jxai.bounds.graph import Node
-from jxai.bounds.interval import ROUNDINGS, Ranges, final, ranges, start
+from jxai.bounds.interval import ROUNDINGS, Ranges, final, ranges
 from jxai.bounds.operations import Linear, Unary
 from jxai.bounds.receptive import Colouring, colouring
 from jxai.bounds.region import Ball, Interval, Region
@@ -135,6 +135,7 @@ def open_entries(found: Ranges, reference: int) -> Array | None:
 
 
 def tighten(found: Ranges, reference: int, chunk: int | None, needed: Array | None = None) -> None:
+    """Cuts what is known of a value to what backward passes find."""
     if found.graph.constant is None and found.known[reference].lower.dtype != bool:
         found.tighten(reference, neurons(found, reference, chunk, needed))
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from jxai import interpret
 from jxai.bounds import curves
-from jxai.bounds.curves import Curve
-from jxai.bounds.operations import LogSumExp, Operation, Softmax, Unary
+from jxai.bounds.curve import Curve
+from jxai.bounds.operations import Operation, Unary
+from jxai.bounds.reductions import LogSumExp, Softmax
 from jxai.interpret import Program, Step
 
 # Marks in the reference functions that stand for any constant.

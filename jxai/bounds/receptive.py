@@ -15,9 +15,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.bounds.choices import Select
 from jxai.bounds.graph import Graph, Node
-from jxai.bounds.operations import Bilinear, Greatest, Linear, LogSumExp, Select, Softmax, Unary
-from jxai.bounds.primitives import Elementwise, Reduce, Reshape, Windows
+from jxai.bounds.locality import Elementwise, Reduce, Reshape, Windows
+from jxai.bounds.operations import Bilinear, Linear, Unary
+from jxai.bounds.reductions import Greatest, LogSumExp, Softmax
 from jxai.typing import Array
 
 

@@ -1,0 +1,213 @@
+"""The rules of curves, maxima, comparisons and choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jxai.bounds import curves
+from jxai.bounds.choices import Logical, Select
+from jxai.bounds.curve import Curve
+from jxai.bounds.linear_rules import affine, float_of, negative
+from jxai.bounds.locality import Elementwise, Windows
+from jxai.bounds.operations import Linear, Operation, Unary
+from jxai.bounds.product_rules import scaled
+from jxai.bounds.reductions import Greatest
+from jxai.bounds.region import Interval
+from jxai.bounds.use import Perturbed, Result, Use
+from jxai.scores import wide
+from jxai.typing import Array
+
+
+def curve(curve: Curve, *parameters: Any) -> Callable[[Use], Operation]:
+    """The rule of a curve."""
+    return lambda use: Unary(curve, parameters)
+
+
+def integer_pow(use: Use) -> Operation | Result:
+    """Whole powers; negative ones by the reciprocal."""
+    n, x = use.params["y"], use.operands[0]
+    if n in (0, 1):
+        raise use.error(f"a power of {n}")
+    power = x if n == -1 else use.add(_power(abs(n)), (x.reference,), x.shape) if n < 0 else None
+    return (Unary(curves.RECIPROCAL), (power.reference,)) if n < 0 else _power(n)
+
+
+def _power(n: int) -> Unary:
+    return Unary(curves.odd_power(n) if n % 2 else curves.even_power(n))
+
+
+def pow_(use: Use) -> Operation | Result:
+    """Powers with a constant exponent: whole ones, ½ and −½ directly, others as `exp(y · log x)`, where x is positive."""
+    base, exponent = use.operands
+    if not isinstance(base, Perturbed) or isinstance(exponent, Perturbed):
+        raise use.error("only powers with a constant exponent have bounds")
+    known = None if isinstance(exponent, jax.core.Tracer) else np.unique(np.asarray(exponent))
+    if known is not None and known.size == 1:
+        y = float(known[0])
+        if y in (0.5, -0.5):
+            return Unary(curves.SQRT if y > 0 else curves.RSQRT)
+        if y == int(y) and y >= 2:
+            return _power(int(y))
+    log = use.add(Unary(curves.LOG), (base.reference,), base.shape)
+    product = use.add(scaled(log, wide(jnp.asarray(exponent)), use.shape), (log.reference,), use.shape)
+    return Unary(curves.EXP), (product.reference,)
+
+
+def erfc(use: Use) -> Result:
+    """`1 − erf(x)`."""
+    x = use.operands[0]
+    inner = use.add(Unary(curves.ERF), (x.reference,), x.shape)
+    return Linear(lambda v: -v, jnp.ones(x.shape, float_of(use)), (-1,), local=Elementwise()), (inner.reference,)
+
+
+def max_(use: Use) -> Result:
+    """`max(a, b) = b + relu(a − b)`; the other operand of a constant bends the line."""
+    a, b = use.operands
+    if not isinstance(b, Perturbed):
+        return _shifted_relu(use, a, b, 1)
+    if not isinstance(a, Perturbed):
+        return _shifted_relu(use, b, a, 1)
+    gap = use.add(Linear(lambda x, y: x - y, None, (1, -1), local=Elementwise()), (a.reference, b.reference), use.shape)
+    over = use.add(Unary(curves.RELU), (gap.reference,), use.shape)
+    return Linear(lambda x, y: x + y, None, (1, 1), local=Elementwise()), (b.reference, over.reference)
+
+
+def min_(use: Use) -> Result:
+    """`min(a, b) = b − relu(b − a)`."""
+    a, b = use.operands
+    if not isinstance(b, Perturbed):
+        return _shifted_relu(use, a, b, -1)
+    if not isinstance(a, Perturbed):
+        return _shifted_relu(use, b, a, -1)
+    gap = use.add(Linear(lambda x, y: x - y, None, (1, -1), local=Elementwise()), (b.reference, a.reference), use.shape)
+    over = use.add(Unary(curves.RELU), (gap.reference,), use.shape)
+    return Linear(lambda x, y: x - y, None, (1, -1), local=Elementwise()), (b.reference, over.reference)
+
+
+def _shifted_relu(use: Use, x: Perturbed, c: Any, side: int) -> Result:
+    """`c + side · relu(side · (x − c))`: max for side 1, min for −1."""
+    c = wide(jnp.asarray(c))
+    concrete = not isinstance(c, jax.core.Tracer)
+    infinite = concrete and np.isinf(np.asarray(c)).all() and (np.asarray(c) * side < 0).all()
+    if infinite:  # max(x, −∞) = x, as softmax has it
+        return Linear(lambda v: v, moves=True, local=Elementwise()), (x.reference,)
+    if concrete and (np.asarray(c) == 0).all() and side == 1 and x.shape == tuple(use.shape):
+        return Unary(curves.RELU), (x.reference,)
+    apart, turned = x.shape == tuple(use.shape), lambda v: jnp.broadcast_to(side * v, use.shape)
+    shifted = use.add(Linear(turned, jnp.broadcast_to(-side * c, use.shape), (side,), apart=apart, local=Elementwise()), (x.reference,), use.shape)
+    over = use.add(Unary(curves.RELU), (shifted.reference,), use.shape)
+    return Linear(turned, jnp.broadcast_to(c, use.shape), (side,), apart=True, local=Elementwise()), (over.reference,)
+
+
+def clamp(use: Use) -> Result:
+    """`min(max(x, low), high)` with constant ends."""
+    low, x, high = use.operands
+    if isinstance(low, Perturbed) or isinstance(high, Perturbed) or not isinstance(x, Perturbed):
+        raise use.error("the ends of a clamp must not depend on x")
+    return Unary(curves.CLIP, (wide(jnp.asarray(low)), wide(jnp.asarray(high)))), (x.reference,)
+
+
+# The greatest of several.
+
+
+def reduce_max(use: Use, sign: int = 1) -> Operation | Result:
+    """The greatest (sign −1: the least) over axes."""
+    axes = tuple(int(a) for a in use.params["axes"])
+    if sign > 0:
+        return Greatest(axes)
+    x = use.operands[0]
+    turned = use.add(negative(), (x.reference,), x.shape)
+    greatest = use.add(Greatest(axes), (turned.reference,), use.shape)
+    return negative(), (greatest.reference,)
+
+
+def reduce_window_max(use: Use, sign: int = 1) -> Result:
+    """The windows laid side by side on a new first axis, and the greatest of them."""
+    p, x = use.params, use.operands[0]
+    if any(d != 1 for d in p["base_dilation"]):
+        raise use.error("base dilation")
+    window, strides, dilation = tuple(p["window_dimensions"]), tuple(p["window_strides"]), tuple(p["window_dilation"])
+    padding = [tuple(pair) for pair in p["padding"]]
+    offsets = list(np.ndindex(*window))
+    config = [(low, high, 0) for low, high in padding]
+
+    def lay(v: Any) -> Array:
+        padded = lax.pad(v, jnp.zeros((), v.dtype), config) if any(low or high for low, high in padding) else v
+        views = []
+        for offset in offsets:
+            begin = [o * d for o, d in zip(offset, dilation)]
+            end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, use.shape, strides)]
+            views.append(lax.slice(padded, begin, end, strides))
+        return jnp.stack(views)
+
+    valid = None
+    if any(low > 0 or high > 0 for low, high in padding):
+        with jax.ensure_compile_time_eval():
+            valid = np.asarray(lay(jnp.ones(x.shape))) > 0
+    local = Windows(tuple((d + 1, k, s, low, dil) for d, (k, s, (low, _), dil) in enumerate(zip(window, strides, padding, dilation))))
+    shape = (len(offsets), *use.shape)
+    laid = use.add(Linear(lay, None, (sign,) if sign > 0 else (1,), moves=True, local=local, terms=len(offsets)), (x.reference,), shape)
+    if sign < 0:
+        laid = use.add(negative(), (laid.reference,), shape)
+    greatest = Greatest((0,), valid), (laid.reference,)
+    if sign > 0:
+        return greatest
+    turned = use.add(greatest[0], greatest[1], use.shape)
+    return negative(), (turned.reference,)
+
+
+# Comparisons and choices.
+
+
+def logical(rule: Callable[..., tuple[Array, Array]]) -> Callable[[Use], Result]:
+    """The rule of a comparison or logical operation."""
+    def build(use: Use) -> Result:
+        at = {n: position for position, n in enumerate(use.perturbed)}
+        operands = tuple(at.get(n, v) for n, v in enumerate(use.operands))
+        return Logical(rule, operands), use.inputs
+
+    return build
+
+
+def greater(strict: bool, turned: bool) -> Callable[[Interval, Interval], tuple[Array, Array]]:
+    """Whether `a > b` (not strict: `a >= b`; turned: the other way round) must and may hold."""
+    def rule(a: Interval, b: Interval) -> tuple[Array, Array]:
+        a, b = (b, a) if turned else (a, b)
+        return (a.lower > b.upper, a.upper > b.lower) if strict else (a.lower >= b.upper, a.upper >= b.lower)
+
+    return rule
+
+
+def equal(a: Interval, b: Interval) -> tuple[Array, Array]:
+    """Whether `a = b` must and may hold."""
+    same = (a.lower == a.upper) & (b.lower == b.upper) & (a.lower == b.lower)
+    return same, (a.lower <= b.upper) & (b.lower <= a.upper)
+
+
+def unequal(a: Interval, b: Interval) -> tuple[Array, Array]:
+    """Whether `a ≠ b` must and may hold."""
+    must, may = equal(a, b)
+    return ~may, ~must
+
+
+def select(use: Use) -> Operation | Result:
+    """Cases by a predicate: linear in the cases where the predicate is constant."""
+    which, *cases = use.operands
+    if not isinstance(which, Perturbed):
+        return affine(use, (1,) * len(use.perturbed), local=Elementwise())
+    if any(isinstance(v, Perturbed) and not v.floating for v in cases):
+        raise use.error("it chooses between truth values that depend on x")
+    at = {n: position for position, n in enumerate(use.perturbed)}
+    fixed = [v if isinstance(v, Perturbed) else wide(jnp.asarray(v)) for v in cases]
+    return Select(at[0], tuple(at.get(n + 1, v) for n, v in enumerate(fixed))), use.inputs
+
+
+def is_finite(use: Use) -> Result:
+    """True: a model is bounded where its values are finite."""
+    return Logical(lambda b: (jnp.ones(b.lower.shape, bool), jnp.ones(b.lower.shape, bool)), (0,)), use.inputs
