@@ -76,8 +76,8 @@ def attack(
       chunk: descents at once (None: `jxai.loops.at_once`).
 
     Returns:
-      An `Attack`. Its x is within the region to the bit (also where the model and all else is computed in float32). A failure says nothing:
-      the bounds are what proves that there is no such point. NaN as the margin for a traced label or region that is none.
+      An `Attack`. Its x lies in the region in real numbers, not only up to rounding. A failure proves nothing: bounds do. The margin is NaN
+      for a traced label or region that is none.
 
     Raises:
       ValueError: a bad region, label or option, no key for several restarts, f(x) that is no vector, a one-class model.
@@ -165,6 +165,7 @@ def _descend(objective: Callable[[Array], tuple], region: Region, start: Array, 
 
     def evaluate(x: Array) -> tuple[Array, Array, Array]:
         (value, here), gradient = objective(x)
+        value, here = value.astype(x.dtype), here.astype(x.dtype)  # a model may compute in a wider type
         return jnp.where(jnp.isnan(value), -jnp.inf, value), here, jnp.where(jnp.isfinite(gradient), gradient, 0)
 
     def step(s: _State, at: tuple[Array, Array]) -> tuple[_State, None]:

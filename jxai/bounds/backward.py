@@ -227,8 +227,7 @@ def transposed(map_: Callable[..., Array], shapes: list[jax.ShapeDtypeStruct], p
 
 
 def _through_lines(relaxation: Relaxation, pair: Pair, shapes: list[jax.ShapeDtypeStruct], node: Any, sums: Sums) -> list[Pair | None]:
-    bends = getattr(getattr(node.operation, "curve", None), "bends", None)
-    sums.add(pair, relaxation.lower, relaxation.upper, node.output, guard=bends is None)
+    sums.add(pair, relaxation.lower, relaxation.upper, node.output, guard=True)
     pulled: list[Pair | None] = []
     for below, above, shape in zip(relaxation.lower_maps, relaxation.upper_maps, shapes):
         if below is None and above is None:

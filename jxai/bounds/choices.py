@@ -76,3 +76,13 @@ class Logical(Operation):
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
         return jnp.zeros(value.lower.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class AsNumber(Operation):
+    """A truth value as 0 or 1."""
+
+    needs_ends = False
+
+    def interval(self, *inputs: Interval) -> Interval:
+        return Interval(*(end.astype(jnp.float32) for end in inputs[0]))

@@ -42,6 +42,7 @@ class Curve:
       range: `(l, u, *parameters) -> Interval`.
       lines: `(l, u, t, *parameters) -> Lines`, t a pair (lower, upper) or None; itself None where the curve has but its range.
       ulps: how far a floating-point evaluation may be off, in units of rounding of `|φ|` and, where `absolute`, of `|φ| + |x|`.
+      grows: whether that is relative to `|φ| (1 + |x|)`, as where |x| is multiplied by a rounded constant before an exponential.
       bends: of a piecewise linear curve, `(l, u, *parameters) -> bool`: whether it bends between l and u. Where it does not, its lines
         are exact, and tighter ends would change nothing.
     """
@@ -52,6 +53,7 @@ class Curve:
     lines: Callable[..., Lines] | None
     ulps: float = 8
     absolute: bool = False
+    grows: bool = False
     bends: Callable[..., Array] | None = None
 
 
@@ -70,6 +72,11 @@ def through_vertices(value: Callable[..., Array], breaks: Callable[..., tuple]) 
     """Of the slopes between two vertices, the one whose line is closest in the middle; its intercept from the vertices."""
 
     def lines(l, u, t, *parameters):
+        known = jnp.isfinite(l) & jnp.isfinite(u)
+        points = [jnp.clip(b, l, u) for b in breaks(*parameters)]
+        inner = value(jnp.stack([l, *points, u]), *parameters)
+        ends = Interval(inner.min(0), inner.max(0))
+        l, u = jnp.where(known, l, 0.0), jnp.where(known, u, 0.0)
         points = [l, *(jnp.clip(b, l, u) for b in breaks(*parameters)), u]
         x = jnp.stack(points)
         y = value(x, *parameters)
@@ -79,7 +86,7 @@ def through_vertices(value: Callable[..., Array], breaks: Callable[..., tuple]) 
         flat = value(middle + 1, *parameters) - value(middle, *parameters)
         slopes = jnp.stack([chord(x[i], x[j], y[i], y[j], flat) for i, j in pairs])
         offsets = y[None] - slopes[:, None] * x[None]
-        return closest(slopes, offsets.min(1), offsets.max(1), middle)
+        return or_range(known, closest(slopes, offsets.min(1), offsets.max(1), middle), ends)
 
     return lines
 
@@ -107,7 +114,7 @@ def by_vertices(name, value, breaks):
     return Curve(name, value, range_, through_vertices(value, breaks), 2, bends=bends)
 
 
-def convex(name, value, slope, range_, *, domain=-math.inf, ulps=8.0, absolute=False):
+def convex(name, value, slope, range_, *, domain=-math.inf, ulps=8.0, absolute=False, grows=False):
     """A convex curve on `x > domain`; where an interval leaves the domain, the lines are its range."""
 
     def lines(l, u, t, *parameters):
@@ -123,7 +130,7 @@ def convex(name, value, slope, range_, *, domain=-math.inf, ulps=8.0, absolute=F
         lower = value(point, *parameters) - tangent * point
         return or_range(known, Lines(tangent, lower, up, upper), ends)
 
-    return Curve(name, value, range_, lines, ulps, absolute)
+    return Curve(name, value, range_, lines, ulps, absolute, grows)
 
 
 def concave(name, value, slope, range_, **options):
@@ -141,21 +148,26 @@ def concave(name, value, slope, range_, **options):
 
 def or_range(known: Array, lines: Lines, ends: Interval) -> Lines:
     """The lines, or the range as lines of slope 0 where an interval is not known to allow them."""
-    level = Lines(jnp.zeros_like(ends.lower), ends.lower, jnp.zeros_like(ends.upper), ends.upper)
+    low, high = jnp.where(jnp.isnan(ends.lower), -jnp.inf, ends.lower), jnp.where(jnp.isnan(ends.upper), jnp.inf, ends.upper)
+    level = Lines(jnp.zeros_like(low), low, jnp.zeros_like(high), high)
     return Lines(*(jnp.where(known, a, b) for a, b in zip(lines, level)))
 
 
-def bent(name, value, slope, inflections, curvature, range_=None, turning=(), *, absolute=True, ulps=8.0):
+def bent(name, value, slope, inflections, curvature, rising, range_=None, turning=(), *, absolute=True, ulps=8.0, grows=False):
     """A curve whose derivative is monotone between its inflections.
 
     Args:
       value, slope: φ and φ′. inflections: ascending numbers. curvature: `(l, u, *parameters) -> max |φ″|` on [l, u], beside kinks.
+      rising: whether φ′ rises on the first piece (then it falls on the next, and so on), or `(*parameters) -> bool`; what a constant φ′ is
+        said to do does not matter.
       range_: None takes the values at both ends and at the points of `turning`, where φ′ changes its sign.
     """
 
     def lines(l, u, t, *parameters):
+        ends = curve_range(l, u, *parameters)
         known = jnp.isfinite(l) & jnp.isfinite(u)
         l, u = jnp.where(known, l, 0.0), jnp.where(known, u, 0.0)
+        up = rising(*parameters) if callable(rising) else rising
         middle = touching(l, u, None)
         cuts = [l, *(jnp.clip(jnp.full_like(l, b), l, u) for b in inflections), u]
         steep = jnp.stack([slope(p, *parameters) for p in (*cuts, middle)])
@@ -166,24 +178,23 @@ def bent(name, value, slope, inflections, curvature, range_=None, turning=(), *,
         offsets = [value(p, *parameters) - slopes * p for p in cuts]
         lower, upper = (f(jnp.stack(offsets), axis=0) for f in (jnp.min, jnp.max))
         bend = curvature(l, u, *parameters)
-        for a, b in zip(cuts[:-1], cuts[1:]):
+        for n, (a, b) in enumerate(zip(cuts[:-1], cuts[1:])):
             # A root of φ′ = s lies within the last bracket, where φ − s·x differs from its value there by half the curvature at most.
-            point, width = _root(lambda x: slope(x, *parameters), slopes, a, b)
+            point, width = _root(lambda x: slope(x, *parameters), slopes, a, b, up if n % 2 == 0 else jnp.logical_not(up))
             offset, slack = value(point, *parameters) - slopes * point, 0.5 * bend * width**2
             lower, upper = jnp.minimum(lower, offset - slack), jnp.maximum(upper, offset + slack)
-        return or_range(known, closest(slopes, lower, upper, middle), curve_range(l, u, *parameters))
+        return or_range(known, closest(slopes, lower, upper, middle), ends)
 
     def by_points(l, u, *parameters):
         at = [value(l, *parameters), value(u, *parameters), *(value(jnp.clip(jnp.full_like(l, b), l, u), *parameters) for b in turning)]
         return Interval(jnp.stack(at).min(0), jnp.stack(at).max(0))
 
     curve_range = range_ or by_points
-    return Curve(name, value, curve_range, lines, ulps, absolute)
+    return Curve(name, value, curve_range, lines, ulps, absolute, grows)
 
 
-def _root(slope: Callable[[Array], Array], target: Array, a: Array, b: Array) -> tuple[Array, Array]:
+def _root(slope: Callable[[Array], Array], target: Array, a: Array, b: Array, rising: Array | bool) -> tuple[Array, Array]:
     """Where a monotone derivative is `target [n, …]`, by bisection of [a, b]: the middle of the last bracket, and half its width."""
-    rising = slope(b) >= slope(a)
     low, high = jnp.broadcast_to(a, target.shape), jnp.broadcast_to(b, target.shape)
     for _ in range(_BISECTIONS):
         point = 0.5 * (low + high)

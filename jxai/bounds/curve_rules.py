@@ -43,19 +43,26 @@ def _power(n: int) -> Unary:
 
 
 def pow_(use: Use) -> Operation | Result:
-    """Powers with a constant exponent: whole ones, ½ and −½ directly, others as `exp(y · log x)`, where x is positive."""
+    """Powers with one constant exponent: whole ones, ½ and −½ directly, others as `exp(y · log x)`."""
     base, exponent = use.operands
     if not isinstance(base, Perturbed) or isinstance(exponent, Perturbed):
         raise use.error("only powers with a constant exponent have bounds")
-    known = None if isinstance(exponent, jax.core.Tracer) else np.unique(np.asarray(exponent))
-    if known is not None and known.size == 1:
-        y = float(known[0])
-        if y in (0.5, -0.5):
-            return Unary(curves.SQRT if y > 0 else curves.RSQRT)
-        if y == int(y) and y >= 2:
-            return _power(int(y))
-    log = use.add(Unary(curves.LOG), (base.reference,), base.shape)
-    product = use.add(scaled(log, wide(jnp.asarray(exponent)), use.shape), (log.reference,), use.shape)
+    values = [] if isinstance(exponent, jax.core.Tracer) else np.unique(np.asarray(exponent))
+    if len(values) != 1:
+        raise use.error("its exponent must be one number, known when the model is traced")
+    y, (x, shape) = float(values[0]), (base.reference, base.shape)
+    if base.shape != tuple(use.shape):
+        raise use.error("its exponent must not be of another shape than its base")
+    if y == 1:
+        return Linear(lambda v: v, moves=True, apart=True, local=Elementwise()), (x,)
+    if y == int(y) and y != 0:
+        power = base if y == -1 else use.add(_power(int(abs(y))), (x,), shape) if y < 0 else None
+        return _power(int(y)) if power is None else (Unary(curves.RECIPROCAL), (power.reference,))
+    if abs(y) == 0.5:
+        return Unary(curves.SQRT if y > 0 else curves.RSQRT)
+    # Of a negative number this is NaN, whatever is done.
+    log = use.add(Unary(curves.LOG), (x,), shape)
+    product = use.add(scaled(log, jnp.float32(y), use.shape), (log.reference,), use.shape)
     return Unary(curves.EXP), (product.reference,)
 
 
@@ -194,6 +201,24 @@ def unequal(a: Interval, b: Interval) -> tuple[Array, Array]:
     """Whether `a ≠ b` must and may hold."""
     must, may = equal(a, b)
     return ~may, ~must
+
+
+def round_(use: Use) -> Operation:
+    """Rounding, as the primitive does with halves."""
+    method = use.params["rounding_method"]
+    return Unary(curves.step("round", lambda x: lax.round(x, method)))
+
+
+def either(use: Use) -> Result:
+    """Whether some (reduce_or) or all (reduce_and) truth values along axes must and may be true."""
+    axes, some = tuple(use.params["axes"]), use.step.primitive == "reduce_or"
+    return Logical(lambda b: tuple(end.any(axes) if some else end.all(axes) for end in b), (0,)), use.inputs
+
+
+def unlike(a: Interval, b: Interval) -> tuple[Array, Array]:
+    """Whether exactly one of two truth values must and may be true."""
+    must = (a.lower & ~b.upper) | (~a.upper & b.lower)
+    return must, ~((a.lower & b.lower) | (~a.upper & ~b.upper))
 
 
 def select(use: Use) -> Operation | Result:

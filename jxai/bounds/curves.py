@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import erf
+from jax.scipy.special import erf, erfc
 
 from jxai.bounds.curve import Curve, Lines, bent, by_vertices, concave, convex
 from jxai.bounds.region import Interval
@@ -58,6 +59,10 @@ def _even_range(value):
     return range_
 
 
+def _log1p_range(l, u):
+    return Interval(*(jnp.where(end > -1, jnp.log1p(jnp.where(end > -1, end, 0)), -jnp.inf) for end in (l, u)))
+
+
 def _reciprocal_range(l, u):
     away = (l > 0) | (u < 0)
     safe_l, safe_u = jnp.where(away, l, 1), jnp.where(away, u, 1)
@@ -75,11 +80,11 @@ def _reciprocal_lines(l, u, t):
 
 EXP = convex("exp", jnp.exp, jnp.exp, _increasing(jnp.exp))
 EXPM1 = convex("expm1", jnp.expm1, jnp.exp, _increasing(jnp.expm1))
-EXP2 = convex("exp2", jnp.exp2, lambda x: jnp.exp2(x) * math.log(2), _increasing(jnp.exp2))
-COSH = convex("cosh", jnp.cosh, jnp.sinh, lambda l, u: Interval(jnp.where((l < 0) & (u > 0), 1.0, jnp.minimum(jnp.cosh(l), jnp.cosh(u))), jnp.maximum(jnp.cosh(l), jnp.cosh(u))))
+EXP2 = convex("exp2", jnp.exp2, lambda x: jnp.exp2(x) * math.log(2), _increasing(jnp.exp2), grows=True)
+COSH = convex("cosh", jnp.cosh, jnp.sinh, lambda l, u: Interval(jnp.where((l < 0) & (u > 0), 1.0, jnp.minimum(jnp.cosh(l), jnp.cosh(u))), jnp.maximum(jnp.cosh(l), jnp.cosh(u))), grows=True)
 LOG = concave("log", jnp.log, lambda x: 1 / x, _positive_only(jnp.log, -jnp.inf), domain=0.0, absolute=True)
 LOG1P = concave(
-    "log1p", jnp.log1p, lambda x: 1 / (1 + x), lambda l, u: _positive_only(lambda v: jnp.log1p(v - 1), -jnp.inf)(l + 1, u + 1), domain=-1.0, absolute=True
+    "log1p", jnp.log1p, lambda x: 1 / (1 + x), _log1p_range, domain=-1.0, absolute=True
 )
 SQRT = concave("sqrt", lambda x: jnp.sqrt(jnp.maximum(x, 0)), lambda x: 0.5 * lax.rsqrt(x), _positive_only(jnp.sqrt, 0.0), domain=0.0)
 RSQRT = convex("rsqrt", lax.rsqrt, lambda x: -0.5 * lax.rsqrt(x) / x, _positive_only(lax.rsqrt, jnp.inf), domain=0.0)
@@ -111,7 +116,7 @@ def _normal(x):
 
 
 def _cdf(x):
-    return 0.5 * (1 + erf(x / math.sqrt(2)))
+    return 0.5 * erfc(-x / math.sqrt(2))
 
 
 _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
@@ -152,23 +157,23 @@ def _hard_silu(x):
     return x * jnp.clip(x + 3, 0, 6) / 6
 
 
-SIGMOID = bent("sigmoid", _sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x), (0.0,), _constant(0.1), absolute=False)
-TANH = bent("tanh", jnp.tanh, lambda x: 1 / jnp.cosh(x) ** 2, (0.0,), _constant(0.8), absolute=False)
-ERF = bent("erf", erf, lambda x: 2 / math.sqrt(math.pi) * jnp.exp(-(x**2)), (0.0,), _constant(1.0), absolute=False)
-ATAN = bent("atan", jnp.arctan, lambda x: 1 / (1 + x**2), (0.0,), _constant(0.65), absolute=False)
-SINH = bent("sinh", jnp.sinh, jnp.cosh, (0.0,), lambda l, u: jnp.sinh(jnp.maximum(-l, u)), absolute=False)
-ASINH = bent("asinh", jnp.arcsinh, lambda x: lax.rsqrt(1 + x**2), (0.0,), _constant(0.4))
-SOFT_SIGN = bent("soft_sign", lambda x: x / (1 + jnp.abs(x)), lambda x: 1 / (1 + jnp.abs(x)) ** 2, (0.0,), _constant(2.0))
-SILU = bent("silu", lambda x: x * _sigmoid(x), _silu_slope, (-2.39935728, 2.39935728), _constant(0.51), turning=(-1.27846454,))
-GELU = bent("gelu", lambda x: x * _cdf(x), lambda x: _cdf(x) + x * _normal(x), (-math.sqrt(2), math.sqrt(2)), _constant(0.81), turning=(-0.75179160,))
-GELU_TANH = bent("gelu_tanh", _gelu_tanh, _gelu_tanh_slope, (-1.41850401, 1.41850401), _constant(0.81), turning=(-0.75246142,))
-MISH = bent("mish", _mish, _mish_slope, (-2.25637640, 1.49057118), _constant(0.65), turning=(-1.19243121,))
-ELU = bent("elu", _elu, lambda x, alpha: jnp.where(x > 0, 1.0, alpha * jnp.exp(jnp.minimum(x, 0))), (0.0,), lambda l, u, alpha: jnp.broadcast_to(jnp.abs(alpha), l.shape), turning=(0.0,))
+SIGMOID = bent("sigmoid", _sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x), (0.0,), _constant(0.1), True, absolute=False)
+TANH = bent("tanh", jnp.tanh, lambda x: 1 / jnp.cosh(x) ** 2, (0.0,), _constant(0.8), True, absolute=False)
+ERF = bent("erf", erf, lambda x: 2 / math.sqrt(math.pi) * jnp.exp(-(x**2)), (0.0,), _constant(1.0), True, absolute=False)
+ATAN = bent("atan", jnp.arctan, lambda x: 1 / (1 + x**2), (0.0,), _constant(0.65), True, absolute=False)
+SINH = bent("sinh", jnp.sinh, jnp.cosh, (0.0,), lambda l, u: jnp.sinh(jnp.maximum(jnp.maximum(-l, u), 0)), False, absolute=False, grows=True)
+ASINH = bent("asinh", jnp.arcsinh, lambda x: lax.rsqrt(1 + x**2), (0.0,), _constant(0.4), True)
+SOFT_SIGN = bent("soft_sign", lambda x: x / (1 + jnp.abs(x)), lambda x: 1 / (1 + jnp.abs(x)) ** 2, (0.0,), _constant(2.0), True)
+SILU = bent("silu", lambda x: x * _sigmoid(x), _silu_slope, (-2.39935728, 2.39935728), _constant(0.51), False, turning=(-1.27846454,))
+GELU = bent("gelu", lambda x: x * _cdf(x), lambda x: _cdf(x) + x * _normal(x), (-math.sqrt(2), math.sqrt(2)), _constant(0.81), False, turning=(-0.75179160,))
+GELU_TANH = bent("gelu_tanh", _gelu_tanh, _gelu_tanh_slope, (-1.41850401, 1.41850401), _constant(0.81), False, turning=(-0.75246142,))
+MISH = bent("mish", _mish, _mish_slope, (-2.25637640, 1.49057118), _constant(0.65), False, turning=(-1.19243121,))
+ELU = bent("elu", _elu, lambda x, alpha: jnp.where(x > 0, 1.0, alpha * jnp.exp(jnp.minimum(x, 0))), (0.0,), lambda l, u, alpha: jnp.broadcast_to(jnp.abs(alpha), l.shape), lambda alpha: jnp.asarray(alpha) >= 0, turning=(0.0,))
 CELU = bent(
-    "celu", _celu, lambda x, alpha: jnp.where(x > 0, 1.0, jnp.exp(jnp.minimum(x, 0) / alpha)), (0.0,), lambda l, u, alpha: jnp.broadcast_to(1 / jnp.abs(alpha), l.shape), turning=(0.0,)
+    "celu", _celu, lambda x, alpha: jnp.where(x > 0, 1.0, jnp.exp(jnp.minimum(x, 0) / alpha)), (0.0,), lambda l, u, alpha: jnp.broadcast_to(1 / jnp.abs(alpha), l.shape), lambda alpha: jnp.asarray(alpha) >= 0, turning=(0.0,)
 )
 HARD_SILU = bent(
-    "hard_silu", _hard_silu, lambda x: jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, x / 3 + 0.5)), (-3.0, 3.0), _constant(0.34), turning=(-1.5, -3.0)
+    "hard_silu", _hard_silu, lambda x: jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, x / 3 + 0.5)), (-3.0, 3.0), _constant(0.34), False, turning=(-1.5, -3.0)
 )
 
 
@@ -176,20 +181,18 @@ def even_power(n: int) -> Curve:
     """`x ↦ xⁿ` for an even n >= 2."""
     if n == 2:
         return SQUARE
-    return convex(f"power_{n}", lambda x: x**n, lambda x: n * x ** (n - 1), _even_range(lambda x: x**n))
+    return convex(f"power_{n}", lambda x: x**n, lambda x: n * x ** (n - 1), _even_range(lambda x: x**n), ulps=2.0 * n + 2)
 
 
 def odd_power(n: int) -> Curve:
     """`x ↦ xⁿ` for an odd n >= 3."""
     bend = lambda l, u: n * (n - 1) * jnp.maximum(jnp.abs(l), jnp.abs(u)) ** (n - 2)
-    return bent(f"power_{n}", lambda x: x**n, lambda x: n * x ** (n - 1), (0.0,), bend, lambda l, u: Interval(l**n, u**n), absolute=False)
+    return bent(f"power_{n}", lambda x: x**n, lambda x: n * x ** (n - 1), (0.0,), bend, False, lambda l, u: Interval(l**n, u**n), absolute=False, ulps=2.0 * n + 2)
 
 
-# Steps: only their range.
-
-
-def _step(name, value):
+def step(name: str, value: Callable) -> Curve:
+    """A curve of steps that does not fall: it has but its range."""
     return Curve(name, value, _increasing(value), None, 0)
 
 
-SIGN, FLOOR, CEIL, ROUND = (_step(name, f) for name, f in (("sign", jnp.sign), ("floor", jnp.floor), ("ceil", jnp.ceil), ("round", jnp.round)))
+SIGN, FLOOR, CEIL = step("sign", jnp.sign), step("floor", jnp.floor), step("ceil", jnp.ceil)

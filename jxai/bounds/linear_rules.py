@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds.choices import Logical
+from jxai.bounds.choices import AsNumber, Logical
 from jxai.bounds.locality import Elementwise, Reduce, Reshape, Window, Windows
 from jxai.bounds.operations import Linear, Operation
 from jxai.bounds.use import Perturbed, Use
@@ -61,10 +61,10 @@ def same(use: Use) -> Operation:
     if out is not None and not jnp.issubdtype(out, jnp.floating):
         raise use.error(f"it makes {np.dtype(out).name} of a number that depends on x")
     if not use.operands[0].floating:
-        low = use.operands[0]
-        return Logical(lambda b: (b.lower, b.upper), (0,)), (low.reference,)
+        return Logical(lambda b: (b.lower, b.upper), (0,)) if out is None else AsNumber()
     exact = use.step.primitive not in ("convert_element_type", "reduce_precision")  # which round to what a narrower type can hold
-    return Linear(lambda x: x, moves=exact, apart=True, local=Elementwise())
+    terms = 2 ** max(0, 23 - use.params["mantissa_bits"]) if "mantissa_bits" in use.params else 1
+    return Linear(lambda x: x, terms=terms, moves=exact, apart=True, local=Elementwise())
 
 
 def reshape(use: Use) -> Operation:
@@ -121,7 +121,8 @@ def structural(use: Use) -> Operation:
         local = Windows(tuple(None if d == p["dimension"] else axis for d, axis in enumerate(same)))
     elif name == "split":
         local = Windows(tuple(None if d == p["axis"] else axis for d, axis in enumerate(same)))
-    found = affine(use, local=local)
+    # In the transpose, an entry that went to several places gathers their sum.
+    found = affine(use, local=local, terms=max(1, math.prod(use.shape) // max(1, math.prod(x.shape))))
     return dataclasses.replace(found, unpadded=found.map) if name == "transpose" else found
 
 
@@ -134,4 +135,16 @@ def indexed(use: Use) -> Operation:
     """Gathers, slices and scatters at constant places."""
     if any(isinstance(v, Perturbed) for v in use.operands[1:] if not isinstance(v, Perturbed) or not v.floating):
         raise use.error("its indices depend on x")
-    return affine(use)
+    if use.step.primitive == "gather":
+        return _gather(use)
+    return affine(use, terms=1 + sum(math.prod(jnp.shape(v)) if not isinstance(v, Perturbed) else math.prod(v.shape) for v in use.operands[1:]))
+
+
+def _gather(use: Use) -> Operation:
+    """Entries by their numbers: which ones, the primitive itself says of an array of numbers (it may cut an index off, or fill)."""
+    x = use.operands[0]
+    numbers = jnp.arange(math.prod(x.shape), dtype=jnp.int32).reshape(x.shape)
+    at = use.step.run([numbers, *use.operands[1:]])[use.output]
+    inside = (at >= 0) & (at < numbers.size)
+    offset = jnp.where(inside, 0.0, jnp.nan)  # what lies outside is filled with NaN, of which nothing is known
+    return Linear(lambda v: jnp.where(inside, v.ravel()[jnp.where(inside, at, 0)], 0), offset, terms=math.prod(use.shape), moves=True)

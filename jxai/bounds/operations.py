@@ -126,7 +126,7 @@ class Linear(Operation):
         return Interval(lower, upper) if self.offset is None else Interval(lower + self.offset, upper + self.offset)
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
-        if self.moves:
+        if self.moves and self.apart:
             return jnp.zeros_like(value.lower)
         mass = self.magnitude(*(magnitude(b) for b in inputs))
         if self.offset is not None:
@@ -167,7 +167,8 @@ class Unary(Operation):
         return Relaxation((lines.lower_slope,), (lines.upper_slope,), lines.lower, lines.upper)
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
-        size = magnitude(value) + (magnitude(inputs[0]) if self.curve.absolute else 0)
+        size, x = magnitude(value), magnitude(inputs[0])
+        size = size + x if self.curve.absolute else size * (1 + x) if self.curve.grows else size
         return self.curve.ulps * unit * size
 
 

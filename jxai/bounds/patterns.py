@@ -36,6 +36,8 @@ class Template:
 
     curve: Curve
     expression: tuple
+    ordered: bool = False
+    """Whether it is the curve only where the first of two constants is not greater than the second."""
 
 
 class Matcher:
@@ -52,6 +54,8 @@ class Matcher:
             if self._same(template.expression, step.outputs[0], bound) and "x" in bound and len(step.outputs) == 1:
                 parameters = tuple(bound[mark] for mark in sorted(k for k in bound if k != "x"))
                 root = bound["x"]
+                if template.ordered and not _in_order(*parameters):
+                    continue
                 if self.program.avals[root].shape == self.program.avals[step.outputs[0]].shape:
                     return Unary(template.curve, parameters), root
         return self._softmax(step)
@@ -178,6 +182,8 @@ class Matcher:
             for step in reversed(chain):
                 value = value if step.primitive in {*_PLAIN, "log"} else step.run([value])[0]
             wanted = jnp.expand_dims(numbers, axes)
+            if not value.shape and len(axes) == len(shape):
+                return True
             if len(value.shape) != len(shape):
                 return False
             return bool((jnp.broadcast_to(value, shape) == jnp.broadcast_to(wanted, shape)).all())
@@ -225,7 +231,6 @@ def _templates() -> dict[str, list[Template]]:
         (curves.LEAKY_RELU, lambda x: nn.leaky_relu(x, any_)),
         (curves.LEAKY_RELU, lambda x: jnp.where(x > 0, x, any_ * x)),
         (curves.ELU, lambda x: nn.elu(x, any_)),
-        (curves.ELU, lambda x: jnp.where(x > 0, x, any_ * (jnp.exp(x) - 1))),
         (curves.CELU, lambda x: nn.celu(x, any_)),
         (curves.SILU, nn.silu),
         (curves.GELU, lambda x: nn.gelu(x, approximate=False)),
@@ -240,7 +245,7 @@ def _templates() -> dict[str, list[Template]]:
     found: dict[str, list[Template]] = {}
     for curve, function in spelled:
         expression = _expression(function)
-        found.setdefault(expression[0], []).append(Template(curve, expression))
+        found.setdefault(expression[0], []).append(Template(curve, expression, ordered=expression[0] == "select_n" and curve is curves.CLIP))
     for templates in found.values():
         templates.sort(key=lambda t: -_size(t.expression))
     return found
@@ -284,6 +289,12 @@ def _is_number(value: Any, number: float) -> bool:
     array = np.asarray(value)
     rounding = 2 * float(jnp.finfo(array.dtype).eps) if jnp.issubdtype(array.dtype, jnp.floating) else 0.0
     return bool(np.all(np.abs(array.astype(np.float64) - number) <= rounding * abs(number)))
+
+
+def _in_order(a: Any, b: Any) -> bool:
+    if isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
+        return False
+    return bool(np.all(np.asarray(a) <= np.asarray(b)))
 
 
 def _equal(a: Any, b: Any) -> bool:

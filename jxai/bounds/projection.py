@@ -78,7 +78,7 @@ def random_point(region: Region, key: Array) -> Array:
     else:
         u = jnp.where(free, jax.random.exponential(direction, shape, dtype) * jax.random.rademacher(signs, shape, dtype), 0)
     size = _norm(region, u)
-    share = jax.random.uniform(radius, (), dtype) ** (1 / jnp.maximum(free.sum(), 1))
+    share = jax.random.uniform(radius, (), dtype) ** (1 / jnp.maximum(free.sum(), 1).astype(dtype))
     return projection(region)(region.center + region.radius * u * share / jnp.where(size > 0, size, 1))
 
 

@@ -114,7 +114,10 @@ class Softmax(Operation):
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
         count = math.prod(inputs[0].lower.shape[a] for a in self.axes)
-        size = magnitude(inputs[0]).max(self.axes, keepdims=True)
+        # What is far below the greatest rounds to 0 and does not matter; a masked entry must not count by its size.
+        l, u = inputs[0]
+        counts = u >= l.max(self.axes, keepdims=True) - 110
+        size = jnp.where(counts, magnitude(inputs[0]), 0).max(self.axes, keepdims=True)
         return (count + 16 + 4 * size) * unit * (value.upper + unit)
 
 
