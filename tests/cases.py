@@ -107,6 +107,11 @@ CASES: dict[str, Case] = {
     "blur_integrated_gradients": Case({"steps": 4, "max_sigma": 2.0}, other={"steps": 7, "max_sigma": 1.0}),
     "deconvnet": Case(passes=1),
     "eigen_cam": Case(shapes=_SPATIAL, other={"layer": 2, "center": True}, blind=True),
+    "eva": Case(
+        {"grid": 2, "radius": 0.2, "bound": "crown_ibp"},
+        other={"radius": 0.1, "p": 2, "clip": (0.0, 1.0), "adversary": 2, "layer": 2, "grid": 3},
+        inert=("num_samples",),
+    ),
     "expected_gradients": Case({"baselines": baselines, "num_samples": 5}, keyed=True, other={"num_samples": 7}),
     "extremal_perturbation": Case(
         {"steps": 4, "spacing": 2, "sigma": 2.0, "blur": 2.0, "levels": 3},

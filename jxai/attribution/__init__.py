@@ -22,12 +22,14 @@ from jxai.attribution.rise import rise
 from jxai.attribution.sensitivity import hsic, sobol
 from jxai.attribution.shapley import shapley_sampling
 from jxai.attribution.surrogate import kernel_shap, lime
+from jxai.attribution.verified import eva
 
 __all__ = [
     "ablation_cam",
     "blur_integrated_gradients",
     "deconvnet",
     "eigen_cam",
+    "eva",
     "expected_gradients",
     "extremal_perturbation",
     "feature_ablation",

@@ -243,7 +243,8 @@ def specification(
     size = rows_at_once(found, chunk)
     if rows.shape[0] <= size or t is not None:
         return block(rows)
-    return lax.map(lambda row: block(row[None])[0], rows, batch_size=_even(rows, size).shape[1])
+    size = -(-rows.shape[0] // -(-rows.shape[0] // size))  # blocks of equal length
+    return lax.map(lambda row: block(row[None])[0], rows, batch_size=size)
 
 
 def rows_at_once(found: Ranges, chunk: int | None) -> int:

@@ -81,7 +81,8 @@ def margins(
     if len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got shape {shape}")
     check_target(label, shape[0])
-    own = jax.nn.one_hot(label, shape[0], dtype=jnp.promote_types(loose.region.lower.dtype, jnp.float32))
+    dtype = loose.region.lower.dtype if loose.graph.constant is not None else loose.known[loose.graph.output].lower.dtype
+    own = jax.nn.one_hot(label, shape[0], dtype=dtype)
     rows = own - jnp.eye(shape[0], dtype=own.dtype)
     if loose.graph.constant is not None:
         found = rows @ loose.graph.constant

@@ -23,6 +23,12 @@ The same command again goes on where it was stopped. On several machines that se
 """
 
 
+_CERTIFY_EPILOG = """\
+Every option of jxai.bounds.margins is an option here: --margins.rounding nearest (outward unless told), --margins.steps 40.
+The same command again goes on where it was stopped.
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -42,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
-    if argv[:1] in (["explain"], ["evaluate"]):
+    if argv[:1] in (["explain"], ["evaluate"], ["certify"]):
         from jxai.cli import options
 
         argv, given = options.split(argv)
     args = _parser().parse_args(argv)
-    if args.command in ("explain", "evaluate"):
+    if args.command in ("explain", "evaluate", "certify"):
         _cache_compilations()
         importlib.import_module(f"jxai.cli.{args.command}").main(args, given)
     elif args.command == "report":
@@ -76,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--out", default="explanation", help="folder for explanation.png and explanation.npz (default: %(default)s)")
     explain.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
     _evaluation(commands)
+    _certification(commands)
     listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
     for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
@@ -100,9 +107,7 @@ def _evaluation(commands) -> None:
     add("--shuffle", action="store_true", help="take the examples in random order, by the seed")
     add("--target", default="predicted", choices=("predicted", "label"), help="the class that is explained (default: %(default)s)")
     add("--where", default="all", choices=("all", "correct"), help="which examples: those classified right, or all (default: %(default)s)")
-    add("--split", help="of a TFDS data set (default: test, validation, or the only one)")
-    add("--data-dir", help="where TFDS data sets are prepared (default: $JXAI_DATA/tfds, ../shared/tfds, or TFDS's own)")
-    add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
+    _prepared(add)
     add("--masks", help="folder with a mask for each image of a folder")
     add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
@@ -116,6 +121,38 @@ def _evaluation(commands) -> None:
     report.add_argument("runs", nargs="+", metavar="RUN", help="the folder of an evaluation")
     report.add_argument("--out", help="folder for summary.csv, summary.md and pictures (default: report in the first run)")
     report.add_argument("--no-pictures", action="store_true", help="tables only")
+
+
+def _certification(commands) -> None:
+    certify = commands.add_parser(
+        "certify",
+        help="prove that no small change of an image changes its class",
+        description="Certifies and attacks an image, or every example of a data set.",
+        epilog=_CERTIFY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = certify.add_argument
+    add("input", metavar="IMAGE|DATASET", help="an image file or an .npy; or digits, a folder of images, or a data set of TFDS")
+    add("--radius", type=float, required=True, help="of the ball around x, in units of x (a pixel is in [0, 1])")
+    add("--p", default="inf", choices=("inf", "2", "1"), help="norm of the ball (default: %(default)s)")
+    add("--clip", default="0,1", help="valid range of x, or none (default: %(default)s)")
+    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
+    add("--method", default="crown", help="the bound: interval, forward, crown_ibp, crown or alpha_crown (default: %(default)s)")
+    add("--steps", type=int, default=40, help="of each descent of the attack (default: %(default)s)")
+    add("--restarts", type=int, default=2, help="descents of the attack (default: %(default)s)")
+    add("--target", help="the class: of an image an index or name (default: the predicted one), of a data set label (default) or predicted")
+    add("--out", help="file for an image's certificate (default: certificate.npz), or folder of the run (default: certification)")
+    add("--limit", type=int, help="the first so many examples")
+    _prepared(add)
+    add("--seed", type=_seed, default=0, help="of the attack's random starts (default: %(default)s)")
+    add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
+    add("--batch-size", type=int, help="examples at once (default: what suits their size)")
+
+
+def _prepared(add) -> None:
+    add("--split", help="of a TFDS data set (default: test, validation, or the only one)")
+    add("--data-dir", help="where TFDS data sets are prepared (default: $JXAI_DATA/tfds, ../shared/tfds, or TFDS's own)")
+    add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
 
 
 class _Parser(argparse.ArgumentParser):

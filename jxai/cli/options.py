@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -92,7 +93,7 @@ def value(flag: str, text: str, kinds: tuple[Any, ...]) -> Any:
     try:
         literal = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        literal = None
+        literal = math.inf if text.lower() == "inf" else None
     accepted = {int: (int, float), float: (float,), tuple: (tuple,), dict: (dict,)}.get(type(literal), ())
     if any(kind in kinds for kind in accepted):
         return literal

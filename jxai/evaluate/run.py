@@ -1,48 +1,29 @@
-"""The loop of an evaluation: each process takes its share of the blocks that are not done, and its devices share a block."""
+"""Evaluation runs: methods explain the examples of a data set, metrics judge every explanation."""
 
 from __future__ import annotations
 
-import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai import batching
 from jxai.callables import partition
-from jxai.data import Batch, Source, load
+from jxai.data import Batch, Source
 from jxai.data.batches import number
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import tasks
-from jxai.evaluate.identity import versions, weights_digest
+from jxai.evaluate.examples import Examples
+from jxai.evaluate.identity import versions
+from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.selection import select
 from jxai.evaluate.store import Run
-from jxai.scores import one_of, positive
+from jxai.scores import one_of
 from jxai.typing import Curve, Model, PyTree
 
 TARGETS = ("predicted", "label")
 WHERE = ("all", "correct")
-_PATIENCE = 60.0
-"""Seconds without a new block after which the first process takes over from others, at least."""
-
-
-class Progress(NamedTuple):
-    """How far this process is."""
-
-    done: int
-    """Examples of its share that are done, those of earlier runs included."""
-    total: int
-    """Examples of its share."""
-    fresh: int
-    """Examples done since it started."""
-    seconds: float
-    """Since it started."""
-    what: str
-    """The method that runs."""
 
 
 def run(
@@ -94,141 +75,60 @@ def run(
     """
     one_of("target", target, TARGETS)
     one_of("where", where, WHERE)
-    count, probe = number(source, limit), _first_readable(source, preprocess)
-    block = max(8, 4 * batching.default_batch_size(probe.x[0])) if block is None else block
-    positive(block=block, batch_size=1 if batch_size is None else batch_size)
-    explainers = tasks.methods(methods, source, probe.x.shape[1:], preprocess)
-    judges = tasks.judges(metrics, explainers, probe.x.shape[1:], seed)
+    count, examples = number(source, limit), Examples(f, source, preprocess, block, batch_size, devices)
+    probe = examples.probe
+    explainers = tasks.methods(methods, source, examples.shape, preprocess)
+    judges = tasks.judges(metrics, explainers, examples.shape, seed)
     if (target == "label" or where == "correct") and probe.label[0] == NO_LABEL:
         raise ValueError(f"the examples of {source.name} have no labels, which {target=}, {where=} asks for")
     if probe.mask is None and (needs := [label for label, by in judges.items() if next(iter(by.values())).needs_mask]):
         raise ValueError(f"the examples of {source.name} have no masks, which the metric {needs[0]} asks for")
     config = {
-        "data": {"name": source.name, "size": len(source), "examples": count, "shuffle": shuffle, "x": list(probe.x.shape[1:])},
-        "model": {"name": model_name, "weights": weights_digest(f, probe.x.shape[1:])},
+        **examples.describe(count, shuffle, model_name),
         "methods": {task.label: task.describe() for task in explainers},
         "metrics": {label: next(iter(by.values())).describe() for label, by in judges.items()},
-        **{"target": target, "where": where, "seed": seed, "block": block, "batch_size": batch_size, "keep_maps": keep_maps},
+        **{"target": target, "where": where, "seed": seed, "block": examples.block, "batch_size": batch_size, "keep_maps": keep_maps},
         "versions": versions(),
     }
     _check(f, probe, explainers, judges)
     record = Run.open(out, config)
-    evaluation = _Evaluation(f, source, preprocess, target, seed, batch_size, probe, explainers, judges, devices)
+    evaluation = _Evaluation(examples, target, seed, explainers, judges)
     chosen = np.random.default_rng(seed).permutation(len(source))[:count] if shuffle else np.arange(count)
     if where == "correct":
-        chosen = select(record, chosen, evaluation.is_correct, block)
-    blocks = [chosen[start : start + block] for start in range(0, len(chosen), block)]
-    _work(record, blocks, evaluation, on_progress or (lambda progress: None))
+        chosen = select(record, chosen, evaluation.is_correct, examples.block)
+    work(record, examples.blocks(chosen), evaluation.block, on_progress)
     return record
 
 
-def _work(record: Run, blocks: list[np.ndarray], evaluation: _Evaluation, on_progress: Callable[[Progress], None]) -> None:
-    mine = range(jax.process_index(), len(blocks), jax.process_count())
-    done = {b for b in mine if record.is_done(b)}
-    total, before = sum(len(blocks[b]) for b in mine), sum(len(blocks[b]) for b in done)
-    fresh, start = 0, time.monotonic()
-
-    def tell(what: str, part: float) -> None:
-        on_progress(Progress(before + fresh + int(part), total, fresh + int(part), time.monotonic() - start, what))
-
-    def work(b: int) -> None:
-        scores, maps = evaluation.block(blocks[b], lambda what, share: tell(what, share * len(blocks[b])))
-        record.write(b, scores, maps)
-
-    tell("", 0)
-    for b in mine:
-        if b not in done:
-            if not record.is_done(b):  # the first process may have taken it over meanwhile
-                work(b)
-            fresh += len(blocks[b])
-            tell("", 0)
-    if jax.process_count() > 1 and jax.process_index() == 0:
-        pace = (time.monotonic() - start) / max(1, len(mine) - len(done))
-        _await_others(record, len(blocks), max(_PATIENCE, 3 * pace), work, lambda: tell("waiting for other processes", 0))
-
-
-def _await_others(record: Run, count: int, patience: float, work: Callable[[int], None], tell: Callable[[], None]) -> None:
-    """Stays until all blocks are there, since the other processes end with the first; takes over when nothing has come for long."""
-    missing, last = list(range(count)), time.monotonic()
-    while missing:
-        still = [b for b in missing if not record.is_done(b)]
-        if len(still) < len(missing):
-            missing, last = still, time.monotonic()
-        elif time.monotonic() - last > patience:
-            work(missing[-1])  # from the end: a live process takes its own in order
-        else:
-            tell()
-            time.sleep(min(1.0, patience / 10))
-
-
 class _Evaluation:
-    """The model, the data and the tasks of a run; `block` explains and judges some examples."""
+    """The examples and the tasks of a run; `block` explains and judges some examples."""
 
-    def __init__(self, f, source, preprocess, target, seed, batch_size, probe, explainers, judges, devices):
-        self.f, self.source, self.preprocess, self.target, self.seed = f, source, preprocess, target, seed
-        self.batch_size, self.probe, self.explainers, self.judges = batch_size, probe, explainers, judges
-        devices = jax.local_devices() if devices is None else list(devices)
-        self.devices, self.mesh = len(devices), batching.device_mesh(devices) if len(devices) > 1 else None
+    def __init__(self, examples: Examples, target: str, seed: int, explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]]):
+        self.examples, self.target, self.seed, self.explainers, self.judges = examples, target, seed, explainers, judges
 
-    def block(self, indices: np.ndarray, tell: Callable[[str, float], None]) -> tuple[dict, dict]:
+    def block(self, indices: np.ndarray, tell: Tell) -> tuple[dict, dict]:
         """The scores and the explanations of these examples."""
-        batch, predicted, confidence = self._predict(indices)
+        batch, predicted, confidence = self.examples.predict(indices)
         target = predicted if self.target == "predicted" else batch.label
-        errors = [batch.errors.get(int(i), "") for i in indices]
-        for row in range(len(indices)):
-            if not errors[row] and not np.isfinite(confidence[row]):
-                errors[row] = "the model's logits are not finite"
-            if not errors[row] and not 0 <= target[row] < self.classes:
-                errors[row] = f"its label {target[row]} is no class in [0, {self.classes})"
-        valid = np.asarray([not error for error in errors])
-        columns = dict(index=batch.index, label=batch.label, target=target, predicted=predicted, confidence=confidence)
-        columns |= {"valid": valid, "name": np.asarray(batch.names), "error": np.asarray(errors)}
-        shown = np.where((target >= 0) & (target < self.classes), target, 0).astype(np.int32)
-        maps = {}
+        columns = self.examples.columns(batch, target, predicted, confidence)
+        shown, maps = self.examples.shown(target), {}
         for number_, task in enumerate(self.explainers):
             tell(task.label, number_ / len(self.explainers))
             explanations = self._sweep(task, batch, batch.x, shown)
             maps[task.label] = explanations
             for label, by in self.judges.items():
                 judged = self._sweep(by[task.label], batch, batch.x, shown, explanations)
-                columns |= _columns(f"{task.label}/{label}", judged, valid)
+                columns |= _columns(f"{task.label}/{label}", judged, columns["valid"])
         return columns, maps
 
     def is_correct(self, indices: np.ndarray) -> np.ndarray:
         """Which of these examples the model classifies right; an example that cannot be read counts, and then shows why it failed."""
-        batch, predicted, _ = self._predict(indices)
+        batch, predicted, _ = self.examples.predict(indices)
         return (predicted == batch.label) | ~batch.valid
-
-    @property
-    def classes(self) -> int:
-        return jax.eval_shape(lambda v: self.f(v), jax.ShapeDtypeStruct(self.probe.x.shape[1:], jnp.float32)).shape[0]
-
-    def _predict(self, indices: np.ndarray) -> tuple[Batch, np.ndarray, np.ndarray]:
-        batch = load(self.source, indices, None, self.preprocess, self.probe)
-        probabilities = self._each(_probabilities, _probabilities, batch, {}, None, batch.x)
-        return batch, probabilities.argmax(1).astype(np.int32), probabilities.max(1)
 
     def _sweep(self, task: tasks.Task, batch: Batch, *rows: np.ndarray) -> PyTree:
         own = task.per_example(batch.x, batch.mask)
-        return self._each(task.fn, task.source, batch, own, task.key(self.seed), *rows, **task.options)
-
-    def _each(
-        self, fn: Callable, source: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray, **options: Any
-    ) -> PyTree:
-        """`each`, always over as many examples: one program, whatever the block, so that results are equal to the bit."""
-        size = self.batch_size or batching.default_batch_size(batch.x[0], source, options.get("chunk"))
-        width, count = size * self.devices, len(batch.index)
-        *rows, index, own = jax.tree.map(functools.partial(batching.pad, multiple=width), (*rows, batch.index, dict(own)))
-        parts = []
-        for start in range(0, len(index), width):
-            cut = functools.partial(jax.tree.map, lambda v, at=slice(start, start + width): v[at])
-            options_ = {"index": cut(index), "per_example": cut(own), "batch_size": size}
-            parts.append(batching.each(fn, self.f, *cut(rows), key=key, mesh=self.mesh, **options_, **options))
-        return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
-
-
-def _probabilities(f, x):
-    return jax.nn.softmax(f(x).astype(jnp.float32))
+        return self.examples.each(task.fn, task.source, batch, own, task.key(self.seed), *rows, **task.options)
 
 
 def _columns(name: str, judged: PyTree, valid: np.ndarray) -> dict[str, np.ndarray]:
@@ -241,16 +141,6 @@ def _columns(name: str, judged: PyTree, valid: np.ndarray) -> dict[str, np.ndarr
     if isinstance(judged, Curve):
         return {f"score/{name}": real(judged.auc), f"curve/{name}/x": real(judged.x), f"curve/{name}/y": real(judged.y)}
     return {f"score/{name}": real(judged)}
-
-
-def _first_readable(source: Source, preprocess: Callable | None) -> Batch:
-    error = None
-    for index in range(min(len(source), 100)):
-        try:
-            return load(source, [index], 1, preprocess)
-        except ValueError as failure:
-            error = error or failure
-    raise error
 
 
 def _check(f: Model, probe: Batch, explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]]) -> None:

@@ -1,4 +1,4 @@
-"""The folder of a run: `config.json`, and for each block of examples its scores and its explanations, whole or absent."""
+"""The folder of a run: `config.json`, and for each block of examples its scores and, where kept, its explanations, whole or absent."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class Run:
 
     @property
     def methods(self) -> list[str]:
-        """The labels of its methods."""
-        return list(self.config["methods"])
+        """The labels of its methods; ValueError for a run that explains nothing."""
+        return self._labels("methods")
 
     @property
     def metrics(self) -> list[str]:
-        """The labels of its metrics."""
-        return list(self.config["metrics"])
+        """The labels of its metrics; ValueError for a run that explains nothing."""
+        return self._labels("metrics")
 
     def scores_path(self, block: int) -> Path:
         """Where a block's scores are."""
@@ -129,6 +129,11 @@ class Run:
                 with np.load(path, allow_pickle=False) as archive, np.load(scores, allow_pickle=False) as rows:
                     found |= dict(zip(rows["index"].tolist(), archive[method]))
         return found
+
+    def _labels(self, kind: str) -> list[str]:
+        if kind not in self.config:
+            raise ValueError(f"{self.path} is no run of methods and metrics")
+        return list(self.config[kind])
 
 
 def _has_contents(path: Path) -> bool:

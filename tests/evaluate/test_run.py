@@ -1,7 +1,6 @@
 """Evaluation runs: what a run holds is what the library computes, whatever the blocks, devices, order or interruptions."""
 
 import errno
-import importlib
 import json
 import shutil
 
@@ -12,10 +11,9 @@ import runs
 
 from jxai import data, evaluate, files, metrics
 from jxai.attribution import feature_ablation, gradient, rise
-from jxai.evaluate import tasks
+from jxai.evaluate import loop, tasks
 from jxai.evaluate.store import PER_EXAMPLE
 
-evaluate_run = importlib.import_module("jxai.evaluate.run")  # the name in the package is the function
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
@@ -271,7 +269,7 @@ def test_columns_of_the_table(whole):
 
 
 def test_the_first_process_takes_over_from_one_that_does_not_come_back(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate_run, "_PATIENCE", 0.2)
+    monkeypatch.setattr(loop, "_PATIENCE", 0.2)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     assert runs.same(runs.run(tmp_path / "run"), whole)
 

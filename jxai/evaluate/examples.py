@@ -1,0 +1,118 @@
+"""The examples of a run: read, classified, and mapped over by this process's devices."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai import batching
+from jxai.certificates import weights_digest
+from jxai.data import Batch, Source, load
+from jxai.scores import positive
+from jxai.typing import Model, PyTree
+
+
+class Examples:
+    """A model and the data set that a run takes it over.
+
+    Args:
+      f: the model. source: the data set. preprocess: uint8 pixels to x; None divides by 255.
+      block, batch_size: as in `run`. devices: all of this process by default.
+
+    Raises:
+      ValueError: none of the first examples can be read, or `block` or `batch_size` is below 1.
+    """
+
+    def __init__(
+        self,
+        f: Model,
+        source: Source,
+        preprocess: Callable | None = None,
+        block: int | None = None,
+        batch_size: int | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        self.f, self.source, self.preprocess, self.batch_size = f, source, preprocess, batch_size
+        self.probe = _first_readable(source, preprocess)
+        self.block = max(8, 4 * batching.default_batch_size(self.probe.x[0])) if block is None else block
+        positive(block=self.block, batch_size=1 if batch_size is None else batch_size)
+        devices = jax.local_devices() if devices is None else list(devices)
+        self.devices, self.mesh = len(devices), batching.device_mesh(devices) if len(devices) > 1 else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of x."""
+        return self.probe.x.shape[1:]
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return jax.eval_shape(lambda v: self.f(v), jax.ShapeDtypeStruct(self.shape, jnp.float32)).shape[0]
+
+    def describe(self, count: int, shuffle: bool, model_name: str) -> dict[str, Any]:
+        """What of a run's configuration is about the data and the model."""
+        data = {"name": self.source.name, "size": len(self.source), "examples": count, "shuffle": shuffle, "x": list(self.shape)}
+        return {"data": data, "model": {"name": model_name, "weights": weights_digest(self.f, self.shape)}}
+
+    def blocks(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """The chosen places in the data set, block by block."""
+        return [chosen[start : start + self.block] for start in range(0, len(chosen), self.block)]
+
+    def predict(self, indices: np.ndarray) -> tuple[Batch, np.ndarray, np.ndarray]:
+        """These examples, the classes that the model gives them, and their probabilities."""
+        batch = load(self.source, indices, None, self.preprocess, self.probe)
+        probabilities = self.each(_probabilities, _probabilities, batch, {}, None, batch.x)
+        return batch, probabilities.argmax(1).astype(np.int32), probabilities.max(1)
+
+    def columns(self, batch: Batch, target: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns `PER_EXAMPLE` of a run's table."""
+        errors = [batch.errors.get(int(i), "") for i in batch.index]
+        for row in range(len(errors)):
+            if not errors[row] and not np.isfinite(confidence[row]):
+                errors[row] = "the model's logits are not finite"
+            if not errors[row] and not 0 <= target[row] < self.classes:
+                errors[row] = f"its label {target[row]} is no class in [0, {self.classes})"
+        columns = dict(index=batch.index, label=batch.label, target=target, predicted=predicted, confidence=confidence)
+        return columns | {"valid": np.asarray([not e for e in errors]), "name": np.asarray(batch.names), "error": np.asarray(errors)}
+
+    def shown(self, target: np.ndarray) -> np.ndarray:
+        """The classes, 0 in place of what is none."""
+        return np.where((target >= 0) & (target < self.classes), target, 0).astype(np.int32)
+
+    def each(
+        self, fn: Callable, source: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray, **options: Any
+    ) -> PyTree:
+        """`jxai.each`, always over as many examples: one program, whatever the block, so that results are equal to the bit.
+
+        Args:
+          fn: maps one example. source: the public function behind it. batch: which examples. own: options that differ by example.
+          key, rows, options: as in `jxai.each`.
+        """
+        size = self.batch_size or batching.default_batch_size(batch.x[0], source, options.get("chunk"))
+        width, count = size * self.devices, len(batch.index)
+        *rows, index, own = jax.tree.map(functools.partial(batching.pad, multiple=width), (*rows, batch.index, dict(own)))
+        parts = []
+        for start in range(0, len(index), width):
+            cut = functools.partial(jax.tree.map, lambda v, at=slice(start, start + width): v[at])
+            options_ = {"index": cut(index), "per_example": cut(own), "batch_size": size}
+            parts.append(batching.each(fn, self.f, *cut(rows), key=key, mesh=self.mesh, **options_, **options))
+        return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+
+
+def _probabilities(f, x):
+    return jax.nn.softmax(f(x).astype(jnp.float32))
+
+
+def _first_readable(source: Source, preprocess: Callable | None) -> Batch:
+    error = None
+    for index in range(min(len(source), 100)):
+        try:
+            return load(source, [index], 1, preprocess)
+        except ValueError as failure:
+            error = error or failure
+    raise error

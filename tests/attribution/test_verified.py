@@ -1,0 +1,336 @@
+"""EVA: closed forms on linear models, overlaps that no perturbation exceeds, and certificates that only the truth passes."""
+
+import dataclasses
+import functools
+import itertools
+import math
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jxai import data, taps
+from jxai.attribution import eva
+from jxai.attribution.overlap import overlaps
+from jxai.attribution.verified import EvaCertificate, eva_certificate
+from jxai.bounds import METHODS, ball, margins
+from jxai.bounds.attack import attack
+from jxai.bounds.certify import certify
+from jxai.bounds.projection import random_point
+from jxai.certificates import digests, load, save, verify
+from jxai.masks import features
+from jxai.models import available
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.uniform(0.1, 0.9, 8), jnp.float32)
+GROUPS = np.asarray([0, 0, 1, 1, 1, 2, 3, 3])
+SINGLE = ("forward", "crown_ibp", "crown")
+FORMS = [(bound, True) for bound in METHODS] + [(bound, False) for bound in SINGLE]
+IMAGE = cases.SHAPES["image"]
+KEY = jax.random.key(5)
+
+
+def linear(classes, size=8, seed=0):
+    w = jnp.asarray(np.random.default_rng(seed).normal(size=(classes, size)), jnp.float32)
+    return jax.tree_util.Partial(lambda w, x: w @ x, w), np.asarray(w, np.float64)
+
+
+def found(f, x, target, radius, *, key=None, segments=None, grid=None, **options):
+    """The overlaps with each group held, and last with none; jitted."""
+    settings = dict(p=math.inf, clip=None, objective="overlap", bound="crown", per_group=True, adversary=None, rounding="nearest")
+    groups = features(x, segments, grid)
+    return np.asarray(jax.jit(lambda f, x, r: overlaps(f, x, target, key, groups, radius=r, **{**settings, **options}))(f, x, jnp.asarray(radius)))
+
+
+def attained(f, region, target, n, key, adversary=None):
+    """The greatest overlap at points of a region: drawn ones, and corners towards which a gradient there points."""
+    classes = jnp.arange(jax.eval_shape(f, region.lower).shape[0])
+
+    def overlap(v):
+        logits = f(v)
+        rivals = classes != target if adversary is None else classes == adversary
+        return jnp.where(rivals, logits, -jnp.inf).max() - logits[target]
+
+    def both(k):
+        v = random_point(region, k)
+        slope = jax.grad(overlap)(v)
+        corner = jnp.where(slope > 0, region.upper, region.lower) if math.isinf(region.p) else v
+        return jnp.maximum(overlap(v), overlap(corner))
+
+    return float(jax.jit(lambda keys: jax.vmap(both)(keys))(jax.random.split(key, n)).max())
+
+
+def held(x, radius, segments, u, p=math.inf, clip=None):
+    return ball(x, jnp.where((segments == u).reshape(segments.shape + (1,) * (x.ndim - segments.ndim)), 0.0, radius), p, clip)
+
+
+@pytest.mark.parametrize(("bound", "per_group"), FORMS)
+def test_a_linear_model_of_two_classes_has_a_closed_form(bound, per_group):
+    f, w = linear(2)
+    d, r = np.abs(w[0] - w[1]), np.asarray(RNG.uniform(0.05, 0.2, 8), np.float32)
+    options = {"segments": GROUPS, "objective": "margin", "bound": bound, "per_group": per_group}
+    for radius in (0.1, r):
+        expected = [(radius * d)[GROUPS == g].sum() if np.ndim(radius) else radius * d[GROUPS == g].sum() for g in GROUPS]
+        assert np.allclose(eva(f, X, 1, radius=radius, **options), expected, rtol=1e-4)
+    # The paper's objective bounds the two logits apart, so that the weights of both count.
+    whole = 0.1 * (np.abs(w[0]) + np.abs(w[1]))
+    apart = [whole[GROUPS == g].sum() for g in GROUPS]
+    assert np.allclose(eva(f, X, 1, radius=0.1, **{**options, "objective": "overlap"}), apart, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("p", "dual"), [(2, lambda v: np.sqrt((v**2).sum())), (1, np.max)])
+@pytest.mark.parametrize("per_group", [True, False])
+def test_other_norms_take_the_dual_norm(p, dual, per_group):
+    f, w = linear(2)
+    d = 0.1 * np.abs(w[0] - w[1])
+    expected = [dual(d) - dual(np.where(GROUPS == g, 0, d)) for g in GROUPS]
+    assert np.allclose(eva(f, X, 0, radius=0.1, p=p, segments=GROUPS, objective="margin", per_group=per_group), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("per_group", [True, False])
+def test_many_classes_equal_the_search_of_all_corners(clip, per_group):
+    f, w = linear(5, 6)
+    x, segments, radius = X[:6], np.asarray([0, 1, 1, 7, 2, 0]), 0.4
+    corners = np.asarray(list(itertools.product([0, 1], repeat=6)))
+
+    def overlap(free):
+        low, high = x - radius * free, x + radius * free
+        low, high = (low, high) if clip is None else (np.clip(low, *clip), np.clip(high, *clip))
+        logits = np.where(corners, high, low) @ w.T
+        return (np.delete(logits, 2, 1).max(1) - logits[:, 2]).max()
+
+    whole = overlap(np.ones(6))
+    # Label 7 is none of the three groups: it moves always.
+    expected = [0 if g == 7 else whole - overlap(segments != g) for g in segments]
+    got = eva(f, x, 2, radius=radius, clip=clip, segments=jnp.asarray(segments), num_segments=3, objective="margin", per_group=per_group)
+    assert np.allclose(got, expected, rtol=1e-4, atol=1e-5) and np.count_nonzero(expected) == 5
+
+
+@pytest.mark.parametrize("kind", ["vector", "image"])
+@pytest.mark.parametrize(("bound", "per_group"), FORMS)
+def test_no_perturbation_has_a_greater_overlap(kind, bound, per_group):
+    shape = cases.SHAPES[kind]
+    x, segments = cases.example(shape), cases.segments(shape)
+    for seed, (objective, p) in enumerate([("overlap", math.inf), ("margin", 2), ("margin", math.inf)]):
+        f = cases.network(shape, seed)
+        upper = found(f, x, 1, 0.3, segments=segments, objective=objective, p=p, bound=bound, per_group=per_group)
+        for u in range(5):
+            assert attained(f, held(x, 0.3, segments, u, p), 1, 2000, jax.random.key(u)) <= upper[u] + 1e-5, (objective, u)
+
+
+def test_order_of_the_bounds():
+    """What contains another bound is nowhere smaller, the paper's objective is no tighter than margins, and all agree where nothing moves."""
+    f, x, segments = cases.network(IMAGE), cases.example(IMAGE), cases.segments(IMAGE)
+    by = {b: found(f, x, 2, 0.1, segments=segments, bound=b) for b in METHODS}
+    chain = ["interval", "crown_ibp", "crown", "alpha_crown"]
+    for loose, tight in [*zip(chain, chain[1:]), ("interval", "forward")]:
+        assert (by[loose] >= by[tight] - 1e-4).all(), (loose, tight)
+    assert by["crown"].sum() < 0.9 * by["interval"].sum()
+    for bound in SINGLE:
+        refined = found(f, x, 2, 0.1, segments=segments, bound=bound, objective="margin")
+        single = found(f, x, 2, 0.1, segments=segments, bound=bound, objective="margin", per_group=False)
+        assert (refined <= by[bound] + 1e-4).all() and (single >= refined - 1e-4).all()
+        assert single[:-1].max() <= single[-1] + 1e-5  # one set of functions: a part of the ball has no greater overlap
+        assert np.abs(single[:-1] - refined[:-1]).max() > 1e-3
+    logits = f(x)
+    nothing = float(jnp.delete(logits, 2).max() - logits[2])
+    for bound, per_group in FORMS:
+        assert np.allclose(found(f, x, 2, 0.0, segments=segments, bound=bound, per_group=per_group), nothing, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bound", "per_group"), FORMS)
+def test_what_the_model_does_not_see_gets_nothing(bound, per_group):
+    seen = jnp.asarray(GROUPS != 1, jnp.float32)
+    f = jax.tree_util.Partial(lambda w, x: jax.nn.relu((seen * x) @ w[0]) @ w[1], [jnp.asarray(RNG.normal(size=s), jnp.float32) for s in ((8, 9), (9, 3))])
+    for objective in ("overlap", "margin"):
+        a = eva(f, X, 0, radius=0.2, segments=GROUPS, bound=bound, per_group=per_group, objective=objective)
+        assert (a[2:5] == 0).all() and (jnp.abs(a[jnp.asarray([0, 5, 6])]) > 0).all()
+
+
+@pytest.mark.parametrize("per_group", [True, False])
+@pytest.mark.parametrize("objective", ["overlap", "margin"])
+def test_a_named_adversary(objective, per_group):
+    f, x, segments = cases.network(IMAGE), cases.example(IMAGE), cases.segments(IMAGE)
+    options = {"segments": segments, "objective": objective, "per_group": per_group}
+    one = np.stack([found(f, x, 1, 0.2, adversary=j, **options) for j in (0, 2, 3)])
+    assert np.allclose(one.max(0), found(f, x, 1, 0.2, **options), atol=1e-5)
+    assert attained(f, held(x, 0.2, segments, 3), 1, 2000, KEY, adversary=0) <= one[0, 3] + 1e-5
+    if objective == "margin":
+        region = held(x, 0.2, segments, 9)
+        assert np.allclose(-np.delete(margins(f, region, 1), 1), one[:, -1], atol=1e-4)
+
+
+def test_hybrid_holds_the_points_that_were_drawn_and_no_more():
+    f, x, segments, n = cases.network(IMAGE), cases.example(IMAGE), cases.segments(IMAGE), 40
+    last = len(taps.layers(f, x)) - 1
+    options = dict(segments=segments, bound="interval", layer=last, num_samples=n, key=KEY)
+    # At the logits themselves nothing is left to verify: the overlap is that of the box of the sampled logits.
+    upper = found(f, x, 1, 0.3, **options)
+    points = [held(x, 0.3, segments, u) for u in range(5)]
+    drawn = [jax.vmap(lambda n, r=r: f(random_point(r, jax.random.fold_in(KEY, n))))(jnp.arange(n)) for r in points]
+    logits = np.stack([np.concatenate([d, f(x)[None]]) for d in drawn])
+    assert np.allclose(upper, np.delete(logits.max(1), 1, 1).max(1) - logits.min(1)[:, 1], atol=1e-5)
+    # In the middle: above what was drawn, below what is verified from x on; the empirical box lies within the verified one.
+    worst_drawn = (np.delete(logits, 1, 2).max(2) - logits[..., 1]).max(1)
+    layer = next(l.index for l in taps.layers(f, x) if l.primitive == "relu")
+    whole = {b: found(f, x, 1, 0.3, segments=segments, bound=b) for b in ("interval", "crown")}
+    for bound, per_group in [("interval", True), ("crown", True), ("crown", False)]:
+        hybrid = found(f, x, 1, 0.3, **{**options, "bound": bound, "layer": layer}, per_group=per_group)
+        assert (hybrid >= worst_drawn - 1e-5).all(), bound
+        if bound == "interval":
+            assert (hybrid <= whole[bound] + 1e-5).all() and hybrid.sum() < 0.9 * whole[bound].sum()
+    assert np.array_equal(found(f, x, 1, 0.3, **options, chunk=7), found(f, x, 1, 0.3, **options, chunk=40))
+
+
+def test_a_layer_that_is_passed_by_is_refused():
+    w = [jnp.asarray(np.random.default_rng(n).normal(size=(6, 6)), jnp.float32) for n in range(3)]
+
+    def residual(x):
+        inside = jnp.tanh(x @ w[0])
+        return jax.nn.relu(x + inside @ w[1]) @ w[2]
+
+    x = cases.example((6,))
+    by = {l.primitive: l.index for l in taps.layers(residual, x)}
+    with pytest.raises(ValueError, match=f"layer={by['tanh']} .*is passed by"):
+        eva(residual, x, 1, KEY, radius=0.1, layer=by["tanh"], bound="interval")
+    assert jnp.isfinite(eva(residual, x, 1, KEY, radius=0.1, layer=by["relu"], bound="interval")).all()
+
+
+@pytest.mark.parametrize(("bound", "per_group"), [("interval", True), ("crown", True), ("crown", False), ("forward", False)])
+def test_outward_overlaps_hold_in_exact_arithmetic(bound, per_group):
+    """A long sum whose terms cancel, so that float32 errs on either side; the truth by float64."""
+    size = 2000
+    x, w = jnp.asarray(RNG.uniform(-30, 30, size), jnp.float32), jnp.asarray(RNG.normal(size=(3, size)), jnp.float32)
+    f, segments = jax.tree_util.Partial(lambda w, x: w @ x, w), np.arange(size) % 7
+    low, high = (np.float64(np.asarray(v)) for v in (x - jnp.float32(0.01), x + jnp.float32(0.01)))
+    d, exact = np.float64(np.asarray(w)) - np.float64(np.asarray(w))[1], np.float64(np.asarray(x))
+    free = np.where(np.arange(8)[:, None] == segments, 0, 1)
+    truth = [max((d[j] * np.where(move, np.where(d[j] > 0, high, low), exact)).sum() for j in (0, 2)) for move in free]
+    for objective in ("margin", "overlap"):
+        upper = found(f, x, 1, 0.01, segments=segments, objective=objective, bound=bound, per_group=per_group, rounding="outward")
+        assert (upper >= truth).all() and (objective == "overlap" or (upper - truth).max() < 3e-3 * np.abs(d * exact).sum(1).max())
+
+
+@functools.cache
+def certificate(per_group=True):
+    f, x = cases.network(IMAGE), cases.example(IMAGE)
+    return f, x, eva_certificate(f, x, 1, radius=0.2, clip=(0, 1), grid=2, bound="crown_ibp", per_group=per_group)
+
+
+@pytest.mark.parametrize("per_group", [True, False])
+def test_certificates(tmp_path, per_group):
+    f, x, made = certificate(per_group)
+    assert verify(f, x, made).holds
+    assert np.allclose(made.attribution, eva(f, x, 1, radius=0.2, clip=(0, 1), grid=2, bound="crown_ibp", per_group=per_group, rounding="outward"), atol=1e-6)
+    assert made.lower == pytest.approx(float(jnp.delete(f(x), 1).max() - f(x)[1]), abs=1e-6)
+    for u in range(5):
+        value = attained(f, held(x, 0.2, made.segments, u, clip=(0, 1)), 1, 500, KEY)
+        assert made.lower - 1e-5 <= value <= made.upper[u]
+    save(tmp_path / "eva.npz", made)
+    assert verify(f, x, load(tmp_path / "eva.npz", EvaCertificate)).holds
+
+
+def test_no_lie_passes():
+    f, x, made = certificate()
+
+    def holds(f=f, x=x, about=None, **changes):
+        changed = dataclasses.replace(made, **changes)
+        return verify(f, x, dataclasses.replace(changed, digests=digests(f, x)) if about else changed).holds
+
+    for u in range(5):
+        assert not holds(upper=made.upper.at[u].add(-0.02)) and holds(upper=made.upper.at[u].add(0.02))
+    assert not holds(lower=made.lower + 0.01) and holds(lower=made.lower - 1) and holds(upper=jnp.full(5, jnp.inf))
+    assert not holds(upper=jnp.full(5, jnp.nan)) and not holds(upper=made.upper[::-1])
+    other = cases.network(IMAGE, 1)
+    assert not holds(f=other) and not holds(f=other, about=True)
+    assert not holds(x=x.at[0, 0].add(-0.01)) and not holds(x=cases.example(IMAGE, 7))
+    assert not holds(radius=made.radius * 1.2) and holds(radius=made.radius * 0.8)
+    assert not holds(segments=made.segments[::-1]) and not holds(target=jnp.int32(2)) and not holds(bound="interval")
+    assert not holds(digests=None) and holds(adversary=jnp.int32(0), lower=jnp.float32(-1e3))  # the overlap with one of them is no greater
+    with pytest.raises(ValueError, match="the certificate's radius"):
+        verify(f, cases.example((4, 4, 2)), made)
+    with pytest.raises(ValueError, match="on the host"):
+        jax.jit(lambda x: eva_certificate(f, x, 1, radius=0.2).upper)(x)
+
+
+def test_what_is_wrong_under_a_trace_becomes_nan():
+    f, x = cases.network((6,)), cases.example((6,))
+    a = jax.jit(lambda x, t, j: eva(f, x, t, radius=0.1, adversary=j, bound="crown_ibp"))
+    assert jnp.isfinite(a(x, 1, 2)).all()
+    for target, adversary in [(1, 1), (4, 2), (-1, 2), (1, 4), (1, -1)]:
+        assert jnp.isnan(a(x, target, adversary)).all(), (target, adversary)
+    assert jnp.isnan(a(x.at[0].set(jnp.nan), 1, 2)).all()
+    for per_group in (True, False):
+        plain = jax.jit(lambda x, t, per_group=per_group: eva(f, x, t, radius=0.1, per_group=per_group, bound="crown_ibp"))
+        assert jnp.isnan(plain(x, 4)).all() and jnp.isnan(plain(x.at[0].set(jnp.nan), 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"radius": -0.1}, "radius=-0.1 must be"),
+        ({"radius": np.nan}, "radius=nan must be"),
+        ({"radius": np.ones(5)}, "radius has shape"),
+        ({"p": 3}, "p=3 must be 1, 2"),
+        ({"clip": (1, 0)}, "clip="),
+        ({"clip": (0.8, 1.0)}, "must lie in clip"),
+        ({"bound": "ibp"}, "bound='ibp' must be one of 'interval', 'forward'"),
+        ({"bound": "interval", "per_group": False}, "bound='interval' has no linear functions"),
+        ({"bound": "alpha_crown", "per_group": False}, "bound='alpha_crown' has no linear functions"),
+        ({"objective": "drop"}, "objective='drop' must be one of"),
+        ({"rounding": "up"}, "rounding='up' must be one of"),
+        ({"adversary": 1}, "adversary=1 must be a class in .* other than"),
+        ({"adversary": 4}, "adversary=4 must be a class"),
+        ({"adversary": 1.5}, "adversary=1.5 must be one integer"),
+        ({"layer": 1}, "key=None"),
+        ({"layer": 99, "key": KEY}, "layer=99 must be"),
+        ({"layer": 1, "key": KEY, "num_samples": 0}, "num_samples=0 must be"),
+        ({"grid": 9}, "grid=9 is larger"),
+    ],
+)
+def test_bad_options(options, message):
+    f, x = cases.network((6,)), cases.example((6,))
+    with pytest.raises(ValueError, match=message):
+        eva(f, x, 1, **{"radius": 0.1, **options})
+    if not options.keys() & {"layer", "key"}:
+        with pytest.raises(ValueError, match=message):
+            eva_certificate(f, x, 1, **{"radius": 0.1, **options})
+
+
+def test_models_without_rivals_are_refused():
+    x = cases.example((6,))
+    with pytest.raises(ValueError, match="target=None must be a class"):
+        eva(lambda v: v.sum(), x, None, radius=0.1)
+    with pytest.raises(ValueError, match="two classes or more"):
+        eva(lambda v: v[:1], x, 0, radius=0.1)
+
+
+@pytest.fixture(scope="module")
+def digit():
+    """The robust network and a test digit."""
+    try:
+        return available()["robust_mnist"].build().model, jnp.asarray(np.float32(data.source("mnist")[0].pixels) / 255)
+    except (ImportError, OSError, ValueError) as error:
+        pytest.skip(str(error))
+
+
+def test_a_digit(digit):
+    """The whole ball's overlap is what `certify` finds; no attack exceeds an overlap; what matters is the digit, not the empty border."""
+    f, x = digit
+    label = int(f(x).argmax())
+    upper = found(f, x, label, 0.1, clip=(0, 1), grid=7, objective="margin", per_group=False)
+    a = eva_certificate(f, x, label, radius=0.1, clip=(0, 1), grid=7, objective="margin", per_group=False, rounding="nearest").attribution
+    proof = certify(f, x, 0.1, clip=(0, 1), rounding="nearest")
+    assert upper[-1] == pytest.approx(-float(np.delete(proof.margins, label).min()), abs=1e-3) and upper[-1] < 0 and proof.holds
+    segments = features(x, None, 7).labels
+    for u in (10, 24, 49):
+        least = float(attack(f, held(x, 0.1, segments, u, clip=(0, 1)), label, restarts=1, steps=20, loss="ce").margin)
+        assert -least <= upper[u] + 1e-4
+    ink = np.asarray(x)[..., 0].reshape(7, 4, 7, 4).max((1, 3)) > 0.5
+    scores = np.asarray(a)[::4, ::4, 0]
+    assert scores.min() >= 0 and scores[ink].mean() > 2 * scores[~ink].mean()

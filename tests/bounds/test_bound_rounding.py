@@ -1,0 +1,125 @@
+"""Outward rounding: evaluations in float32 and float64 lie inside the bounds, to the last bit; and no curve is off by more than it says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jxai.bounds import METHODS, Box, curves
+from jxai.bounds.curve import Curve
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+OPTIONS = {"alpha_crown": {"steps": 2}}
+
+
+def wide_mlp(weights, x):
+    first, second = weights
+    return second @ jax.nn.relu(first @ x)
+
+
+def conv_net(weights, x):
+    first, second = weights
+    names = ("NHWC", "HWIO", "NHWC")
+    y = jax.nn.relu(lax.conv_general_dilated(x.reshape(1, 6, 6, 1), first, (1, 1), "SAME", dimension_numbers=names))
+    return lax.conv_general_dilated(y, second, (2, 2), "VALID", dimension_numbers=names).ravel()
+
+
+def zoo(weights, x):
+    a, b = weights[0] @ x, weights[1] @ x
+    parts = jnp.tanh(a), jax.nn.gelu(b), jax.nn.softplus(a) * b, jax.nn.softmax(a), jnp.exp(0.3 * b) / (1 + a**2), jax.nn.elu(a), jnp.abs(b)
+    return sum(parts)
+
+
+def weights(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=s).astype(np.float32) / np.float32(np.sqrt(np.prod(s[1:] if len(s) == 2 else s[:-1]))) for s in shapes]
+
+
+NETS = {
+    "width 1024": (wide_mlp, weights((1024, 12), (3, 1024)), 12),
+    "convolutions": (conv_net, weights((3, 3, 1, 4), (3, 3, 4, 2)), 36),
+    "elementwise": (zoo, weights((6, 8), (6, 8)), 8),
+}
+
+
+def evaluations(name, x):
+    """`[n, …]` in float64: what the net gives in float32, compiled and operation by operation, and in float64."""
+    function, w, _ = NETS[name]
+    single = lambda v: function([jnp.asarray(m) for m in w], v)
+    found = [jax.jit(jax.vmap(single))(jnp.asarray(x)), jax.jit(single)(jnp.asarray(x[0]))[None], single(jnp.asarray(x[0]))[None]]
+    with jax.enable_x64(True):
+        exact = jax.vmap(lambda v: function([jnp.asarray(m, jnp.float64) for m in w], v))(jnp.asarray(x, jnp.float64))
+        return np.concatenate([np.asarray(v, np.float64) for v in (*found, exact)])
+
+
+def misses(name, radius, methods, rounding):
+    """By method, how many evaluations at sampled points lie outside."""
+    function, w, size = NETS[name]
+    center = np.random.default_rng(1).normal(size=size).astype(np.float32)
+    low, high = center - np.float32(radius), center + np.float32(radius)
+    share = np.random.default_rng(2).choice([0.0, 1.0, 0.3], size=(200, size)).astype(np.float32)
+    x = np.clip(low + share * (high - low), low, high)
+    y = evaluations(name, x)
+    single = lambda v: function([jnp.asarray(m) for m in w], v)
+    run = jax.jit(lambda box: {m: METHODS[m](single, rounding=rounding, **OPTIONS.get(m, {}))(box) for m in methods})
+    found = run(Box(jnp.asarray(low), jnp.asarray(high)))
+    return {m: int(((y < np.asarray(b.lower, np.float64)) | (y > np.asarray(b.upper, np.float64))).sum()) for m, b in found.items()}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_evaluations_lie_inside_outward_bounds(name):
+    for radius in (0.0, 1e-3):
+        assert not any(misses(name, radius, ("interval", "forward", "crown_ibp", "crown"), "outward").values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_evaluations_lie_inside_optimised_outward_bounds(name):
+    for radius in (0.0, 1e-3):
+        assert not any(misses(name, radius, ("alpha_crown",), "outward").values())
+
+
+def test_bounds_to_nearest_do_miss_evaluations():
+    """So that the tests above could fail."""
+    assert misses("width 1024", 0.0, ("interval",), "nearest")["interval"]
+
+
+SPELLED = {
+    "sigmoid": jax.nn.sigmoid, "silu": jax.nn.silu, "gelu": lambda x: jax.nn.gelu(x, approximate=False), "gelu_tanh": jax.nn.gelu,
+    "softplus": jax.nn.softplus, "mish": jax.nn.mish, "soft_sign": jax.nn.soft_sign, "hard_silu": jax.nn.hard_silu, "tanh": jnp.tanh,
+}  # fmt: skip
+PARAMETERS = {"elu": (1.5,), "celu": (0.7,), "leaky_relu": (0.2,), "clip": (-0.5, 1.0)}
+POSITIVE = ("log", "sqrt", "rsqrt")
+CURVES = {c.name: c for c in vars(curves).values() if isinstance(c, Curve) and c.lines is not None}
+CURVES |= {c.name: c for c in (curves.even_power(4), curves.even_power(64), curves.odd_power(3), curves.odd_power(7))}
+
+
+def grid(name):
+    tiny = np.logspace(-6, 0, 2000)
+    if name in POSITIVE:
+        x = np.concatenate([tiny, np.linspace(0.5, 30, 8000)])
+    elif name == "log1p":
+        x = np.concatenate([-0.9 * tiny, tiny, np.linspace(0.5, 30, 8000)])
+    elif name.startswith("power_64"):
+        x = np.linspace(0.6, 2, 8000)
+    else:
+        x = np.concatenate([-tiny, tiny, np.linspace(-20, 20, 16001)])
+        x = x[x != 0]
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_curves_are_as_exact_as_they_say(name):
+    curve, x = CURVES[name], grid(name)
+    parameters = PARAMETERS.get(name, ())
+    unit = float(jnp.finfo(jnp.float32).eps) / 2
+    with jax.enable_x64(True):
+        exact = np.asarray(curve.value(jnp.asarray(x, jnp.float64), *parameters))
+    size = np.abs(exact) + (np.abs(x.astype(np.float64)) if curve.absolute else 0)
+    for function in (curve.value, *([SPELLED[name]] if name in SPELLED else [])):
+        for run in (lambda v: function(v, *parameters), jax.jit(lambda v: function(v, *parameters))):
+            off = np.abs(np.asarray(run(jnp.asarray(x)), np.float64) - exact)
+            used = (size > 1e-30) & np.isfinite(size) & (size < 1e38)
+            assert (off[used] <= curve.ulps * unit * size[used]).all(), f"{(off[used] / (unit * size[used])).max():.1f} units at {x[used][np.argmax(off[used] / size[used])]}"

@@ -1,0 +1,238 @@
+"""Bounds hold: at sampled points and where gradient descent climbs to, for every type of layer; methods nest; closed forms are met."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bound_layers import LAYERS, climbed, points
+from jax import lax
+
+from jxai.bounds import METHODS, Box, ball
+
+hypothesis = pytest.importorskip("hypothesis")
+st = hypothesis.strategies
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+OPTIONS = {"alpha_crown": {"steps": 3}}
+CHEAP = ("interval", "forward", "crown_ibp", "crown")
+NESTED = (("interval", "forward"), ("interval", "crown_ibp"), ("crown_ibp", "crown"), ("crown", "alpha_crown"))
+MANY = ("dense", "conv SAME", "max pool, overlapping", "attention", "gelu", "softmax", "scan", "where, of another")
+QUICK = ("relu", "gelu", "conv VALID, stride 2", "softmax", "product", "where", "hard_silu at its kinks", "division, negative")
+ENDS = ((0.0, 1.0), (-1.5, 0.25), (-0.1, 0.05))
+
+
+def bounds_by(f, methods):
+    """`region -> {method: Interval}`, compiled once."""
+    return jax.jit(lambda region: {m: METHODS[m](f, **OPTIONS.get(m, {}))(region) for m in methods})
+
+
+def inside(values, found, what=""):
+    """All values `[n, …]` lie in the interval, up to the rounding of float32 at the size of what is computed."""
+    y = np.asarray(values, np.float64).reshape(len(values), -1)
+    lower, upper = (np.asarray(end, np.float64).ravel() for end in found)
+    assert not np.isnan(lower).any() and not np.isnan(upper).any(), f"{what}: NaN"
+    assert not np.isnan(y).any(), f"{what}: f is NaN on the region"
+    room = 2e-5 * (1 + np.abs(y).max(0))
+    assert (y >= lower - room).all(), f"{what}: below by {(lower - y).max()}"
+    assert (y <= upper + room).all(), f"{what}: above by {(y - upper).max()}"
+
+
+def nested(found):
+    for outer, inner in NESTED:
+        if outer in found and inner in found:
+            (l, u), (a, b) = (map(np.asarray, found[m]) for m in (outer, inner))
+            room = 1e-5 * (1 + np.where(np.isfinite(a), np.abs(a), 0) + np.where(np.isfinite(b), np.abs(b), 0))
+            assert (a >= l - room).all() and (b <= u + room).all(), f"{inner} is wider than {outer}"
+
+
+def check(name, methods, count):
+    f, box = LAYERS[name].case(seed=1)
+    run = bounds_by(f, methods)
+    found = run(box)
+    nested(found)
+    inner, outer = jax.jit(lambda: (jax.lax.map(f, points(box, count, jax.random.key(7)), batch_size=1000), climbed(f, box, 6, jax.random.key(8), steps=12)))()
+    for method, ends in found.items():
+        inside(inner, ends, method)
+        inside(outer.reshape(-1, outer.shape[-1]), ends, f"{method}, climbed")
+    x = box.center
+    y = np.asarray(f(x), np.float64)
+    for method, ends in run(Box(x, x)).items():
+        for end in ends:
+            np.testing.assert_allclose(np.asarray(end), y, rtol=2e-4, atol=2e-4 * (1 + np.abs(y).max()), err_msg=f"{method} at radius 0")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LAYERS])
+def test_bounds_of_a_layer_hold(name):
+    check(name, CHEAP, 5_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYERS)
+def test_optimised_bounds_of_a_layer_hold(name):
+    check(name, ("crown", "alpha_crown"), 5_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MANY)
+def test_bounds_hold_at_many_points(name):
+    check(name, tuple(METHODS), 100_000)
+
+
+def mlp(widths, key, dtype=jnp.float32, activation=jax.nn.relu):
+    keys = jax.random.split(key, len(widths))
+    layers = [(jax.random.normal(k, (n, m), dtype) / n**0.5, 0.2 * jax.random.normal(k, (m,), dtype)) for k, n, m in zip(keys, widths[:-1], widths[1:])]
+
+    def f(x):
+        for n, (w, b) in enumerate(layers):
+            x = x.astype(dtype) @ w + b
+            x = activation(x) if n < len(layers) - 1 else x
+        return x
+
+    return f
+
+
+@pytest.mark.slow
+def test_bounds_of_a_random_network_hold_at_many_points():
+    f, region = mlp((8, 30, 30, 5), jax.random.key(0)), ball(jax.random.normal(jax.random.key(1), (8,)), 0.2)
+    found = bounds_by(f, tuple(METHODS))(region)
+    nested(found)
+    y = jax.vmap(f)(points(region, 200_000, jax.random.key(2)))
+    far = climbed(f, region, 64, jax.random.key(3), steps=60).reshape(-1, 5)
+    for method, ends in found.items():
+        inside(y, ends, method)
+        inside(far, ends, method)
+
+
+@hypothesis.settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(
+    widths=st.lists(st.integers(1, 7), min_size=2, max_size=4),
+    radius=st.sampled_from([0.0, 1e-4, 0.1, 3.0]),
+    dtype=st.sampled_from([jnp.float32, jnp.float16, jnp.bfloat16]),
+    activation=st.sampled_from([jax.nn.relu, jnp.tanh, jax.nn.silu]),
+    seed=st.integers(0, 2**20),
+)
+def test_bounds_of_random_networks_hold(widths, radius, dtype, activation, seed):
+    """The function in real numbers (here: float32 with the weights of the model's type) lies inside."""
+    key = jax.random.key(seed)
+    low = mlp(widths, key, dtype, activation)
+    f = mlp(widths, key, dtype, activation) if dtype == jnp.float32 else wider(widths, key, dtype, activation)
+    region = ball(jax.random.normal(jax.random.fold_in(key, 9), (widths[0],)), radius)
+    found = bounds_by(low, CHEAP)(region)
+    nested(found)
+    y = jax.jit(jax.vmap(f))(points(region, 500, key))
+    for method, ends in found.items():
+        assert ends.lower.dtype == jnp.float32
+        lower, upper = (np.asarray(end, np.float64) for end in ends)
+        # The region's own points are rounded to the model's type as it reads them.
+        room = (1e-5 + 16 * len(widths) * (0.0 if dtype == jnp.float32 else float(jnp.finfo(dtype).eps))) * (3 + np.abs(np.asarray(y)).max())
+        assert (np.asarray(y) >= lower - room).all() and (np.asarray(y) <= upper + room).all(), method
+
+
+def wider(widths, key, dtype, activation):
+    """The network with the same weights, computed in float32."""
+    keys = jax.random.split(key, len(widths))
+    layers = [(jax.random.normal(k, (n, m), dtype) / n**0.5, 0.2 * jax.random.normal(k, (m,), dtype)) for k, n, m in zip(keys, widths[:-1], widths[1:])]
+
+    def f(x):
+        for n, (w, b) in enumerate(layers):
+            x = x.astype(jnp.float32) @ w.astype(jnp.float32) + b.astype(jnp.float32)
+            x = activation(x) if n < len(layers) - 1 else x
+        return x
+
+    return f
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_affine_functions_are_exact(method):
+    rng = np.random.default_rng(3)
+    w, b = rng.normal(size=(4, 6)), rng.normal(size=4)
+    low = rng.normal(size=6)
+    high = low + rng.uniform(0, 1, 6)
+    f = lambda x: (jnp.asarray(w, jnp.float32) @ x * 2.0 - x.sum()).reshape(2, 2) + jnp.asarray(b, jnp.float32).reshape(2, 2)
+    whole = 2 * w - 1
+    middle, spread = whole @ (low + high) / 2 + b, np.abs(whole) @ (high - low) / 2
+    found = METHODS[method](f, **OPTIONS.get(method, {}))(Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)))
+    if method == "interval":  # w x and Σ x are taken for independent: exact for one affine step only
+        f = lambda x: jnp.asarray(whole, jnp.float32) @ x + jnp.asarray(b, jnp.float32)
+        found = METHODS[method](f)(Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)))
+    np.testing.assert_allclose(found.lower.ravel(), middle - spread, atol=1e-5)
+    np.testing.assert_allclose(found.upper.ravel(), middle + spread, atol=1e-5)
+
+
+MONOTONE = {
+    "relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid, "exp": jnp.exp, "softplus": jax.nn.softplus, "elu": jax.nn.elu,
+    "leaky_relu": jax.nn.leaky_relu, "cube": lambda x: x**3, "erf": lax.erf, "atan": jnp.arctan, "log": lambda x: jnp.log(x + 2), "floor": jnp.floor,
+    "sqrt": lambda x: jnp.sqrt(x + 2), "falling": lambda x: 1 / (x + 2), "clip": lambda x: jnp.clip(x, -1, 0.1), "soft_sign": jax.nn.soft_sign,
+}  # fmt: skip
+
+
+def test_monotone_functions_are_exact():
+    low, high = (jnp.asarray(v, jnp.float32) for v in zip(*ENDS))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(function):
+        return METHODS["interval"](function)(Box(low, high)), METHODS["crown"](function)(Box(low, high)), function(low), function(high)
+
+    for name, function in MONOTONE.items():
+        *found, a, b = run(function)
+        for ends in found:
+            np.testing.assert_allclose(ends.lower, np.minimum(a, b), rtol=1e-5, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(ends.upper, np.maximum(a, b), rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+MEETS_CLIP = lambda x: jnp.where(x > 0, 0.0, jnp.where(x < 1, 1.0, x))
+POWERS = lambda exponents: lambda x: lax.pow(x, jnp.asarray(exponents, x.dtype))
+AWAY = lax.RoundingMethod.AWAY_FROM_ZERO
+
+FEW = ("interval", "crown_ibp")
+
+# A function, the ends of its region, and the methods: each was once bounded too tightly.
+ONCE_WRONG = {
+    "sigmoid of infinite ends": (lambda x: jax.nn.sigmoid(1 / x), [-1], [1], FEW),
+    "tanh of infinite ends": (lambda x: jnp.tanh(1 / x), [-1], [1], FEW),
+    "elu of infinite ends": (lambda x: jnp.tanh(jax.nn.elu(1 / x)), [-1], [1], FEW),
+    "hard_silu before its kink": (lambda x: jax.nn.hard_silu(x) - 1.4 * x, [2.5], [3.01], FEW),
+    "hard_silu after its kink": (lambda x: jax.nn.hard_silu(x) + 0.5 * x, [-3.01], [-2.5], FEW),
+    "log1p of little": (lambda x: 1e6 * jnp.log1p(x), [1e-7], [2e-7], FEW),
+    "whole powers": (POWERS([2, 3, 1]), [-2, -2, -2], [-1, -1, -1], FEW),
+    "first power": (POWERS([1.0]), [-2], [-1], FEW),
+    "negative power": (POWERS([-2.0]), [-2], [-1], FEW),
+    "round away from zero": (lambda x: lax.round(x, AWAY), [0.4, -1.5], [0.5, -1.4], FEW),
+    "round to even": (lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN), [0.4, 1.5], [0.5, 1.6], FEW),
+    "a step that looks like clip": (MEETS_CLIP, [-1], [1], FEW),
+    "gather out of range": (lambda x: x.at[np.array([0, 9])].get(mode="fill", fill_value=5.0), [-1] * 4, [1] * 4, FEW),
+    "gather, cut to the range": (lambda x: x.at[np.array([0, 9])].get(mode="clip"), [-1] * 4, [1] * 4, FEW),
+    "truth to number": (lambda x: (x > 0).astype(x.dtype) * x, [-1], [1], FEW),
+    "exclusive or": (lambda x: jnp.where((x > 0) ^ (x > 0.5), x, -1.0), [-1], [1], FEW),
+    "stack": (lambda x: jnp.stack([x, 2 * x]), [-1], [1], FEW),
+    "tile": (lambda x: jnp.tile(x, 2), [-1, 0], [1, 2], FEW),
+}
+
+
+@pytest.mark.parametrize("case", ONCE_WRONG)
+def test_what_was_once_wrong_holds(case):
+    f, low, high, methods = ONCE_WRONG[case]
+    box = Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
+    found = bounds_by(f, tuple(methods))(box)
+    # Many points close together; that 1/x meets no 0 is the grid's business.
+    share = jnp.linspace(0, 1, 2000)[:, None]
+    x = jnp.clip(box.lower + share * (box.upper - box.lower), box.lower, box.upper)
+    y = jax.vmap(f)(x)
+    for method, ends in found.items():
+        inside(y, ends, method)
+
+
+def test_entries_out_of_range_are_nan_and_nothing_is_known_of_them():
+    """`x[i]` with a constant i beyond the end is NaN, of which no bound holds: it must not be taken for a number."""
+    f = lambda x: x[np.array([0, 9])]
+    found = METHODS["crown"](f)(Box(-jnp.ones(4), jnp.ones(4)))
+    value = f(jnp.ones(4))
+    assert float(found.lower[0]) == -1 and float(found.upper[0]) == 1
+    if math.isnan(float(value[1])):
+        assert not (np.isfinite(found.lower[1]) and np.isfinite(found.upper[1]))
+    else:
+        assert found.lower[1] <= value[1] <= found.upper[1]

@@ -1,0 +1,150 @@
+"""Shared backward passes equal plain ones; CROWN equals its formulas in NumPy; exact ranges lie inside."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+import jxai.bounds.linear as linear
+from jxai.bounds import METHODS, Box, ball, crown
+from jxai.bounds.graph import graph
+from jxai.bounds.operations import Unary
+from jxai.bounds.receptive import Colouring, colouring
+from jxai.models import RobustCNN
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+NAMES = ("NHWC", "HWIO", "NHWC")
+
+
+def kernel(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape) / np.sqrt(np.prod(shape[:-1])), jnp.float32)
+
+
+def conv(x, w, strides=(1, 1), padding="SAME", dilation=(1, 1), groups=1):
+    return lax.conv_general_dilated(x[None], w, strides, padding, rhs_dilation=dilation, dimension_numbers=NAMES, feature_group_count=groups)[0]
+
+
+def pooled(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (2, 2, 1), (2, 2, 1), "VALID")
+
+
+def residual(x):
+    y = jax.nn.relu(conv(x, kernel(0, 3, 3, 2, 2)))
+    return jnp.tanh(y + conv(jax.nn.relu(conv(y, kernel(1, 3, 3, 2, 2))), kernel(2, 3, 3, 2, 2)))
+
+
+HEADS = {
+    "stride": lambda x: jax.nn.relu(conv(jax.nn.relu(conv(x, kernel(0, 3, 3, 2, 3), (2, 2))), kernel(1, 2, 2, 3, 2))),
+    "padding": lambda x: jax.nn.relu(conv(jnp.tanh(conv(x, kernel(0, 3, 2, 2, 3), padding=((2, 0), (0, 3)))), kernel(1, 3, 3, 3, 2))),
+    "dilation": lambda x: jax.nn.relu(conv(jax.nn.relu(conv(x, kernel(0, 2, 2, 2, 3), dilation=(2, 1))), kernel(1, 2, 2, 3, 2), dilation=(1, 2))),
+    "residual": residual,
+    "max-pool": lambda x: jax.nn.relu(conv(pooled(conv(x, kernel(0, 3, 3, 2, 3))), kernel(1, 2, 2, 3, 2))),
+    "depthwise": lambda x: jax.nn.relu(conv(jax.nn.relu(conv(x, kernel(0, 3, 3, 1, 4), groups=2)), kernel(1, 3, 3, 1, 4), groups=4)),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_shared_passes_equal_plain_ones(name, monkeypatch):
+    f = lambda x: conv(HEADS[name](x), kernel(9, 1, 1, jax.eval_shape(HEADS[name], x).shape[-1], 2))
+    x = jnp.asarray(np.random.default_rng(3).normal(size=(8, 8, 2)), jnp.float32)
+    region = ball(x, 0.1)
+    windows = jax.jit(crown(f))(region)
+    monkeypatch.setattr("jxai.bounds.linear.windows.plan", lambda *args: None)
+    colours = jax.jit(crown(f))(region)
+    monkeypatch.setattr(linear, "starts", lambda found, r: Colouring(found.known[r].lower.shape, found.known[r].lower.shape, (), {}))
+    plain = jax.jit(crown(f))(region)
+    for found in (windows, colours):
+        np.testing.assert_allclose(found.lower, plain.lower, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.upper, plain.upper, rtol=1e-4, atol=1e-5)
+
+
+def test_colours_of_the_robust_network():
+    """A neuron of the second convolution sees 10 pixels of stride 4 along each axis: 3 × 3 colours for each of 32 channels."""
+    f = RobustCNN(rngs=nnx.Rngs(0))
+    region = ball(jnp.full((28, 28, 1), 0.5), 0.1)
+    found = graph(f, region)
+    second = [n.inputs[0] for n in found.nodes if isinstance(n.operation, Unary)][1]
+    shape = next(n.shape for n in found.nodes if n.output == second)
+    assert colouring(found, second, shape).starts == 32 * 3 * 3
+
+
+def mlp(widths, seed=0):
+    rng = np.random.default_rng(seed)
+    return [(rng.normal(size=(m, n)) / np.sqrt(n), 0.2 * rng.normal(size=m)) for n, m in zip(widths[:-1], widths[1:])]
+
+
+def model(layers, x):
+    for n, (w, b) in enumerate(layers):
+        x = jnp.asarray(w, jnp.float32) @ (jax.nn.relu(x) if n else x) + jnp.asarray(b, jnp.float32)
+    return x
+
+
+def oracle(layers, low, high):
+    """CROWN in NumPy: pre-activation bounds of each layer by a backward pass over all before it, cut to IBP's."""
+    ends, box = [], (low, high)
+    for n, (w, b) in enumerate(layers):
+        if n:
+            box = np.maximum(ends[-1][0], 0), np.maximum(ends[-1][1], 0)
+        middle, radius = (box[0] + box[1]) / 2, (box[1] - box[0]) / 2
+        interval = w @ middle + b - np.abs(w) @ radius, w @ middle + b + np.abs(w) @ radius
+        sides = []
+        for sign in (1.0, -1.0):
+            a, constant = sign * w, sign * b
+            for (l, u), (v, c) in zip(ends[::-1], layers[:n][::-1]):
+                crossing = (l < 0) & (u > 0)
+                slope = np.where(crossing, u / np.where(crossing, u - l, 1), l >= 0)
+                below = np.where(crossing, u > -l, l >= 0)
+                constant = constant + np.minimum(a, 0) @ np.where(crossing, -slope * l, 0)
+                a = np.maximum(a, 0) * below + np.minimum(a, 0) * slope
+                constant, a = constant + a @ c, a @ v
+            sides.append(sign * (constant + a @ (low + high) / 2 - np.abs(a) @ (high - low) / 2))
+        ends.append((np.maximum(sides[0], interval[0]), np.minimum(sides[1], interval[1])))
+    return ends[-1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crown_is_its_formulas(seed):
+    """The library also cuts to CROWN-IBP, which may only be tighter: never looser than the formulas, and equal where that does not bite."""
+    layers, x = mlp((6, 12, 12, 4), seed), np.random.default_rng(seed).normal(size=6)
+    low, high = x - 0.1, x + 0.1
+    box = Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
+    f = lambda x: model(layers, x)
+    found, ibp = crown(f)(box), METHODS["crown_ibp"](f)(box)
+    lower, upper = oracle(layers, low, high)
+    np.testing.assert_allclose(found.lower, np.maximum(lower, ibp.lower), atol=1e-5)
+    np.testing.assert_allclose(found.upper, np.minimum(upper, ibp.upper), atol=1e-5)
+
+
+def exact_range(layers, low, high):
+    """The least and greatest outputs: a linear programme for each pattern of signs of the hidden units."""
+    linprog = pytest.importorskip("scipy.optimize").linprog
+    (w, b), (v, c) = layers
+    ends = np.full((len(c), 2), (np.inf, -np.inf))
+    for signs in itertools.product((0.0, 1.0), repeat=len(b)):
+        s = np.array(signs)
+        # Units that are on have w x + b >= 0, the others <= 0.
+        turned = np.where(s > 0, -1.0, 1.0)
+        for k in range(len(c)):
+            row, constant = (v[k] * s) @ w, (v[k] * s) @ b + c[k]
+            for side, sign in enumerate((1.0, -1.0)):
+                solved = linprog(sign * row, turned[:, None] * w, -turned * b, bounds=list(zip(low, high)))
+                if solved.status == 0:
+                    value = row @ solved.x + constant
+                    ends[k, side] = min(ends[k, side], value) if side == 0 else max(ends[k, side], value)
+    return ends.T
+
+
+def test_exact_ranges_lie_inside():
+    layers = mlp((3, 5, 2), 4)
+    low, high = np.array([-0.6, 0.1, -0.2]), np.array([0.5, 0.9, 0.8])
+    least, most = exact_range(layers, low, high)
+    f, box = lambda x: model(layers, x), Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
+    for method, bound in METHODS.items():
+        found = bound(f, **({"steps": 3} if method == "alpha_crown" else {}))(box)
+        assert (found.lower <= least + 1e-5).all() and (found.upper >= most - 1e-5).all(), method
+    assert ((found.upper - found.lower) >= most - least - 1e-5).all()
