@@ -37,8 +37,9 @@ def widened(value: Interval, error: Array) -> Interval:
 
 
 def outward(value: Interval) -> Interval:
-    """Both ends moved to the next floating-point number."""
-    return Interval(jnp.nextafter(value.lower, -jnp.inf), jnp.nextafter(value.upper, jnp.inf))
+    """Both ends moved to the next floating-point number or beyond (by a sum, which has a derivative)."""
+    unit = float(jnp.finfo(value.lower.dtype).eps)
+    return Interval(value.lower - (unit * jnp.abs(value.lower) + _TINY), value.upper + (unit * jnp.abs(value.upper) + _TINY))
 
 
 def slack(mass: Array, terms: int) -> Array:

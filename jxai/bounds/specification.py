@@ -18,7 +18,7 @@ from jxai.bounds.linear import check_options, crown, crown_ibp, crown_ranges, ro
 from jxai.bounds.operations import Linear
 from jxai.bounds.optimized import alpha_crown, check, optimised, optimised_ranges
 from jxai.bounds.region import Interval, Region, is_valid
-from jxai.bounds.rounding import slack
+from jxai.bounds.rounding import outward, slack
 from jxai.scores import check_target, one_of
 from jxai.typing import Array, Model
 
@@ -87,7 +87,9 @@ def margins(
     if loose.graph.constant is not None:
         found = rows @ loose.graph.constant
     else:
-        found = _at_last_lines(loose, rows, chunk)
+        ends = loose.known[loose.graph.output]
+        apart = (own * jnp.where(own > 0, ends.lower, 0)).sum() - ends.upper  # the difference of bounds, where they come for nothing
+        found = jnp.maximum(_at_last_lines(loose, rows, chunk), outward(Interval(apart, apart)).lower if rounding == "outward" else apart)
         if method == "forward":
             found = jnp.maximum(found, _of_form(loose, form, rows))
         elif method == "alpha_crown":
@@ -152,7 +154,7 @@ def _found(
         return ranges(f, region, rounding), None
     if method == "alpha_crown" and intermediate:
         return optimised_ranges(f, region, rounding, chunk, steps, learning_rate), None
-    return crown_ranges(f, region, rounding, chunk), None
+    return crown_ranges(f, region, rounding, chunk, output=True), None
 
 
 def _at_last_lines(found: Ranges, rows: Array, chunk: int | None) -> Array:

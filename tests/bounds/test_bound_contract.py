@@ -106,7 +106,8 @@ def test_margins_hold_and_beat_differences_of_bounds(method):
     f, region, label = net(3), ball(example(3), 0.2), 1
     options = OPTIONS.get(method, {})
     found = jax.jit(lambda r, label: margins(f, r, label, method=method, **options))
-    got, ends = np.asarray(found(region, label)), by(method, f, region)
+    # alpha-CROWN spends its steps on the margins here and on the ends there: only CROWN's ends are a measure of both.
+    got, ends = np.asarray(found(region, label)), by("crown" if method == "alpha_crown" else method, f, region)
     y = np.asarray(jax.vmap(f)(sampled(region)))
     assert got[label] == 0
     assert (got <= (y[:, [label]] - y).min(0) + 1e-5).all()

@@ -117,7 +117,7 @@ def test_curves_are_as_exact_as_they_say(name):
     unit = float(jnp.finfo(jnp.float32).eps) / 2
     with jax.enable_x64(True):
         exact = np.asarray(curve.value(jnp.asarray(x, jnp.float64), *parameters))
-    size = np.abs(exact) + (np.abs(x.astype(np.float64)) if curve.absolute else 0)
+    size = np.abs(exact) * (1 + np.abs(x.astype(np.float64)) if curve.grows else 1) + (np.abs(x.astype(np.float64)) if curve.absolute else 0)
     for function in (curve.value, *([SPELLED[name]] if name in SPELLED else [])):
         for run in (lambda v: function(v, *parameters), jax.jit(lambda v: function(v, *parameters))):
             off = np.abs(np.asarray(run(jnp.asarray(x)), np.float64) - exact)
