@@ -139,7 +139,12 @@ class _Builder:
         if reference in self.perturbed:
             return Perturbed(reference, aval.shape, jnp.issubdtype(aval.dtype, jnp.floating))
         value = self.known[reference]
-        return wide(jnp.asarray(value)) if jnp.issubdtype(jnp.result_type(value), jnp.floating) else value
+        if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            return value
+        if isinstance(value, jax.core.Tracer):
+            return wide(value)
+        with jax.ensure_compile_time_eval():  # so that a rule can see the numbers
+            return wide(jnp.asarray(value))
 
     def _live(self, output: int) -> tuple[Node, ...]:
         """The nodes that the output needs; those that only pass a number on are left out."""
