@@ -25,11 +25,12 @@ test-slow: $(VENV)/.test
 	$(CACHE) $(PYTEST) -q -m slow
 
 experiments: $(VENV)/.experiments
-	for name in metric_validity sanity_checks pointing_game attribution_benchmark; do $(BIN)/python experiments/$$name.py || exit; done
+	for name in metric_validity sanity_checks pointing_game attribution_benchmark vnncomp_mnistfc eva_benchmark; do $(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/bounds.py
 
 clean:
 	rm -rf build dist $(VENV)

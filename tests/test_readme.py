@@ -59,3 +59,14 @@ def test_what_the_readme_names_exists():
     assert set(metrics.__all__) <= set(re.findall(r"`(\w+)`", named))
     assert {f"compare.{name}" for name in metrics.compare.__all__} <= set(re.findall(r"`([\w.]+)`", named))
     assert "efficientnet_lite0" in models.available()
+
+
+def test_bounds_certify_and_are_attacked():
+    names: dict = {}
+    exec(BLOCKS[3], names)
+    f, label, region = names["f"], names["label"], names["region"]
+    y = jax.vmap(f)(jax.random.uniform(jax.random.key(1), (1000, 6), minval=region.lower, maxval=region.upper))
+    assert bool(((y >= names["logits"].lower) & (y <= names["logits"].upper)).all())
+    assert bool((names["margins"] <= (y[:, label, None] - y).min(0) + 1e-5).all()) and names["margins"][label] == 0
+    proved = jnp.delete(names["margins"], int(label)).min()
+    assert bool(names["worst"].margin >= proved - 1e-5) and float(names["radius"]) > 0
