@@ -151,7 +151,7 @@ def test_every_other_option_matters(name, option):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_option_is_left_out(name):
-    covered = {"chunk", "score", "segments", "num_segments", "baselines", "method", "method_options", *CASES[name].other}
+    covered = {"chunk", "score", "segments", "num_segments", "baselines", "method", "method_options", *CASES[name].other, *CASES[name].inert}
     for option, p in list(inspect.signature(getattr(attribution, name)).parameters.items())[4:]:
         assert option in covered or isinstance(p.default, (str, bool)), f"{name}.{option} is not exercised"
         if isinstance(p.default, bool) and option not in CASES[name].other:
@@ -224,6 +224,10 @@ def test_a_scalar_function_is_explained_with_target_none(name):
     options = {"score": "logit"} if "score" in inspect.signature(getattr(attribution, name)).parameters else {}
     if name == "sidu":
         pytest.skip("SIDU looks at the whole output vector, so a scalar function has another map")
+    if name == "eva":
+        with pytest.raises(ValueError, match="target=None must be a class"):
+            method(name, kind)(lambda v: f(v)[2], x, None, KEY)
+        return
     fn = method(name, kind, **options)
     scalar = jax.jit(lambda x, key: fn(lambda v: f(v)[2], x, None, key))(x, KEY)
     assert close(scalar, jax.jit(lambda x, key: fn(f, x, 2, key))(x, KEY), 1e-4)
