@@ -33,20 +33,14 @@ class Jxai:
     def method(self, name: str, images: int, batch: int, options: dict):
         options = dict(options)
         x = self.x[: options.pop("images", images)]
-        if name == "eva":
-            f_of = self._eva(options)
-        else:
-            def f_of(f, x):
-                return jnp.stack(METHODS[name](f, **options)(ball(x, bound_data.RADIUS)))
 
-        return _Call(self.f, x, min(batch, len(x)), f_of)
-
-    @staticmethod
-    def _eva(options: dict):
         def explain(f, x):
             return attribution.eva(f, x, f(x).argmax(), radius=bound_data.RADIUS, **options)
 
-        return explain
+        def bounds(f, x):
+            return jnp.stack(METHODS[name](f, **options)(ball(x, bound_data.RADIUS)))
+
+        return _Call(self.f, x, min(batch, len(x)), explain if name == "eva" else bounds)
 
     def forget(self) -> None:
         jax.clear_caches()

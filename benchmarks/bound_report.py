@@ -23,6 +23,8 @@ def markdown(result: dict) -> str:
 
 
 def _cells(row: dict) -> list[str]:
+    if "error" in row:
+        return [row["name"], row["error"], *[""] * (len(COLUMNS) - 2)]
     libraries = {name: found for name, found in row["libraries"].items() if "seconds" in found}
     ours = libraries.pop("jxai", None)
     if ours is None:
