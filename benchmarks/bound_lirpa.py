@@ -59,6 +59,8 @@ class AutoLirpa:
         batch = min(batch, len(x))
         arguments = {"iteration": options.get("steps", 20), "early_stop_patience": 10**6}
         opts = {"conv_mode": options.get("mode", "patches"), "optimize_bound_args": arguments}
+        if options.get("intermediate"):  # with these, the release ends in an error about shapes where few neurons of a layer are stable
+            opts |= {"sparse_features_alpha": False, "sparse_spec_alpha": False}
         bounded = BoundedModule(self.model, x[:batch], bound_opts=opts)
         blocks = [BoundedTensor(part, PerturbationLpNorm(norm=float("inf"), eps=bound_data.RADIUS)) for part in x.split(batch)]
 

@@ -1,6 +1,6 @@
 """Verified bounds beside auto_LiRPA: one convolutional network, the same weights, images and radius, all ten logits.
 
-    python benchmarks/bounds.py --out out/bounds                   # about 25 minutes on 2 quiet cores
+    python benchmarks/bounds.py --out out/bounds                   # about 15 minutes on 2 cores
     python benchmarks/bounds.py --quick                            # a few minutes: 16 images, no memory
     python benchmarks/bounds.py --settings random --methods interval,crown
     OMP_WAIT_POLICY=PASSIVE python benchmarks/bounds.py --clock processor      # on a machine that others use, too
@@ -18,7 +18,7 @@ of a product of 2048 × 2048 float32 matrices in the same minute; the floors at 
 `bound_data.work` counts, and with it our time over the floor) and by memory (coefficients written and read once at 10 GB/s); the first call,
 compilation included; peak memory, the growth of the process in MiB, for 128 images and for 512; the mean width of the bounds and the
 peer's over ours; ends that are looser than the peer's by more than 1e-5 of the greatest end, and the largest relative difference of ends.
-CROWN is ours cut to IBP's and CROWN-IBP's, so that some ends are tighter than the peer's; forward is cut to IBP's layer by layer.
+Ours are cut to looser bounds that they contain: CROWN to CROWN-IBP's, which changes nothing here, forward bounds layer by layer to IBP's, which does.
 α-CROWN has 20 steps, of the output's lines alone or (`intermediate`) of those of all layers; the peer optimises those of every neuron
 by themselves, ours a layer's together.
 
@@ -77,9 +77,9 @@ def rows(images: int = 128, few: int = 4) -> list[Row]:
         Row("crown", "crown", images, {}, (1, 2, 4, 8), {}, (4, 16, 128), 6.2),
         Row("forward", "forward", images, {}, (1, 2, 4), {}, (1, 4, 16), 13.0),
         Row("alpha_crown", "alpha_crown", few, alpha, (1, 4), alpha, (4,)),
-        Row("alpha_crown, intermediate", "alpha_crown", 1, {**alpha, "intermediate": True}, (1,), {**alpha, "intermediate": True}, (1,)),
-        Row("eva, single pass", "eva", 1, {"grid": 14, "per_group": False}, (1,), None),
-        Row("eva, per group", "eva", 1, {"grid": 14, "per_group": True}, (1,), None),
+        Row("alpha_crown_intermediate", "alpha_crown", 1, {**alpha, "intermediate": True}, (1,), {**alpha, "intermediate": True}, (1,)),
+        Row("eva_single_pass", "eva", 1, {"grid": 14, "per_group": False}, (1,), None),
+        Row("eva_per_group", "eva", 1, {"grid": 14, "per_group": True}, (1,), None),
     ]
 
 
