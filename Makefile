@@ -30,6 +30,7 @@ experiments: $(VENV)/.experiments
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python -m pip install --quiet --no-deps auto-LiRPA==0.3  # it asks for an older torch than it needs
 	$(BIN)/python benchmarks/bounds.py
 
 clean:
