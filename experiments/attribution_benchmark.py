@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import record
 
-from jxai import attribution, data, evaluate, metrics
+from jxai import attribution, data, evaluate, metrics, taps
 from jxai.evaluate.report import scores_of
 from jxai.models import available
 from jxai.segments import Segmentation
@@ -61,8 +61,8 @@ def edges(f, x, target, key=None):
     return jnp.hypot(down, across)[..., None]
 
 
-def methods(config: Config, side: int) -> dict[str, Callable | tuple[Callable, dict[str, Any]]]:
-    """The methods with their budgets for images of that side, the controls first."""
+def methods(config: Config, side: int, layer: int) -> dict[str, Callable | tuple[Callable, dict[str, Any]]]:
+    """The methods with their budgets for images of that side, the controls first; `layer`: where EVA's bounds begin."""
     n, steps, grid = config.passes, config.steps, 8
     budgets: dict[str, dict[str, Any]] = {
         "integrated_gradients": {"steps": steps},
@@ -79,6 +79,7 @@ def methods(config: Config, side: int) -> dict[str, Callable | tuple[Callable, d
         "rise": {"num_masks": n},
         "sobol": {"grid": grid, "num_designs": max(1, n // (grid**2 + 1))},
         "hsic": {"grid": grid, "num_designs": n},
+        "eva": {"radius": 1 / 64, "grid": grid, "layer": layer, "num_samples": max(1, n // (grid**2 + 1))},
         "lime": {"num_samples": n, "segments": Segmentation("slic", (60.0,))},
         "kernel_shap": {"num_samples": n, "segments": Segmentation("slic", (60.0,))},
         "shapley_sampling": {"num_samples": max(1, n // grid**2), "grid": grid},
@@ -109,7 +110,9 @@ def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, A
     subject = available()[config.model].build()
     source = data.source(config.dataset, num_classes=len(subject.class_names))
     options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=on_progress)
-    done = evaluate.run(subject.model, source, methods(config, subject.input_shape[0]), judges(config), Path(config.out) / "run", **options)
+    last_map = taps.find(subject.model, jnp.zeros(subject.input_shape)).index
+    explained = methods(config, subject.input_shape[0], last_map)
+    done = evaluate.run(subject.model, source, explained, judges(config), Path(config.out) / "run", **options)
     report = evaluate.report([done], Path(config.out) / "report")
     rows = [{**{k: getattr(r, k) for k in ("method", "metric", "mean", "low", "high", "n", "failed", "rank")}} for r in report]
     rows += sobol_against_rise(done)

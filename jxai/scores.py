@@ -58,6 +58,24 @@ def objective(f: Model, x: Array, target: int | Array | None, score: str = "logi
     return scalar
 
 
+def margin(logits: Array, label: int | Array) -> Array:
+    """`f[label] − max_{j ≠ label} f[j]` of logits `[K]`; NaN for a label out of range."""
+    own = jnp.arange(logits.shape[0]) == label
+    value = jnp.where(own, logits, 0).sum() - jnp.where(own, -jnp.inf, logits).max()
+    return jnp.where(own.any(), value, jnp.nan)
+
+
+def num_classes(f: Model, x: Array) -> int:
+    """K of `f(x) [K]`; ValueError where f(x) is no vector, or K is 1: then the class cannot change."""
+    out = jax.eval_shape(lambda v: f(v), x)
+    shape = getattr(out, "shape", None)
+    if shape is None or len(shape) != 1:
+        raise ValueError(f"f(x) must be a vector of logits [K], got {_shown(out)}")
+    if shape[0] < 2:
+        raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
+    return shape[0]
+
+
 def check_example(x: Array, name: str = "x") -> None:
     """Raises ValueError unless x is one floating-point array with at least one axis and no empty one."""
     dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jxai import attribution, data, metrics
+from jxai import attribution, data, metrics, taps
 from jxai.evaluate.statistics import mean_interval
 from jxai.evaluate.tasks import methods as tasks_of
 from jxai.models import available
@@ -66,16 +67,17 @@ def test_attribution_benchmark(tmp_path, digits, monkeypatch):
 
 
 def test_budgets_of_the_benchmark_are_equal():
-    """Counted: RISE, Sobol, HSIC, LIME and occlusion take the same number of forward passes, to a few."""
-    config = attribution_benchmark.Config(methods="rise,sobol,hsic,occlusion,feature_ablation")
+    """Counted: RISE, Sobol, HSIC, occlusion and EVA's hybrid take the same number of forward passes, to a few."""
+    config = attribution_benchmark.Config(methods="rise,sobol,hsic,occlusion,feature_ablation,eva")
     count, size = [0], 56
 
     def f(x):
         jax.debug.callback(lambda _: count.__setitem__(0, count[0] + 1), x.ravel()[0])
-        return x.mean((0, 1))
+        return jnp.tanh(x).mean((0, 1))
 
     x = np.random.default_rng(0).uniform(size=(1, size, size, 3)).astype(np.float32)
-    for label, (method, options) in list(attribution_benchmark.methods(config, size).items())[2:]:
+    layer = taps.find(f, jnp.asarray(x[0])).index
+    for label, (method, options) in list(attribution_benchmark.methods(config, size, layer).items())[2:]:
         count[0] = 0
         jax.block_until_ready(jax.jit(lambda x: method(f, x, 1, jax.random.key(0), chunk=1, **options))(x[0]))
         jax.effects_barrier()
@@ -154,7 +156,7 @@ def test_planted_digits_are_where_their_masks_are():
 
 def test_methods_of_the_benchmark_are_those_of_the_library():
     config = attribution_benchmark.Config(methods="all")
-    given = attribution_benchmark.methods(config, 224)
+    given = attribution_benchmark.methods(config, 224, 141)
     assert set(attribution.__all__) <= set(given) and {"random", "edges"} <= set(given)
     small = data.Arrays(np.zeros((2, 16, 16, 3), np.uint8))
     assert [task.label for task in tasks_of(given, small, (16, 16, 3), None)] == list(given)

@@ -21,7 +21,7 @@ from jxai.bounds.projection import random_point
 from jxai.bounds.region import magnitude
 from jxai.bounds.rounding import slack
 from jxai.masks import Features, position_shape
-from jxai.scores import check_example, need_key, objective as check_objective, one_of, positive, wide
+from jxai.scores import check_example, check_target, need_key, num_classes, one_of, positive, wide
 from jxai.typing import Array, Model
 
 OBJECTIVES = ("overlap", "margin")
@@ -102,10 +102,8 @@ def rivals(f: Model, x: Array, target: int | Array, adversary: int | Array | Non
     check_example(x)
     if target is None:
         raise ValueError("target=None must be a class: an overlap is between classes")
-    check_objective(f, x, target)
-    classes = jax.eval_shape(lambda v: f(v), x).shape[0]
-    if classes < 2:
-        raise ValueError(f"f(x) must have two classes or more for them to overlap, got {classes}")
+    classes = num_classes(f, x)
+    check_target(target, classes)
     if isinstance(adversary, numbers.Integral) and not isinstance(adversary, bool):
         if not 0 <= adversary < classes or (isinstance(target, numbers.Integral) and adversary == target):
             raise ValueError(f"{adversary=} must be a class in [0, {classes}) other than {target=}")

@@ -14,7 +14,7 @@ from jax import lax
 from jxai.bounds.projection import contains, descent, projection, random_point
 from jxai.bounds.region import Region, checked
 from jxai.loops import at_once
-from jxai.scores import check_target, need_key, one_of, positive, wide, within
+from jxai.scores import check_target, margin, need_key, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Model
 
 __all__ = ["Attack", "attack"]
@@ -114,24 +114,6 @@ def attack(
     margin, x = lax.scan(block, none, jnp.arange(blocks))[0] if blocks > 1 else block(none, jnp.int32(0))[0]
     margin = jnp.where((margin < jnp.inf) & contains(region, x), margin, jnp.nan)
     return Attack(x, margin, margin < 0)
-
-
-def margin(logits: Array, label: int | Array) -> Array:
-    """`f[label] − max_{j ≠ label} f[j]` of logits `[K]`; NaN for a label out of range."""
-    own = jnp.arange(logits.shape[0]) == label
-    value = jnp.where(own, logits, 0).sum() - jnp.where(own, -jnp.inf, logits).max()
-    return jnp.where(own.any(), value, jnp.nan)
-
-
-def num_classes(f: Model, x: Array) -> int:
-    """K of `f(x) [K]`; ValueError where f(x) is no vector, or K is 1: then the class cannot change."""
-    out = jax.eval_shape(lambda v: f(v), x)
-    shape = getattr(out, "shape", None)
-    if shape is None or len(shape) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got {type(out).__name__ if shape is None else shape}")
-    if shape[0] < 2:
-        raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
-    return shape[0]
 
 
 def _objective(f: Model, region: Region, label: int | Array, loss: str) -> Callable[[Array, Array], tuple]:

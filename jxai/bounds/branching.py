@@ -37,7 +37,8 @@ def _gains(found: Ranges, row: Array, inputs: list[int]) -> Array:
     """What the bound gains, to first order, where a ReLU's input is cut at 0: in the case where it gains less."""
 
     def bound(ends: dict[int, Interval]) -> Array:
-        known = Ranges(found.graph, found.region, found.rounding, {**found.known, **ends}, found.errors)
+        # Only the order matters, so that rounding need not be counted.
+        known = Ranges(found.graph, found.region, "nearest", {**found.known, **ends})
         return specification(known, found.graph.output, row)[0]
 
     ends = {r: found.known[r] for r in inputs}

@@ -10,13 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jxai.bounds.attack import num_classes
 from jxai.bounds.projection import contains
 from jxai.bounds.region import Region, ball
 from jxai.bounds.specification import margins
 from jxai.callables import Static, partition
 from jxai.certificates import Digests, Verdict, digests, judged
-from jxai.scores import check_example, check_target, positive, wide
+from jxai.scores import check_example, check_target, num_classes, positive, wide
 from jxai.typing import Array, Model
 
 __all__ = ["RobustnessCertificate", "certified_radius", "certify"]

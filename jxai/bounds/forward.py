@@ -113,7 +113,7 @@ def _push(found: Ranges, node: Node, inputs: list[Form | None]) -> Form:
             form = Form(form.lower_A, lower_b, form.upper_A, lower_b if form.single else form.upper_b + offset)
         relaxation = None
     else:
-        relaxation = op.relax(found.known[node.output], [found.known[r] for r in node.inputs])
+        relaxation = _computed_once(op.relax(found.known[node.output], [found.known[r] for r in node.inputs]), found)
         form = _lines(relaxation, inputs, shape, found)
     if found.rounding == "outward":
         error = _error(found, node, inputs, form, relaxation)
@@ -170,6 +170,20 @@ def _lines(relaxation: Relaxation, inputs: list[Form | None], shape: tuple[int, 
     if relaxation.upper is not None:
         parts[3] = parts[3] + relaxation.upper
     return Form(*parts)
+
+
+def _computed_once(relaxation: Relaxation, found: Ranges) -> Relaxation:
+    """The relaxation with its arrays divided by 1.
+
+    Else XLA on a CPU computes slopes and intercepts anew, by dozens of operations, for every entry of x in the loops over coefficients; a
+    division it does not repeat. The 1 comes from the region, so that it is not seen to be one.
+    """
+    one = jnp.maximum(jnp.abs(found.region.lower.ravel()[0]) * 0, 1)
+
+    def kept(values: tuple) -> tuple:
+        return tuple(v if v is None or isinstance(v, LinearMap) else v / one for v in values)
+
+    return Relaxation(kept(relaxation.lower_maps), kept(relaxation.upper_maps), *kept((relaxation.lower, relaxation.upper)))
 
 
 def _mapped(map_: Callable[..., Array], *coefficients: Array) -> Array:

@@ -193,20 +193,29 @@ def _within(found: Ranges, reference: int, fields: windows.Plan, chunk: int | No
 def in_blocks(block: Callable[[Array], Interval], known: Interval, size: int, needed: Array | None = None) -> Interval:
     """The bounds of all entries by `block(numbers of entries [n]) -> [n]`, at most `size` of them at once.
 
-    Where only some are needed, these come first, and whole blocks of the others keep what is known.
+    Where only some are needed, these come first, and the others keep what is known, whatever the size.
     """
     shape, count = known.lower.shape, known.lower.size
-    if count <= size:
-        return Interval(*(end.reshape(shape) for end in block(jnp.arange(count))))
     if needed is None:
+        if count <= size:
+            return Interval(*(end.reshape(shape) for end in block(jnp.arange(count))))
         ends = lax.map(jax.checkpoint(block), _even(jnp.arange(count), size))
         return Interval(*(end.reshape(-1)[:count].reshape(shape) for end in ends))
-    order = jnp.argsort(~needed.ravel(), stable=True)
+    wanted = needed.ravel()
+    order = jnp.argsort(~wanted, stable=True)
     flat = Interval(known.lower.ravel(), known.upper.ravel())
 
-    def guarded(rows: Array) -> Interval:
-        return lax.cond(needed.ravel()[rows].any(), block, lambda rows: Interval(flat.lower[rows], flat.upper[rows]), rows)
+    def kept(rows: Array) -> Interval:
+        return Interval(flat.lower[rows], flat.upper[rows])
 
+    def bounded(rows: Array) -> Interval:
+        return Interval(*(jnp.where(wanted[rows], new, old) for new, old in zip(block(rows), kept(rows))))
+
+    def guarded(rows: Array) -> Interval:
+        return lax.cond(wanted[rows].any(), bounded, kept, rows)
+
+    if count <= size:
+        return Interval(*(end.reshape(shape) for end in bounded(jnp.arange(count))))
     ends = lax.map(jax.checkpoint(guarded), _even(order, size))
     return Interval(*(jnp.zeros_like(flat.lower).at[order].set(end.reshape(-1)[:count]).reshape(shape) for end in ends))
 

@@ -16,7 +16,7 @@ from jxai.masks import Features, position_shape, spread
 from jxai.metrics.common import by_feature, by_position, curve, nan_unless_finite
 from jxai.metrics.explaining import norm
 from jxai.metrics.removal import parts, when
-from jxai.scores import objective, one_of, positive, wide, within
+from jxai.scores import check_example, check_target, margin, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Curve, Model
 
 __all__ = ["robustness_sr"]
@@ -100,17 +100,9 @@ def _margin(f: Model, x: Array, target: int | Array | None) -> Callable[[Array],
     """`v -> f(v)[target] − max_{j ≠ target} f(v)[j]`; NaN for a traced target out of range."""
     if target is None:
         raise ValueError("target=None must be a class, for the class to change")
-    objective(f, x, target)
-    num_classes = jax.eval_shape(lambda v: f(v), x).shape[0]
-    if num_classes < 2:
-        raise ValueError(f"f(x) must have two classes or more for the class to change, got {num_classes}")
-
-    def margin(v: Array) -> Array:
-        logits, own = wide(f(v)), jnp.arange(num_classes) == target
-        value = jnp.where(own, logits, 0).sum() - jnp.where(own, -jnp.inf, logits).max()
-        return jnp.where(own.any(), value, jnp.nan)
-
-    return margin
+    check_example(x)
+    check_target(target, num_classes(f, x))
+    return lambda v: margin(wide(f(v)), target)
 
 
 def _search(

@@ -24,7 +24,7 @@ from jxai.metrics import compare, statistics
 from jxai.metrics.common import curve, nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours
 from jxai.metrics.parameters import layers, randomized
-from jxai.scores import need_key, one_of, positive, wide, within
+from jxai.scores import need_key, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Curve, Method, Model
 
 __all__ = [
@@ -228,12 +228,10 @@ def random_logit(
         raise ValueError("target=None must be a class, for there to be another")
     explain = explainer(f, x, target, attribution, key, method, method_options)
     alike = _similar(similarity, attribution, absolute)
-    num_classes = jax.eval_shape(lambda v: f(v), x).shape[0]
-    if num_classes < 2:
-        raise ValueError(f"f(x) must have two classes or more for there to be another, got {num_classes}")
-    other = jax.random.randint(jax.random.fold_in(key, _CLASS), (), 0, num_classes - 1)
+    classes = num_classes(f, x)
+    other = jax.random.randint(jax.random.fold_in(key, _CLASS), (), 0, classes - 1)
     other = other + (other >= target)
-    known = (jnp.asarray(target) >= 0) & (jnp.asarray(target) < num_classes)
+    known = (jnp.asarray(target) >= 0) & (jnp.asarray(target) < classes)
     return nan_unless_finite(jnp.where(known, alike(explain(f, x, other)), jnp.nan), attribution).astype(jnp.float32)
 
 

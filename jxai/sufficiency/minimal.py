@@ -18,7 +18,7 @@ from jxai.bounds.certify import least
 from jxai.callables import Static, partition
 from jxai.certificates import Digests, Verdict, digests, judged
 from jxai.masks import default_grid, features, spread
-from jxai.scores import check_example, need_key, objective, one_of, wide
+from jxai.scores import check_example, check_target, need_key, num_classes, objective, one_of, wide
 from jxai.typing import Array, Model
 
 __all__ = ["MinimalExplanation", "minimal_explanation"]
@@ -145,9 +145,7 @@ def minimal_explanation(
     """
     check_example(x)
     of = features(x, segments, default_grid(x, segments, grid), num_segments)
-    objective(f, x, 0 if target is None else target)
-    if jax.eval_shape(lambda v: f(v), x).shape[0] < 2:
-        raise ValueError("f(x) must have two classes or more, one of which could take the place of the other")
+    check_target(0 if target is None else target, num_classes(f, x))
     ball(x, radius, p, clip)  # says what is wrong with it: in the search nothing is concrete
     if isinstance(order, str):
         if one_of("order", order, ORDERS) == "random":

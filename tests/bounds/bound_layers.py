@@ -171,9 +171,8 @@ def of_two(combine):
     """`combine(a, b)` of two linear functions of x."""
 
     def build(key):
-        a, b, c = (dense(k, 5, 4) for k in jax.random.split(key, 3))
+        a, b = (dense(k, 5, 4) for k in jax.random.split(key))
         mix = normal(jax.random.fold_in(key, 3), 4, 3)
-        del c
         return lambda x: combine(a(x), b(x)) @ mix
 
     return build
@@ -294,7 +293,6 @@ LAYERS: dict[str, Layer] = {
     "cube": act(lambda x: x**3),
     "x^-2": scalar(lambda x: x**-2, center=2.0, spread=0.2, radius=0.8),
     "pow": scalar(lambda x: x**1.7, center=2.0, spread=0.2, radius=0.8),
-    "pow, whole": scalar(lambda x: lax.pow(x, jnp.array([1.0, 2.0, 3.0, 2.0, -1.0])), center=-2.0, spread=0.2, radius=0.5),
     "abs": act(jnp.abs),
     "maximum": Layer(of_two(jnp.maximum)),
     "minimum": Layer(of_two(jnp.minimum)),

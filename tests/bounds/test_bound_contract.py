@@ -7,6 +7,7 @@ import pytest
 
 from jxai import each
 from jxai.bounds import METHODS, Ball, Box, ball, bound, linear_bounds, margins
+from jxai.bounds.linear import crown_ranges
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -83,6 +84,14 @@ def test_chunks_change_nothing(method):
     options = OPTIONS.get(method, {})
     one, all_ = (jax.jit(METHODS[method](f, chunk=chunk, **options))(region) for chunk in (1, None))
     equal(one, all_, 1e-4)
+
+
+def test_chunks_change_nothing_that_is_known_on_the_way():
+    """Not even of neurons that need no pass, of which a block may hold some by chance."""
+    f, region = net(1, hidden=12, function=relu_network), ball(example(1), 0.2)
+    known = [jax.jit(lambda region, chunk=chunk: crown_ranges(f, region, "nearest", chunk).known)(region) for chunk in (1, 5, None)]
+    for found in known[1:]:
+        equal(found, known[0])
 
 
 @pytest.mark.parametrize("method", ["interval", "crown_ibp", "crown"])

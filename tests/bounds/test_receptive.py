@@ -48,14 +48,24 @@ HEADS = {
 }
 
 
+NO_WINDOWS, NO_COLOURS = {"max-pool"}, set()
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_shared_passes_equal_plain_ones(name, monkeypatch):
     f = lambda x: conv(HEADS[name](x), kernel(9, 1, 1, jax.eval_shape(HEADS[name], x).shape[-1], 2))
     x = jnp.asarray(np.random.default_rng(3).normal(size=(8, 8, 2)), jnp.float32)
     region = ball(x, 0.1)
+    monkeypatch.setattr(linear, "open_entries", lambda found, reference: None)  # so that each gives ends to all neurons
+    planned, plan, start = [], linear.windows.plan, linear.starts
+    monkeypatch.setattr(linear.windows, "plan", lambda *args: planned.append(plan(*args)) or planned[-1])
     windows = jax.jit(crown(f))(region)
-    monkeypatch.setattr("jxai.bounds.linear.windows.plan", lambda *args: None)
+    assert any(p is not None for p in planned) == (name not in NO_WINDOWS)
+    monkeypatch.setattr(linear.windows, "plan", lambda *args: None)
+    coloured = []
+    monkeypatch.setattr(linear, "starts", lambda *args: coloured.append(start(*args)) or coloured[-1])
     colours = jax.jit(crown(f))(region)
+    assert any(c.coloured for c in coloured) == (name not in NO_COLOURS)
     monkeypatch.setattr(linear, "starts", lambda found, r: Colouring(found.known[r].lower.shape, found.known[r].lower.shape, (), {}))
     plain = jax.jit(crown(f))(region)
     for found in (windows, colours):
