@@ -22,6 +22,9 @@ from jxai.typing import Array, Model
 
 __all__ = ["crown", "crown_ibp"]
 
+_LITTLE = 2**22
+"""Coefficients of backward passes, on their largest layer."""
+
 Choices = Mapping[int, Array]
 """By reference of a node, its choices of lines for each row, below and above: `[2, n, *shape]` (`Curve.lines`)."""
 
@@ -127,8 +130,13 @@ class Settled:
 
 
 def open_entries(found: Ranges, reference: int) -> Array | None:
-    """The entries of a value that some curve bends within; None, for all, where something else draws lines on it."""
+    """The entries of a value that some curve bends within; None, for all, where something else draws lines on it, or where that saves little.
+
+    (Tighter ends of the others still serve the intervals of what follows. What is little must not depend on `chunk`: nor may bounds.)
+    """
     ends = found.known[reference]
+    if ends.lower.size * _largest(found) <= _LITTLE:
+        return None
     users = [(node.operation, n) for node in found.graph.nodes for n, r in enumerate(node.inputs) if r == reference and node.operation.needs_ends]
     masks = [op.open_at(position, ends) for op, position in users]
     return None if any(mask is None for mask in masks) else jnp.stack(masks).any(0)

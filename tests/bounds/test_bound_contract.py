@@ -86,8 +86,10 @@ def test_chunks_change_nothing(method):
     equal(one, all_, 1e-4)
 
 
-def test_chunks_change_nothing_that_is_known_on_the_way():
+@pytest.mark.parametrize("little", [0, 2**22])
+def test_chunks_change_nothing_that_is_known_on_the_way(little, monkeypatch):
     """Not even of neurons that need no pass, of which a block may hold some by chance."""
+    monkeypatch.setattr("jxai.bounds.linear._LITTLE", little)
     f, region = net(1, hidden=12, function=relu_network), ball(example(1), 0.2)
     known = [jax.jit(lambda region, chunk=chunk: crown_ranges(f, region, "nearest", chunk).known)(region) for chunk in (1, 5, None)]
     for found in known[1:]:
