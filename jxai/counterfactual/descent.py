@@ -1,0 +1,62 @@
+"""Searches that follow a gradient: any optax optimiser, on any variable, with a projection after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+
+from jxai.counterfactual.search import Candidate, Search
+from jxai.scores import positive, within
+from jxai.typing import Array, Model, PyTree
+
+Start = Callable[..., tuple[PyTree, PyTree]]
+"""`(f, x, target, key, options) -> (variable, memory)`."""
+Look = Callable[..., tuple[Array, tuple[Candidate, PyTree]]]
+"""`(f, variable, memory, options) -> (loss, (candidate, memory))`: what is minimised, the point it belongs to, and what is kept from here on."""
+Project = Callable[[PyTree, PyTree, dict[str, Any]], PyTree]
+"""`(variable, memory, options) -> variable`."""
+
+
+def descent(
+    start: Start,
+    look: Look,
+    options: dict[str, Any],
+    *,
+    steps: int,
+    learning_rate: float,
+    optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+    project: Project | None = None,
+) -> Search:
+    """The search `variable ← P(variable − η · direction(∇ loss))`.
+
+    Args:
+      start, look, project: module-level functions; options: what they share, arrays of it are leaves.
+      steps: at most, >= 1. learning_rate: η > 0. optimizer: `learning_rate -> optax transformation`, a module-level function such as `optax.adam`.
+
+    Raises:
+      ValueError: bad steps or learning rate.
+    """
+    positive(steps=steps)
+    within(0.0, jnp.inf, learning_rate=learning_rate)
+    return Search(Partial(_init, start, optimizer, learning_rate, options), Partial(_step, look, project, optimizer, learning_rate, options), steps)
+
+
+def _init(start: Start, optimizer: Callable, learning_rate: float, options: dict, f: Model, x: Array, target: Array, key: Array | None, **own: Array):
+    variable, memory = start(f, x, target, key, {**options, **own})
+    return variable, (memory, optimizer(learning_rate).init(variable))
+
+
+def _step(look: Look, project: Project | None, optimizer: Callable, learning_rate: float, options: dict[str, Any], f: Model, variable: PyTree, memory: PyTree):
+    own, state = memory
+    (_, (candidate, own)), gradient = jax.value_and_grad(lambda v: look(f, v, own, options), has_aux=True)(variable)
+    gradient = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), gradient)
+    updates, state = optimizer(learning_rate).update(gradient, state, variable)
+    variable = optax.apply_updates(variable, updates)
+    if project is not None:
+        variable = project(variable, own, options)
+    return variable, (own, state), candidate

@@ -1,0 +1,46 @@
+"""What counterfactual methods ask of a generator: `decode(z) -> x` and `encode(x) -> z` of one example, as methods of a pytree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jxai.counterfactual.constraints import Constraint, settled
+from jxai.scores import check_example, wide
+from jxai.typing import Array
+
+
+def encoded(generator: Any, x: Array) -> Array:
+    """`encode(x)`, float32 or wider.
+
+    Raises:
+      ValueError: bad x, no generator, or one whose examples have another shape than x.
+    """
+    check_generator(generator, x)
+    return jax.tree.map(wide, generator.encode(wide(x)))
+
+
+def check_generator(generator: Any, x: Array) -> None:
+    """Raises ValueError unless the generator encodes x, and decodes that to x's shape."""
+    check_example(x)
+    for name in ("encode", "decode"):
+        if not callable(getattr(generator, name, None)):
+            raise ValueError(f"generator={type(generator).__name__} must have a method {name}: decode(z) -> x and encode(x) -> z")
+    kind = type(generator).__name__
+    try:
+        out = jax.eval_shape(lambda v: generator.decode(generator.encode(v)), jax.ShapeDtypeStruct(x.shape, jnp.float32))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"generator={kind} does not take x of shape {x.shape}: {error}") from None
+    if getattr(out, "shape", None) != x.shape:
+        raise ValueError(f"generator={kind} makes examples of shape {getattr(out, 'shape', None)}, but x has {x.shape}")
+
+
+def decoded(generator: Any, z: Array, x: Array, clip: tuple[float, float] | None, constraints: Sequence[Constraint]) -> Array:
+    """The example at z: decoded, cut to the valid range, held to the constraints given the example x, of x's type."""
+    point = generator.decode(z)
+    if clip is not None:
+        point = jnp.clip(point, *clip)
+    return settled(point, wide(x), constraints).astype(x.dtype)

@@ -1,0 +1,102 @@
+"""Gradient searches in the coordinates of a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jxai.counterfactual.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.descent import descent
+from jxai.counterfactual.generator import decoded, encoded
+from jxai.counterfactual.search import Candidate, Search, method
+from jxai.scores import wide, within
+from jxai.typing import Array, Model
+
+
+@method
+def diffeomorphic(
+    *,
+    generator: Any,
+    threshold: float = 0.99,
+    steps: int = 500,
+    learning_rate: float = 0.05,
+    optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+    clip: tuple[float, float] | None = (0.0, 1.0),
+    region: Array | None = None,
+    constraints: Sequence[Constraint] = (),
+) -> Search:
+    """Diffeomorphic counterfactuals: gradient ascent of the target's log-probability in the coordinates of a generator.
+
+    `z ← z + η · ∇_z log p(target | g(z))` from `z = g⁻¹(x)`, until `p >= threshold`. A step in z is a step in x that `J Jᵀ` preconditions, `J = ∂g/∂z`,
+    so that directions off the data's manifold, along which g hardly moves, are suppressed. No term keeps the point near x: beginning there does.
+    With a flow, whose encoder is its exact inverse, g is a diffeomorphism; with a VAE or a GAN it is one approximately.
+
+    Args:
+      generator: with `decode(z) -> x` and `encode(x) -> z`. threshold: of the probability, in (0, 1).
+      steps: at most. learning_rate: η. optimizer: `optax.adam` (the paper's), or another function of η.
+      clip: the valid range of x, that the generator's output is cut to.
+      region: booleans over the positions or entries of x, where it may change; all by default.
+      constraints: `jxai.counterfactual.constraints` that x keeps to.
+
+    Returns:
+      A `Counterfactual`; valid where `p(target) >= threshold`, or x itself where it is of the target class.
+
+    Raises:
+      ValueError: bad x, target or option, a generator that does not fit x, a region that freezes everything.
+
+    Cost: a forward and a backward pass of generator and model for each step.
+    Reference: Dombrowski et al. 2022, "Diffeomorphic Counterfactuals with Generative Models", arXiv 2206.05075.
+    """
+    within(0.0, 1.0, threshold=threshold)
+    options = dict(generator=generator, threshold=threshold, clip=clip, constraints=(*constraints, *frozen(region)))
+    return descent(_start, _nearer_the_target, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer)
+
+
+@method
+def revise(
+    *,
+    generator: Any,
+    proximity: float = 1.0,
+    threshold: float = 0.5,
+    steps: int = 2000,
+    learning_rate: float = 0.01,
+    optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+    clip: tuple[float, float] | None = (0.0, 1.0),
+    region: Array | None = None,
+    constraints: Sequence[Constraint] = (),
+) -> Search:
+    """REVISE: gradient descent in latent space with a price on the distance, `−log p(target | g(z)) + λ ‖x − g(z)‖₁`, until `p >= threshold`.
+
+    Args:
+      generator: with `decode(z) -> x` and `encode(x) -> z`. proximity: λ >= 0.
+      threshold: of the probability, in (0, 1). steps: at most. learning_rate: η; `optimizer=optax.sgd, learning_rate=1e-5, steps=50_000` are the
+        settings in which Höltgen et al. (2021) compared it.
+      optimizer, clip, region, constraints: as in `diffeomorphic`.
+
+    Returns, Raises, Cost: as `diffeomorphic`.
+    Reference: Joshi et al. 2019, "Towards Realistic Individual Recourse and Actionable Explanations in Black-Box Decision Making Systems",
+      arXiv 1907.09615.
+    """
+    within(0.0, 1.0, threshold=threshold)
+    within(0.0, jnp.inf, proximity=proximity)
+    options = dict(generator=generator, threshold=threshold, clip=clip, constraints=(*constraints, *frozen(region)), proximity=proximity)
+    return descent(_start, _nearer_the_target, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer)
+
+
+def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
+    check_constraints(options["constraints"], x)
+    return encoded(options["generator"], x), {"x": x, "target": jnp.asarray(target)}
+
+
+def _nearer_the_target(f: Model, z: Array, memory: dict[str, Array], options: dict[str, Any]) -> tuple[Array, tuple[Candidate, dict]]:
+    x = memory["x"]
+    point = decoded(options["generator"], z, x, options["clip"], options["constraints"])
+    logits = wide(f(point))
+    log_p = jax.nn.log_softmax(logits)[memory["target"]]
+    loss = -log_p + options.get("proximity", 0.0) * jnp.abs(wide(point) - wide(x)).sum()
+    valid = log_p >= jnp.log(options["threshold"])
+    return loss, (Candidate(point, z, logits, valid, -log_p, valid), memory)

@@ -1,0 +1,165 @@
+"""Wachter's counterfactuals: a gradient search among the examples themselves for the nearest one of another class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+
+from jxai.counterfactual.constraints import Constraint, check_constraints, frozen, relaxed, settled
+from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.scores import one_of, positive, wide, within
+from jxai.typing import Array, Model
+
+DISTANCES = ("l1", "l2", "squared")
+LOSSES = ("squared", "cross_entropy", "hinge")
+
+
+@method
+def wachter(
+    *,
+    loss: str = "squared",
+    distance: str = "l1",
+    scale: float | Array = 1.0,
+    threshold: float = 0.5,
+    price: float = 0.1,
+    growth: float = 1.1,
+    patience: int = 20,
+    halvings: int = 5,
+    steps: int = 1000,
+    learning_rate: float = 0.01,
+    optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+    clip: tuple[float, float] | None = (0.0, 1.0),
+    region: Array | None = None,
+    constraints: Sequence[Constraint] = (),
+) -> Search:
+    """Wachter's counterfactuals: the nearest example that reaches the target, `min_x' max_λ λ · loss(f(x'), target) + d(x, x')`.
+
+    λ falls by a factor at each step that finds x' valid and grows by it at each that finds x' short of the target and the loss no smaller than the
+    step before, so that x' hovers about the boundary. Where `patience` steps bring no nearer valid point, the search goes back to the nearest and halves η;
+    that point is returned. "l1" has a kink at `x'_i = x_i`: an entry is held there while the loss pulls less than `1 / s_i`, so that changes are sparse.
+
+    Args:
+      loss: "squared", `(p(target) − 1)²` (the paper's form); "cross_entropy", `−log p(target)`; "hinge", what f_target lacks to be valid: 0 at the
+        boundary and in logits, so that with `distance="l2"` a linear model's x is projected onto the decision boundary.
+      distance: "l1", `Σ |x'_i − x_i| / s_i` (the paper's; its s_i is feature i's median absolute deviation); "l2", its Euclidean norm; "squared", half the
+        square of that.
+      scale: s > 0, a number or an array that broadcasts against x.
+      threshold: of the probability of the target, in [0, 1), from which x' is valid; the target must be the predicted class as well.
+      price: 1/λ at first, > 0. growth: the factor, > 1.
+      patience: steps without a nearer valid point before η is halved. halvings: the search ends at the one after these, or after
+      steps: at most. learning_rate: η > 0. optimizer: `learning_rate -> optax transformation`, a module-level function such as `optax.adam`.
+      clip, constraints: as in `diffeomorphic`. region: likewise; may differ by example.
+
+    Returns:
+      A `Counterfactual`, its latent None.
+
+    Raises:
+      ValueError: bad x, target or option, a region that freezes everything.
+
+    Cost: a forward and a backward pass for each step.
+    Reference: Wachter et al. 2018, "Counterfactual Explanations without Opening the Black Box", Harvard Journal of Law & Technology 31 (2).
+    """
+    one_of("loss", loss, LOSSES)
+    one_of("distance", distance, DISTANCES)
+    within(0.0, math.nextafter(1.0, 0.0), threshold=threshold)
+    within(math.ulp(0.0), math.inf, price=price, scale=scale, learning_rate=learning_rate)
+    within(math.nextafter(1.0, 2.0), math.inf, growth=growth)
+    positive(steps=steps, patience=patience, halvings=halvings)
+    frozen(region)
+    options = dict(loss=loss, distance=distance, scale=scale, threshold=threshold, growth=growth, price=price, patience=patience, halvings=halvings)
+    options |= dict(clip=clip, region=region, constraints=tuple(constraints))
+    update = Partial(optimizer, learning_rate)
+    return Search(Partial(_init, update, options), Partial(_step, update, options), steps)
+
+
+def _init(update: Callable, options: dict, f: Model, x: Array, target: Array, key: Array | None, region: Array | None = None) -> tuple[Array, dict[str, Any]]:
+    held = frozen(options["region"] if region is None else region)
+    check_constraints((*options["constraints"], *held), x)
+    v = wide(x)
+    infinite = jnp.asarray(jnp.inf, v.dtype)
+    memory = {"x": x, "target": wanted(target), "frozen": held, "weight": jnp.ones_like(infinite) / options["price"], "short": infinite}
+    memory |= {"best": v, "least": infinite, "since": jnp.int32(0), "halved": jnp.int32(0), "optimizer": update().init(v)}
+    return v, memory
+
+
+def _step(update: Callable, options: dict[str, Any], f: Model, v: Array, memory: dict[str, Any]) -> tuple[Array, dict[str, Any], Candidate]:
+    x, constraints, scale = wide(memory["x"]), (*options["constraints"], *memory["frozen"]), options["scale"]
+
+    def look(v: Array) -> tuple[Array, tuple[Array, Array]]:
+        point = settled(v, x, constraints).astype(memory["x"].dtype)
+        logits = wide(f(point))
+        return missing(logits, memory["target"], options["loss"], options["threshold"]), (point, logits)
+
+    (short, (point, logits)), pull = jax.value_and_grad(look, has_aux=True)(v)
+    p = jax.nn.softmax(logits)[memory["target"]]
+    valid = (p >= options["threshold"]) & (logits.argmax() == memory["target"])
+    far = length((wide(point) - x) / scale, options["distance"])
+    slope = steepest(memory["weight"] * jnp.where(jnp.isfinite(pull), pull, 0), v - x, scale, options["distance"])
+    move, state = update().update(slope, memory["optimizer"], v)
+    moved = v + move * 0.5 ** memory["halved"].astype(v.dtype)
+    if options["distance"] == "l1":
+        moved = stopped(x, v, moved, slope)
+    moved = moved if options["clip"] is None else jnp.clip(moved, *options["clip"])
+    memory, back = _weighed({**memory, "optimizer": state}, v, short, valid, far, options)
+    # Going back to the nearest valid point takes no momentum along.
+    fresh = jax.tree.map(lambda new, old: jnp.where(back, new, old), update().init(v), memory["optimizer"])
+    candidate = Candidate(point, None, logits, valid, jnp.where(valid, far, -p), memory["halved"] > options["halvings"])
+    return jnp.where(back, memory["best"], relaxed(moved, x, constraints)), {**memory, "optimizer": fresh}, candidate
+
+
+def _weighed(memory: dict[str, Any], v: Array, short: Array, valid: Array, far: Array, options: dict[str, Any]) -> tuple[dict[str, Any], Array]:
+    """The memory after a look at v with the next λ, and whether the search goes back to the best point with half the step."""
+    better = valid & (far < memory["least"] * (1 - 1e-4))
+    least = jnp.where(better, far, memory["least"])
+    since = jnp.where(better | ~jnp.isfinite(least), 0, memory["since"] + 1)
+    back = since >= options["patience"]
+    stuck = ~valid & (short >= memory["short"])
+    weight = memory["weight"] * jnp.where(valid, 1 / options["growth"], jnp.where(stuck, options["growth"], 1.0))
+    kept = {"weight": jnp.clip(weight, 1e-30, 1e30), "short": short, "best": jnp.where(better, v, memory["best"]), "least": least}
+    return {**memory, **kept, "since": jnp.where(back, 0, since), "halved": memory["halved"] + back}, back
+
+
+def missing(logits: Array, target: Array, loss: str, threshold: float) -> Array:
+    """`[]`: the loss that is to reach the target, see `wachter`."""
+    log_p = jax.nn.log_softmax(logits)[target]
+    if loss == "squared":
+        return (jnp.exp(log_p) - 1) ** 2
+    if loss == "cross_entropy":
+        return -log_p
+    rest = jnp.where(jnp.arange(logits.shape[0]) == target, -jnp.inf, logits)
+    # p(target) >= t where f_target exceeds the log-sum-exp of the others by log(t / (1 − t)).
+    needed = jnp.maximum(rest.max(), jax.nn.logsumexp(rest) + jnp.log(threshold) - jnp.log1p(-threshold))
+    return jax.nn.relu(needed - logits[target])
+
+
+def length(d: Array, distance: str) -> Array:
+    """`[]`: the size of a change: "l1", "l2" or "squared" (half of that)."""
+    if distance == "l1":
+        return jnp.abs(d).sum()
+    square = (d**2).sum()
+    return square / 2 if distance == "squared" else jnp.sqrt(square)
+
+
+def steepest(pull: Array, d: Array, scale: float | Array, distance: str) -> Array:
+    """The shortest subgradient of `λ · loss + length(d / scale)` of a loss whose gradient times λ is `pull`."""
+    if distance == "squared":
+        return pull + d / scale**2
+    if distance == "l2":
+        size = length(d / scale, "l2")
+        at = jnp.where(size > 0, pull + d / scale**2 / jnp.where(size > 0, size, 1), 0)
+        # At d = 0 the subgradients are pull plus the dual ball, ‖s g‖ <= 1.
+        pulled = jnp.sqrt(((pull * scale) ** 2).sum())
+        return jnp.where(size > 0, at, pull * jnp.maximum(0, 1 - 1 / jnp.where(pulled > 0, pulled, 1)))
+    return jnp.where(d != 0, pull + jnp.sign(d) / scale, jnp.sign(pull) * jnp.maximum(jnp.abs(pull) - 1 / scale, 0))
+
+
+def stopped(x: Array, v: Array, moved: Array, slope: Array) -> Array:
+    """The move from v cut where it would cross x, and an entry that lies at x left there unless the slope moves it."""
+    side = jnp.where(v != x, jnp.sign(v - x), -jnp.sign(slope))
+    return jnp.where((moved - x) * side > 0, moved, x)

@@ -1,0 +1,163 @@
+"""What all counterfactual methods share: a search as two pure functions, its frozen loop, and what comes out."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jxai.scores import check_example, check_target, wide
+from jxai.typing import Array, Model, PyTree
+
+
+class Counterfactual(NamedTuple):
+    """An example that the model takes for another class; of a search that failed, the best point that it met."""
+
+    x: Array
+    """The counterfactual, of x's shape; a set of k of them `[k, *shape]`, and so for the other fields."""
+    latent: PyTree
+    """Where it lies in the coordinates of the generator; None where there is none."""
+    logits: Array
+    """`[K]`: f there."""
+    valid: Array
+    """`[]`, bool: whether it is what the method searches for."""
+    steps: Array
+    """`[]`, int32: the steps that were made."""
+
+
+class Candidate(NamedTuple):
+    """A point that a step looked at."""
+
+    x: Array
+    latent: PyTree
+    logits: Array
+    valid: Array
+    """Whether it is a counterfactual in the method's sense; of a set `[k]`."""
+    cost: Array
+    """`[]`: which of two points is better: a valid one, and of two alike the one of less cost (NaN is never better)."""
+    stop: Array
+    """`[]`, bool: whether the search may end here."""
+
+
+class Search(NamedTuple):
+    """A search as a pair of pure functions; a pytree, so that other weights in it compile nothing anew.
+
+    Arrays in the functions (of a generator, a constraint) are leaves: make them with `jax.tree_util.Partial`.
+    """
+
+    init: Callable[..., tuple[PyTree, PyTree]]
+    """`(f, x, target, key, **own options) -> (variable, memory)`: where the search begins, and what it keeps beside (constants too)."""
+    step: Callable[[Model, PyTree, PyTree], tuple[PyTree, PyTree, Candidate]]
+    """`(f, variable, memory) -> (variable, memory, candidate)`: looks at the variable, and moves it."""
+    steps: int
+    """Moves at most."""
+
+
+class State(NamedTuple):
+    """A search on its way."""
+
+    variable: PyTree
+    memory: PyTree
+    best: Candidate
+    done: Array
+    steps: Array
+
+
+def begin(search: Search, f: Model, x: Array, target: int | Array | None, key: Array | None, **own: Array) -> State:
+    """Where a search begins; done already where x is of the target class (x itself then), or the target is no class.
+
+    own: options that are this example's own.
+    """
+    logits = wide(f(x))
+    variable, memory = search.init(f, x, target, key, **own)
+    shape = jax.eval_shape(lambda: search.step(f, variable, memory)[2])
+    fits = lambda value, like: jnp.broadcast_to(jnp.asarray(value, like.dtype), like.shape)
+    latent = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape.latent)
+    if target is None:
+        reached, known = jnp.asarray(False), jnp.asarray(True)
+    else:
+        reached, known = logits.argmax(-1) == target, (jnp.asarray(target) >= 0) & (jnp.asarray(target) < logits.shape[-1])
+    known = known & jnp.isfinite(x).all()
+    reached = reached & known
+    best = Candidate(fits(x, shape.x), latent, fits(logits, shape.logits), fits(reached, shape.valid), fits(jnp.inf, shape.cost), fits(False, shape.stop))
+    return State(variable, memory, best, reached | ~known, jnp.int32(0))
+
+
+def advance(search: Search, f: Model, state: State) -> State:
+    """One step, unless the search is done."""
+    variable, memory, seen = search.step(f, state.variable, state.memory)
+    share, most = (jnp.mean(wide(c.valid)) for c in (seen, state.best))
+    better = (share > most) | ((share == most) & (seen.cost < state.best.cost))
+    better = better & jnp.isfinite(seen.logits).all() & jnp.isfinite(seen.x).all()
+    ended = seen.stop | (state.steps >= search.steps)
+    # The last look is at the point that the last step led to; ending there is no step.
+    new = State(variable, memory, _where(better, seen, state.best), ended, state.steps + ~ended)
+    return _where(state.done, state, new)
+
+
+def result(state: State) -> Counterfactual:
+    """What a search has found so far."""
+    best = state.best
+    return Counterfactual(best.x, best.latent, best.logits, best.valid, state.steps)
+
+
+def solve(search: Search, f: Model, x: Array, target: int | Array | None, key: Array | None) -> Counterfactual:
+    """Runs a search to its end: a loop that lanes under `vmap` leave by being frozen (`jxai.counterfactual.run` packs them instead).
+
+    Raises:
+      ValueError: bad x or target, f(x) that is no vector.
+    """
+    check_search(f, x, target)
+    state = begin(search, f, x, target, key)
+    return result(lax.while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), state))
+
+
+def check_search(f: Model, x: Array, target: int | Array | None) -> None:
+    """Raises ValueError for a bad example or target, or a model that gives no vector of logits, or of one class where there is a target."""
+    check_example(x)
+    out = jax.eval_shape(lambda v: f(v), x)
+    shape = getattr(out, "shape", None)
+    if shape is None or len(shape) != 1:
+        raise ValueError(f"f(x) must be a vector of logits [K], got shape {shape}; a batch-only model is wrapped as Batched(f)")
+    if target is not None:
+        if shape[0] < 2:
+            raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
+        check_target(target, shape[0])
+
+
+def wanted(target: int | Array | None) -> Array:
+    """The target as an array; raises ValueError for None, in methods that need one."""
+    if target is None:
+        raise ValueError("target=None must be a class: the one that x shall be taken for")
+    return jnp.asarray(target)
+
+
+def method(build: Callable[..., Search]) -> Callable[..., Counterfactual]:
+    """A pure method `(f, x, target, key=None, **options) -> Counterfactual` from what makes its search of the options.
+
+    The search itself is `method.search(**options)`, for `jxai.counterfactual.run`.
+    """
+
+    @functools.wraps(build)
+    def pure(f: Model, x: Array, target: int | Array | None, key: Array | None = None, **options: Any) -> Counterfactual:
+        return solve(build(**options), f, x, target, key)
+
+    given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("f", "x", "target")]
+    given.append(inspect.Parameter("key", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None))
+    pure.__signature__ = inspect.Signature([*given, *inspect.signature(build).parameters.values()], return_annotation=Counterfactual)
+    pure.search = build
+    return pure
+
+
+def _where(condition: Array, a: PyTree, b: PyTree) -> PyTree:
+    def choose(u: Array, v: Array) -> Array:
+        if jnp.issubdtype(jnp.result_type(u), jax.dtypes.prng_key):
+            return lax.select(jnp.broadcast_to(condition, u.shape), u, v)
+        return jnp.where(condition, u, v)
+
+    return jax.tree.map(choose, a, b)
