@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jxai.bounds.graph import Node
 from jxai.bounds.interval import ROUNDINGS, Ranges, final, start
-from jxai.bounds.operations import Linear, LinearMap, Relaxation, times
+from jxai.bounds.operations import Linear, LinearMap, Relaxation, Unary, times
 from jxai.bounds.region import Interval, Region, magnitude
 from jxai.bounds.rounding import SAFETY, slack
 from jxai.scores import one_of
@@ -70,8 +70,15 @@ def forms(f: Model, region: Region, rounding: str) -> tuple[Ranges, Form | None]
             continue
         form = _push(found, node, [known[r] for r in node.inputs])
         known[node.output] = form
-        found.tighten(node.output, concretised(found, form))
+        if not _entry_by_entry(node):
+            found.tighten(node.output, concretised(found, form))
     return found, None if found.graph.constant is not None else known[found.graph.output]
+
+
+def _entry_by_entry(node: Node) -> bool:
+    """Whether the interval of a step is already what its form could give: a curve or a linear function of one entry, from ends that are known."""
+    op = node.operation
+    return len(node.inputs) == 1 and (isinstance(op, Unary) or (isinstance(op, Linear) and op.apart))
 
 
 def concretised(found: Ranges, form: Form) -> Interval:
