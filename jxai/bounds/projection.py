@@ -36,7 +36,9 @@ def projection(region: Region) -> Callable[[Array], Array]:
             u = jnp.where(size > most, _soft(u, most), u)
             size = _norm(region, u)
         u = u * jnp.where(size > most, most / jnp.where(size > most, size, 1), 1)
-        inner = jnp.nextafter(region.center + region.radius * u, region.center)
+        inner, stop = region.center + region.radius * u, jax.lax.stop_gradient
+        # The rounding has no derivative; what is added is 0.
+        inner = jnp.nextafter(stop(inner), stop(region.center)) + (inner - stop(inner))
         return jnp.clip(inner, region.lower, region.upper)
 
     return project

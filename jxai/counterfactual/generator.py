@@ -44,3 +44,15 @@ def decoded(generator: Any, z: Array, x: Array, clip: tuple[float, float] | None
     if clip is not None:
         point = jnp.clip(point, *clip)
     return settled(point, wide(x), constraints).astype(x.dtype)
+
+
+def encodings(generator: Any, examples: Array) -> Array:
+    """`[n, *shape of z]`: the codes of examples `[n, *shape]`, 256 at once; compiled anew for each call."""
+    return jax.jit(lambda v: jax.tree.map(wide, jax.lax.map(generator.encode, wide(v), batch_size=256)))(jnp.asarray(examples))
+
+
+def latent_path(generator: Any, x: Array, latent: Array, steps: int = 12) -> Array:
+    """`[steps, *shape of x]`: what the generator makes of the straight way from `encode(x)` to a latent point."""
+    share = jnp.linspace(0, 1, steps)
+    start = encoded(generator, x)
+    return jax.vmap(lambda a: generator.decode(jax.tree.map(lambda u, v: (1 - a) * u + a * v, start, latent)))(share)

@@ -1,0 +1,157 @@
+"""GLAM-CLUE: one translation of the code for each group of uncertain examples, learned once, after which a counterfactual is one call."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jxai.callables import Static, partition
+from jxai.counterfactual.clue import check_members, check_untargeted, uncertainty_at
+from jxai.counterfactual.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.direct import direct
+from jxai.counterfactual.generator import check_generator, decoded, encoded, encodings
+from jxai.counterfactual.search import Candidate, Search, method
+from jxai.scores import wide, within
+from jxai.typing import Array, Model
+
+
+@method
+def glam_clue(
+    *,
+    generator: Any,
+    translations: Array,
+    uncertainty: str = "total",
+    members: Any = None,
+    threshold: float | None = None,
+    clip: tuple[float, float] | None = (0.0, 1.0),
+    region: Array | None = None,
+    constraints: tuple[Constraint, ...] = (),
+) -> Search:
+    """GLAM-CLUE: the example at `encode(x) + θ_g`, the translation that makes the group g of x, its predicted class, certain.
+
+    Args:
+      generator: with `decode(z) -> x` and `encode(x) -> z`, z one array. translations: θ `[K, *shape of z]`, of `fit_glam`.
+      uncertainty, members, threshold: as in `clue`; they say what is valid. clip, region, constraints: as in `diffeomorphic`.
+
+    Returns:
+      A `Counterfactual` of 0 steps.
+
+    Raises:
+      ValueError: a target that is not None, bad x or option, translations of another shape.
+
+    Cost: a pass of encoder, decoder, and two of the model.
+    Reference: Ley et al. 2022, "Diverse, Global and Amortised Counterfactual Explanations for Uncertainty Estimates", AAAI, arXiv 2112.02646.
+    """
+    check_members(members, uncertainty)
+    within(0.0, math.inf, threshold=threshold)
+    options = dict(generator=generator, translations=translations, uncertainty=uncertainty, members=members, threshold=threshold, clip=clip)
+    return direct(_translated, {**options, "constraints": (*constraints, *frozen(region))})
+
+
+def fit_glam(
+    f: Model,
+    generator: Any,
+    examples: Array,
+    groups: Array,
+    num_groups: int,
+    *,
+    certain: Array | None = None,
+    certain_groups: Array | None = None,
+    uncertainty: str = "total",
+    members: Any = None,
+    sparsity: float = 0.01,
+    steps: int = 200,
+    learning_rate: float = 0.05,
+    clip: tuple[float, float] | None = (0.0, 1.0),
+) -> Array:
+    """Learns the translations, `min_θ_g mean_{i in g} H(decode(encode(x_i) + θ_g)) + λ ‖θ_g‖₁`, by Adam, all groups at once.
+
+    Args:
+      f: the model. examples: uncertain ones, `[n, *shape]`. groups: `[n]`, the class that f predicts there (or another partition of as many groups as f
+        has classes). num_groups: K.
+      certain, certain_groups: certain examples and their groups; where given, θ_g begins at the difference of the groups' mean codes, else at 0.
+      uncertainty, members: as in `clue`. sparsity: λ >= 0. steps: >= 0; with 0 the differences of the means are the result.
+      learning_rate: of Adam. clip: the valid range of x.
+
+    Returns:
+      `[K, *shape of z]`.
+
+    Raises:
+      ValueError: groups that are no integers in [0, K), an empty one, only one of `certain` and `certain_groups`, bad options.
+
+    Cost: `steps · n` forward and backward passes of generator and model.
+    """
+    check_members(members, uncertainty)
+    within(0.0, math.inf, sparsity=sparsity, learning_rate=learning_rate, steps=steps)
+    if (certain is None) != (certain_groups is None):
+        raise ValueError("certain and certain_groups must be given together, or neither")
+    examples, groups = jnp.asarray(examples), _groups("groups", groups, len(examples), num_groups)
+    check_generator(generator, examples[0])
+    check_untargeted(f, examples[0], None, members, "GLAM-CLUE")
+    codes = encodings(generator, examples)
+    start = jnp.zeros((num_groups, *codes.shape[1:]), codes.dtype)
+    if certain is not None:
+        goal = encodings(generator, jnp.asarray(certain))
+        start = _means(goal, _groups("certain_groups", certain_groups, len(goal), num_groups), num_groups) - _means(codes, groups, num_groups)
+    arrays, rest = partition((f, generator, members))
+    return _fit(arrays, codes, jnp.asarray(groups), start, sparsity, rest=rest, uncertainty=uncertainty, steps=steps, learning_rate=learning_rate, clip=clip)
+
+
+@functools.partial(jax.jit, static_argnames=("rest", "uncertainty", "steps", "learning_rate", "clip"))
+def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, *, rest: Static, uncertainty: str, steps: int, learning_rate: float, clip):
+    f, generator, members = rest.combine(arrays)
+    optimizer = optax.adam(learning_rate)
+    counts = jnp.zeros(start.shape[0]).at[groups].add(1)
+
+    def uncertain(code: Array) -> Array:
+        point = generator.decode(code)
+        point = point if clip is None else jnp.clip(point, *clip)
+        return uncertainty_at(f, point, wide(f(point)), {"members": members, "uncertainty": uncertainty})
+
+    def loss(shifts: Array) -> Array:
+        return (jax.vmap(uncertain)(codes + shifts[groups]) / counts[groups]).sum() + sparsity * jnp.abs(shifts).sum()
+
+    def step(state, _):
+        shifts, memory = state
+        updates, memory = optimizer.update(jax.grad(loss)(shifts), memory)
+        return (optax.apply_updates(shifts, updates), memory), None
+
+    return jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)[0][0]
+
+
+def _translated(f: Model, x: Array, target: Array | None, key: Array | None, options: dict[str, Any]) -> Candidate:
+    check_untargeted(f, x, target, options["members"], "GLAM-CLUE")
+    check_constraints(options["constraints"], x)
+    z, before = encoded(options["generator"], x), wide(f(x))
+    shifts = jnp.asarray(options["translations"])
+    if shifts.shape != (*before.shape, *z.shape):
+        raise ValueError(f"translations must have shape {[*before.shape, *z.shape]}, got {list(shifts.shape)}")
+    z = z + shifts[before.argmax()].astype(z.dtype)
+    point = decoded(options["generator"], z, x, options["clip"], options["constraints"])
+    logits = wide(f(point))
+    uncertain = uncertainty_at(f, point, logits, options)
+    if options["threshold"] is None:
+        valid = uncertain < uncertainty_at(f, x, before, options)
+    else:
+        valid = uncertain <= options["threshold"]
+    return Candidate(point, z, logits, valid, uncertain, valid)
+
+
+def _groups(name: str, groups: Array, n: int, num_groups: int) -> np.ndarray:
+    groups = np.asarray(groups)
+    if groups.shape != (n,) or not np.issubdtype(groups.dtype, np.integer) or (groups < 0).any() or (groups >= num_groups).any():
+        raise ValueError(f"{name} must be {n} integers in [0, {num_groups}), got {groups.dtype} of shape {groups.shape}")
+    missing = np.setdiff1d(np.arange(num_groups), groups)
+    if missing.size:
+        raise ValueError(f"{name} has no example of group {missing[0]}")
+    return groups
+
+
+def _means(codes: Array, groups: np.ndarray, num_groups: int) -> Array:
+    return jnp.stack([codes[groups == g].mean(0) for g in range(num_groups)])

@@ -1,0 +1,204 @@
+"""CLUE, δ-CLUE, ∇-CLUE and GLAM-CLUE on a plane whose uncertain region is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from latent_toys import Disc, Ensemble, Linear, linear_model, same
+
+from jxai.counterfactual import run
+from jxai.counterfactual.clue import clue, delta_clue, nabla_clue, predictive
+from jxai.counterfactual.diversity import apd, diversity, dpp
+from jxai.counterfactual.glam import fit_glam, glam_clue
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+RNG = np.random.default_rng(0)
+PLANE = Linear(jnp.eye(2), jnp.zeros(2))
+# Uncertain on the unit circle; the point below lies on it, the nearest certain points lie along its radius.
+DISC, ON = Disc(jnp.zeros(2)), jnp.asarray([0.9, 0.0])
+KEY = jax.random.key(0)
+ROOMY = dict(generator=PLANE, clip=None, steps=150, learning_rate=0.03)
+ENSEMBLE = Ensemble(jnp.asarray(RNG.normal(size=(7, 3, 2)), jnp.float32))
+MEAN = Partial(lambda w, x: w.mean(0) @ x, ENSEMBLE.weights)
+
+
+def entropy(p):
+    return -(p * np.log(p)).sum(-1)
+
+
+def test_the_parts_of_the_uncertainty_are_those_of_the_definition():
+    logits = RNG.normal(size=(7, 4))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    parts = [float(predictive(jnp.asarray(logits), kind)) for kind in ("total", "aleatoric", "epistemic")]
+    assert np.allclose(parts, [entropy(p.mean(0)), entropy(p).mean(), entropy(p.mean(0)) - entropy(p).mean()], atol=1e-5)
+    alike = jnp.broadcast_to(jnp.asarray(logits[:1]), (5, 4))
+    assert abs(float(predictive(alike, "epistemic"))) < 1e-6
+    assert np.isfinite(predictive(jnp.asarray([[1e4, -1e4]]), "total"))
+
+
+def test_the_way_to_certainty_is_along_the_radius():
+    found = clue(DISC, ON, None, proximity=0.1, **ROOMY)
+    before, after = (float(predictive(v[None], "total")) for v in (DISC(ON), found.logits))
+    assert bool(found.valid) and after < 0.3 * before and abs(float(found.x[1])) < 0.03
+    assert np.allclose(found.logits, DISC(found.x), atol=1e-5) and np.allclose(PLANE.decode(found.latent), found.x)
+
+
+def test_the_objective_is_least_where_the_price_of_distance_is_what_the_entropy_gains():
+    price = 0.5
+    line = np.linspace(-1.5, 2.5, 4001)
+    logits = 4 * (line**2 - 1)
+    p = 1 / (1 + np.exp(-logits))
+    values = entropy(np.clip(np.stack([p, 1 - p], 1), 1e-12, 1)) + price * np.abs(line - 0.9)
+    near = (line > 0) & (line < 0.95)  # the slope at 0.9 leads inwards
+    found = clue(DISC, ON, None, distance="l1", proximity=price, tolerance=0.0, **{**ROOMY, "steps": 400, "learning_rate": 0.01})
+    logit = 4 * (float(found.x[0]) ** 2 - 1)
+    q = 1 / (1 + np.exp(-logit))
+    value = entropy(np.asarray([q, 1 - q])) + price * abs(float(found.x[0]) - 0.9)
+    assert value < values[near].min() + 0.03
+
+
+def test_thresholds_prices_and_the_plateau():
+    strict = clue(DISC, ON, None, threshold=1e-9, **{**ROOMY, "steps": 5})
+    assert not bool(strict.valid) and np.isfinite(strict.x).all()
+    assert bool(clue(DISC, ON, None, threshold=0.2, proximity=0.1, **ROOMY).valid)
+    # A high price on the code, or on another prediction, keeps the point where it is.
+    for options in ({"latent": 1e3}, {"prediction": 1e3}):
+        held = clue(DISC, ON, None, proximity=0.0, **options, **{**ROOMY, "learning_rate": 1e-3})
+        assert np.abs(held.x - ON).max() < 0.03
+    # With nothing to gain the objective is level, and the search ends after the paper's three steps.
+    level = clue(Partial(lambda w, x: w, jnp.zeros(3)), ON, None, proximity=0.0, **ROOMY)
+    assert not bool(level.valid) and int(level.steps) == 3
+
+
+@pytest.mark.parametrize("kind", ["total", "aleatoric", "epistemic"])
+def test_an_ensemble_is_made_certain_in_the_sense_asked_for(kind):
+    x = jnp.asarray([0.4, -0.3])
+    found = clue(MEAN, x, None, members=ENSEMBLE, uncertainty=kind, proximity=0.0, **ROOMY)
+    assert bool(found.valid) and float(predictive(ENSEMBLE(found.x), kind)) < float(predictive(ENSEMBLE(x), kind))
+    assert np.allclose(found.logits, MEAN(found.x), atol=1e-5)
+
+
+def test_restarts_in_the_ball_stay_in_it_and_find_both_ways():
+    radius = 0.45
+    found = run(delta_clue.search(radius=radius, proximity=0.0, **ROOMY), DISC, ON[None], None, KEY, restarts=24)
+    far = np.linalg.norm(np.asarray(found.latent)[0] - np.asarray(ON), axis=1)
+    assert (far <= radius + 1e-5).all() and (far > 0.9 * radius).any() and found.valid.all()
+    classes = found.logits[0].argmax(1)
+    assert set(classes) == {0, 1}
+    # The certain points of the ball are at its border on either side, one mode for each class.
+    ends = np.asarray(found.x)[0]
+    assert (ends[classes == 0, 0] < 0.6).any() and (ends[classes == 1, 0] > 1.2).any()
+    wide_ball = delta_clue(DISC, ON, None, KEY, radius=2.0, **ROOMY)
+    assert np.linalg.norm(wide_ball.latent - ON) > radius
+
+
+def test_diversities_have_their_closed_forms_and_gradients():
+    points = jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32)
+    d = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    assert np.allclose(dpp(points), np.linalg.det(1 / (1 + d) + 1e-4 * np.eye(4)), atol=1e-5)
+    assert np.allclose(apd(points), d[np.triu_indices(4, 1)].mean(), atol=1e-5)
+    for kind in ("dpp", "apd"):
+        slope = np.asarray(jax.grad(lambda v, kind=kind: diversity(v, kind))(points))
+        step = 1e-2
+        for i, j in [(0, 0), (1, 2), (3, 1)]:
+            bump = jnp.zeros_like(points).at[i, j].set(step)
+            numeric = (float(diversity(points + bump, kind)) - float(diversity(points - bump, kind))) / (2 * step)
+            assert abs(numeric) > 1e-3 and abs(slope[i, j] - numeric) < 0.02 * abs(numeric) + 2e-3
+        # Under vmap the whole set is one determinant still, and points that coincide have a finite gradient.
+        sets = jnp.stack([points, 2 * points])
+        assert np.allclose(jax.vmap(lambda v, kind=kind: jax.grad(diversity)(v, kind))(sets)[0], slope, atol=1e-5)
+        assert np.isfinite(jax.grad(diversity)(jnp.zeros((3, 2)), kind)).all()
+    assert dpp(jnp.zeros((3, 2))) < 1e-5 and apd(points[:1]) == 0
+
+
+@pytest.mark.parametrize("kind", ["dpp", "apd"])
+def test_a_joint_set_is_more_diverse_than_the_same_points_apart(kind):
+    options = dict(num_counterfactuals=3, diversity=kind, proximity=0.0, tolerance=0.0, **{**ROOMY, "steps": 40})
+    together, apart = (nabla_clue(DISC, ON, None, KEY, diversity_weight=w, **options) for w in (1.0, 0.0))
+    assert together.x.shape == (3, 2) and together.logits.shape == (3, 2) and together.valid.shape == (3,)
+    assert bool(together.valid.all()) and diversity(together.x, kind) > diversity(apart.x, kind) + 0.05
+    assert np.allclose(together.logits, jax.vmap(DISC)(together.x), atol=1e-5)
+
+
+def group_means(latents, groups, num):
+    return np.stack([latents[groups == g].mean(0) for g in range(num)])
+
+
+def test_a_learned_translation_makes_its_group_certain_in_one_call():
+    f = linear_model(2, 2, 4, 2.0)
+    normal = np.asarray(f.weights[1] - f.weights[0])
+    # Points about the boundary, of both predicted classes.
+    foot = -normal * float(f.bias[1] - f.bias[0]) / (normal @ normal)
+    examples = jnp.asarray(foot + RNG.normal(size=(40, 2)) * 0.2, jnp.float32)
+    groups = np.asarray(jax.vmap(f)(examples).argmax(-1))
+    shifts = fit_glam(f, PLANE, examples, groups, 2, sparsity=0.01, clip=None)
+    assert shifts.shape == (2, 2)
+    # Each is led away from the boundary, to its own side, and the sparse one along the axis on which the logits change faster.
+    assert shifts[0] @ normal < -0.1 and shifts[1] @ normal > 0.1
+    steep = np.abs(normal).argmax()
+    sparse = fit_glam(f, PLANE, examples, groups, 2, sparsity=0.1, steps=400, clip=None)
+    assert (np.abs(sparse[:, 1 - steep]) < 0.05).all() and (np.abs(sparse[:, steep]) > 0.1).all()
+    found = run(glam_clue.search(generator=PLANE, translations=shifts, clip=None), f, examples, None)
+    assert (found.steps == 0).all() and found.valid.mean() > 0.9
+    assert np.allclose(found.x, examples + np.asarray(shifts)[groups], atol=1e-5)
+    for i in range(3):
+        same(jax.tree.map(lambda leaf, at=i: leaf[at], found), glam_clue(f, examples[i], None, generator=PLANE, translations=shifts, clip=None))
+
+
+def test_a_translation_begins_at_the_difference_of_the_groups_means():
+    f = linear_model(2, 2, 4)
+    examples, certain = (jnp.asarray(RNG.normal(size=(20, 2)) + at, jnp.float32) for at in (0, 3))
+    groups, certain_groups = np.arange(20) % 2, np.arange(20) // 10
+    shifts = fit_glam(f, PLANE, examples, groups, 2, certain=certain, certain_groups=certain_groups, steps=0)
+    expected = group_means(np.asarray(certain), certain_groups, 2) - group_means(np.asarray(examples), groups, 2)
+    assert np.allclose(shifts, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [clue, delta_clue, nabla_clue])
+def test_batched_equals_one_at_a_time(method):
+    own = {clue: {"sigma": 0.1}, delta_clue: {"radius": 0.3}, nabla_clue: {"num_counterfactuals": 3}}[method]
+    options = {**own, **ROOMY, "steps": 20}
+    x = jnp.asarray(RNG.uniform(0.4, 0.9, (3, 2)), jnp.float32)
+    found = run(method.search(**options), DISC, x, None, KEY, batch_size=2, block=6)
+    keys = jnp.stack([jax.random.fold_in(KEY, i) for i in range(3)])
+    same(found, jax.vmap(lambda v, k: method(DISC, v, None, k, **options))(x, keys))
+    same(jax.tree.map(lambda leaf: leaf[1], found), method(DISC, x[1], None, keys[1], **options))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (clue, {"uncertainty": "epistemic"}, "needs members"),
+        (clue, {"uncertainty": "none"}, "uncertainty='none' must be one of"),
+        (clue, {"members": DISC}, r"members\(x\) must be logits \[S, 2\]"),
+        (clue, {"members": ENSEMBLE}, r"got shape \(7, 3\)"),
+        (clue, {"distance": "l3"}, "distance='l3'"),
+        (clue, {"proximity": -1.0}, "proximity=-1.0"),
+        (clue, {"sigma": -1.0}, "sigma=-1.0"),
+        (clue, {"tolerance": -1.0}, "tolerance=-1.0"),
+        (clue, {"sigma": 1.0}, "key=None"),
+        (delta_clue, {"radius": 0.0}, "radius=0.0"),
+        (delta_clue, {"radius": 1.0}, "key=None"),
+        (nabla_clue, {}, "key=None"),
+        (nabla_clue, {"diversity": "mmd"}, "diversity='mmd'"),
+        (nabla_clue, {"num_counterfactuals": 0}, "num_counterfactuals=0"),
+        (glam_clue, {"translations": jnp.zeros((3, 2))}, r"translations must have shape \[2, 2\]"),
+    ],
+)
+def test_bad_options_are_named(method, options, message):
+    with pytest.raises(ValueError, match=message):
+        method(DISC, ON, None, generator=PLANE, **options)
+
+
+def test_a_target_and_bad_groups_are_refused():
+    for method, options in ((clue, {}), (glam_clue, {"translations": jnp.zeros((2, 2))})):
+        with pytest.raises(ValueError, match="target=1 must be None"):
+            method(DISC, ON, 1, generator=PLANE, **options)
+    with pytest.raises(ValueError, match="groups"):
+        fit_glam(DISC, PLANE, ON[None], np.asarray([2]), 2)
+    with pytest.raises(ValueError, match="no example of group 1"):
+        fit_glam(DISC, PLANE, ON[None], np.asarray([0]), 2)
+    with pytest.raises(ValueError, match="certain and certain_groups"):
+        fit_glam(DISC, PLANE, ON[None], np.asarray([0]), 1, certain=ON[None])
