@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,13 @@ import optax
 from jxai.bounds.projection import projection
 from jxai.bounds.region import ball
 from jxai.scores import wide
-from jxai.typing import Array
+from jxai.typing import Array, PyTree
 
 __all__ = ["Constraint", "Frozen", "Monotone", "Near", "OneHot", "Ordinal", "Range", "settled"]
 
-_static = dataclasses.field(metadata={"static": True})
+
+def _static() -> Any:
+    return dataclasses.field(metadata={"static": True})
 
 
 class Constraint(Protocol):
@@ -45,7 +47,7 @@ class Range:
     high: float | Array = 1.0
 
     def relaxed(self, v: Array, x: Array) -> Array:
-        return jnp.clip(v, self.low, self.high)
+        return _between(v, self.low, self.high)
 
     exact = relaxed
 
@@ -87,7 +89,7 @@ class Monotone:
 
     def relaxed(self, v: Array, x: Array) -> Array:
         up, down = jnp.asarray(self.direction) > 0, jnp.asarray(self.direction) < 0
-        return jnp.where(up, jnp.maximum(v, x), jnp.where(down, jnp.minimum(v, x), v))
+        return jnp.where((up & (v < x)) | (down & (v > x)), x, v)
 
     exact = relaxed
 
@@ -100,7 +102,7 @@ class OneHot:
     groups: indices of the features of each group.
     """
 
-    groups: tuple[tuple[int, ...], ...] = _static
+    groups: tuple[tuple[int, ...], ...] = _static()
 
     def relaxed(self, v: Array, x: Array) -> Array:
         for group in self.groups:
@@ -123,11 +125,11 @@ class Ordinal:
     feature: its index. levels: ascending.
     """
 
-    feature: int = _static
-    levels: tuple[float, ...] = _static
+    feature: int = _static()
+    levels: tuple[float, ...] = _static()
 
     def relaxed(self, v: Array, x: Array) -> Array:
-        return v.at[self.feature].set(jnp.clip(v[self.feature], self.levels[0], self.levels[-1]))
+        return v.at[self.feature].set(_between(v[self.feature], self.levels[0], self.levels[-1]))
 
     def exact(self, v: Array, x: Array) -> Array:
         levels = jnp.asarray(self.levels, v.dtype)
@@ -135,10 +137,11 @@ class Ordinal:
 
 
 def settled(v: Array, x: Array, constraints: Sequence[Constraint]) -> Array:
-    """The point that exact constraints make of v, one after the other; gradients pass as if it were v where they do not move with it."""
+    """The point that exact constraints make of v, one after the other; gradients pass a category as if it were v."""
     for constraint in constraints:
-        exact, relaxed = constraint.exact(v, x), constraint.relaxed(v, x)
-        v = relaxed if type(constraint).exact is type(constraint).relaxed else relaxed + jax.lax.stop_gradient(exact - relaxed)
+        exact = constraint.exact(v, x)
+        # A projection onto a simplex has no derivative at its corners, where categories begin: it would hold them there.
+        v = exact if type(constraint).exact is type(constraint).relaxed else jax.lax.stop_gradient(exact) + (v - jax.lax.stop_gradient(v))
     return v
 
 
@@ -159,37 +162,68 @@ def check_constraints(constraints: Sequence[Constraint], x: Array) -> tuple[Cons
     for n, c in enumerate(constraints):
         if not (hasattr(c, "relaxed") and hasattr(c, "exact")):
             raise ValueError(f"constraints[{n}] must be a constraint (Range, Frozen, Near, Monotone, OneHot, Ordinal), got {type(c).__name__}")
+        _check_features(n, c, x)
         try:
             shape = jax.eval_shape(lambda v, c=c: c.exact(v, v), jax.ShapeDtypeStruct(x.shape, wide(jnp.zeros((), x.dtype)).dtype)).shape
         except (TypeError, ValueError, IndexError) as error:
             raise ValueError(f"constraints[{n}]={type(c).__name__} does not fit x of shape {x.shape}: {error}") from None
         if shape != x.shape:
             raise ValueError(f"constraints[{n}]={type(c).__name__} makes {shape} of x of shape {x.shape}")
-        if isinstance(c, Frozen) and not isinstance(c.region, jax.core.Tracer) and not np.any(c.region):
-            raise ValueError("region freezes every entry: nothing may change")
+        if isinstance(c, Frozen):
+            _check_region(c.region)
         _check_categories(n, c, x)
     return constraints
 
 
-def _check_categories(n: int, c: Constraint, x: Array) -> None:
+def _check_features(n: int, c: Constraint, x: Array) -> None:
     if isinstance(c, OneHot):
         for group in c.groups:
-            if not group or min(group) < 0 or max(group) >= x.size:
-                raise ValueError(f"constraints[{n}]: the group {group} must hold features in [0, {x.size})")
+            if not group or min(group) < 0 or max(group) >= x.size or len(set(group)) < len(group):
+                raise ValueError(f"constraints[{n}]: the group {group} must hold features in [0, {x.size}), each once")
     if isinstance(c, Ordinal):
         if not 0 <= c.feature < x.size or list(c.levels) != sorted(c.levels) or not c.levels:
             raise ValueError(f"constraints[{n}]: feature={c.feature} must be in [0, {x.size}) and levels={c.levels} ascending")
+
+
+def _check_categories(n: int, c: Constraint, x: Array) -> None:
     if isinstance(x, jax.core.Tracer):
         return
     v = np.asarray(x)
     if isinstance(c, OneHot):
         for group in c.groups:
             if not math.isclose(float(v[list(group)].sum()), 1, abs_tol=1e-5) or not np.isclose(v[list(group)].max(), 1, atol=1e-5):
-                raise ValueError(f"x is not one-hot in the group {group}: {v[list(group)]}")
+                raise ValueError(f"constraints[{n}]: x is not one-hot in the group {group}: {v[list(group)]}")
     if isinstance(c, Ordinal) and not np.isclose(np.asarray(c.levels), v[c.feature], atol=1e-5).any():
-        raise ValueError(f"x[{c.feature}]={v[c.feature]} is none of the levels {c.levels}")
+        raise ValueError(f"constraints[{n}]: x[{c.feature}]={v[c.feature]} is none of the levels {c.levels}")
 
 
 def frozen(region: Array | None) -> tuple[Frozen, ...]:
-    """The constraint of a method's option `region`, none for None."""
-    return () if region is None else (Frozen(region),)
+    """The constraint of a method's option `region`, none for None; raises ValueError for one that freezes everything."""
+    if region is None:
+        return ()
+    _check_region(region)
+    return (Frozen(jnp.asarray(region)),)
+
+
+def _check_region(region: Array) -> None:
+    if not isinstance(region, jax.core.Tracer) and not np.any(region):
+        raise ValueError("region freezes every entry: nothing may change")
+
+
+def check_examples(tree: PyTree, x: np.ndarray) -> None:
+    """Raises ValueError unless the constraints among the nodes of a pytree fit every one of the examples `[n, …]`."""
+
+    def is_constraint(node: PyTree) -> bool:
+        return dataclasses.is_dataclass(node) and hasattr(node, "relaxed") and hasattr(node, "exact")
+
+    found = [node for node in jax.tree.leaves(tree, is_leaf=is_constraint) if is_constraint(node)]
+    check_constraints(found, x[0])
+    for n, c in enumerate(found):
+        if isinstance(c, (OneHot, Ordinal)):
+            for example in x[1:]:
+                _check_categories(n, c, example)
+
+
+def _between(v: Array, low: float | Array, high: float | Array) -> Array:
+    """v cut to a range, with a derivative of 1 at its ends."""
+    return jnp.where(v < low, low, jnp.where(v > high, high, v)).astype(v.dtype)

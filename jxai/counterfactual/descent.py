@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,11 +43,13 @@ def descent(
       ValueError: bad steps or learning rate.
     """
     positive(steps=steps)
-    within(0.0, jnp.inf, learning_rate=learning_rate)
+    within(math.ulp(0.0), math.inf, learning_rate=learning_rate)
     return Search(Partial(_init, start, optimizer, learning_rate, options), Partial(_step, look, project, optimizer, learning_rate, options), steps)
 
 
 def _init(start: Start, optimizer: Callable, learning_rate: float, options: dict, f: Model, x: Array, target: Array, key: Array | None, **own: Array):
+    if unknown := own.keys() - options.keys():
+        raise ValueError(f"{min(unknown)!r} is no option that may differ by example; those are among {', '.join(options)}")
     variable, memory = start(f, x, target, key, {**options, **own})
     return variable, (memory, optimizer(learning_rate).init(variable))
 

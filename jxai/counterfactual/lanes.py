@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -12,9 +13,10 @@ import numpy as np
 from jax import lax
 
 from jxai.callables import Static, partition
+from jxai.counterfactual.constraints import check_examples
 from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, result
 from jxai.loops import at_once
-from jxai.scores import positive
+from jxai.scores import num_classes, positive
 from jxai.typing import Array, Model, PyTree
 
 __all__ = ["Progress", "run"]
@@ -75,6 +77,11 @@ def run(
     for name, value in own.items():
         if value.shape[:1] != x.shape[:1]:
             raise ValueError(f"per_example[{name!r}] must have {x.shape[0]} rows, got shape {value.shape}")
+    try:
+        inspect.signature(search.init).bind(f, x, target, key, **own)
+    except TypeError as error:
+        raise ValueError(f"per_example has an option that may not differ by example: {error}") from None
+    check_examples(search, x)
     places = np.arange(which.size) if index is None else np.asarray(index).reshape(-1)
     if places.size != which.size:
         raise ValueError(f"index must have shape {shape}, got {np.shape(index)}")
@@ -200,7 +207,7 @@ def _flattened(f: Model, x: Array, target: Array | None, restarts: int | None) -
         target = np.asarray(target)
         if target.ndim not in (1, 2) or target.shape[0] != x.shape[0] or 0 in target.shape or not np.issubdtype(target.dtype, np.integer):
             raise ValueError(f"target must be classes [{x.shape[0]}] or [{x.shape[0]}, m], got {target.dtype} of shape {target.shape}")
-        classes = jax.eval_shape(lambda v: f(v), jax.ShapeDtypeStruct(x.shape[1:], x.dtype)).shape[0]
+        classes = num_classes(f, x[0])
         if ((target < 0) | (target >= classes)).any():
             raise ValueError(f"target={target[(target < 0) | (target >= classes)][0]} must be a class in [0, {classes})")
         shape = target.shape

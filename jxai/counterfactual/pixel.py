@@ -29,7 +29,7 @@ def wachter(
     threshold: float = 0.5,
     price: float = 0.1,
     growth: float = 1.1,
-    patience: int = 20,
+    patience: int = 50,
     halvings: int = 5,
     steps: int = 1000,
     learning_rate: float = 0.01,
@@ -40,9 +40,10 @@ def wachter(
 ) -> Search:
     """Wachter's counterfactuals: the nearest example that reaches the target, `min_x' max_λ λ · loss(f(x'), target) + d(x, x')`.
 
-    λ falls by a factor at each step that finds x' valid and grows by it at each that finds x' short of the target and the loss no smaller than the
-    step before, so that x' hovers about the boundary. Where `patience` steps bring no nearer valid point, the search goes back to the nearest and halves η;
-    that point is returned. "l1" has a kink at `x'_i = x_i`: an entry is held there while the loss pulls less than `1 / s_i`, so that changes are sparse.
+    The loss counts while x' is not valid. λ falls by a factor at each step that finds x' valid and grows by it at each that finds it short of the target
+    by no less than the step before, so that x' hovers about the boundary; at x it is at least what moves x'. Where `patience` steps bring no nearer valid
+    point, the search goes back to the nearest, which is what it returns, and halves η. "l1" has a kink at `x'_i = x_i`: there an entry stays while
+    `λ |∂loss/∂x'_i| <= 1 / s_i`, so that changes are sparse.
 
     Args:
       loss: "squared", `(p(target) − 1)²` (the paper's form); "cross_entropy", `−log p(target)`; "hinge", what f_target lacks to be valid: 0 at the
@@ -100,7 +101,10 @@ def _step(update: Callable, options: dict[str, Any], f: Model, v: Array, memory:
     p = jax.nn.softmax(logits)[memory["target"]]
     valid = (p >= options["threshold"]) & (logits.argmax() == memory["target"])
     far = length((wide(point) - x) / scale, options["distance"])
-    slope = steepest(memory["weight"] * jnp.where(jnp.isfinite(pull), pull, 0), v - x, scale, options["distance"])
+    pull = jnp.where(valid | ~jnp.isfinite(pull), 0, pull)
+    least = options["growth"] * leaving(pull, scale, options["distance"])
+    memory = {**memory, "weight": jnp.where((v == x).all(), jnp.maximum(memory["weight"], least), memory["weight"])}
+    slope = steepest(memory["weight"] * pull, v - x, scale, options["distance"])
     move, state = update().update(slope, memory["optimizer"], v)
     moved = v + move * 0.5 ** memory["halved"].astype(v.dtype)
     if options["distance"] == "l1":
@@ -157,6 +161,14 @@ def steepest(pull: Array, d: Array, scale: float | Array, distance: str) -> Arra
         pulled = jnp.sqrt(((pull * scale) ** 2).sum())
         return jnp.where(size > 0, at, pull * jnp.maximum(0, 1 - 1 / jnp.where(pulled > 0, pulled, 1)))
     return jnp.where(d != 0, pull + jnp.sign(d) / scale, jnp.sign(pull) * jnp.maximum(jnp.abs(pull) - 1 / scale, 0))
+
+
+def leaving(pull: Array, scale: float | Array, distance: str) -> Array:
+    """`[]`: the λ from which a loss of this gradient moves x' away from x; 0 where none or any does."""
+    if distance == "squared":
+        return jnp.zeros((), pull.dtype)
+    size = jnp.abs(pull * scale).max() if distance == "l1" else length(pull * scale, "l2")
+    return jnp.where(size > 0, 1 / jnp.where(size > 0, size, 1), 0)
 
 
 def stopped(x: Array, v: Array, moved: Array, slope: Array) -> Array:
