@@ -22,10 +22,12 @@ def direct(find: Find, options: dict[str, Any]) -> Search:
     Args:
       find: a module-level function. options: what it is given, arrays of it are leaves.
     """
-    return Search(Partial(_init), Partial(_step, find, options), 0)
+    return Search(Partial(_init, options), Partial(_step, find, options), 0)
 
 
-def _init(f: Model, x: Array, target: int | Array | None, key: Array | None, **own: Array) -> tuple[tuple, PyTree]:
+def _init(options: dict[str, Any], f: Model, x: Array, target: int | Array | None, key: Array | None, **own: Array) -> tuple[tuple, PyTree]:
+    if unknown := own.keys() - options.keys():
+        raise ValueError(f"{min(unknown)!r} is no option that may differ by example; those are among {', '.join(options)}")
     return (), {"x": jnp.asarray(x), "target": None if target is None else jnp.asarray(target), "key": key, "own": jax.tree.map(jnp.asarray, own)}
 
 
