@@ -29,6 +29,12 @@ The same command again goes on where it was stopped.
 """
 
 
+_COUNTERFACTUAL_EPILOG = """\
+Every option of a method is an option here: --diffeomorphic.threshold 0.9, --wachter.distance l2. Methods: those of jxai.counterfactual.METHODS.
+The same command again goes on where it was stopped.
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -48,12 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
-    if argv[:1] in (["explain"], ["evaluate"], ["certify"]):
+    if argv[:1] in (["explain"], ["evaluate"], ["certify"], ["counterfactual"]):
         from jxai.cli import options
 
         argv, given = options.split(argv)
     args = _parser().parse_args(argv)
-    if args.command in ("explain", "evaluate", "certify"):
+    if args.command in ("explain", "evaluate", "certify", "counterfactual"):
         _cache_compilations()
         importlib.import_module(f"jxai.cli.{args.command}").main(args, given)
     elif args.command == "report":
@@ -83,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
     _evaluation(commands)
     _certification(commands)
+    _counterfactuals(commands)
     listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
     for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
@@ -147,6 +154,27 @@ def _certification(commands) -> None:
     add("--seed", type=_seed, default=0, help="of the attack's random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
     add("--batch-size", type=int, help="examples at once (default: what suits their size)")
+
+
+def _counterfactuals(commands) -> None:
+    counterfactual = commands.add_parser(
+        "counterfactual",
+        help="find what would have to change",
+        description="Searches counterfactuals of an image, or of every example of a data set.",
+        epilog=_COUNTERFACTUAL_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = counterfactual.add_argument
+    add("input", metavar="IMAGE|DATASET", help="an image file or an .npy; or digits, a folder of images, or a data set of TFDS")
+    add("--method", default="diffeomorphic", help="how to search (default: %(default)s)")
+    add("--target", help="second (default: the runner-up), all, or classes by index or name (of a data set one)")
+    add("--generator", help="a name of jxai.models.generators(), or package.module:factory (default: the one that goes with the model)")
+    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
+    add("--out", help="folder for an image's pictures and arrays (default: counterfactual), or of the run (default: counterfactuals)")
+    add("--limit", type=int, help="the first so many examples")
+    _prepared(add)
+    add("--seed", type=_seed, default=0, help="of random starts (default: %(default)s)")
+    add("--block", type=int, help="examples that are searched and written together (default: 100)")
 
 
 def _prepared(add) -> None:

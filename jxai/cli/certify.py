@@ -24,7 +24,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     if "method" in bound:
         raise UserError("--margins.method is --method")
     setting = {"radius": args.radius, "p": _norm(args.p), "clip": _range(args.clip), "method": args.method, "steps": args.steps, "restarts": args.restarts}
-    image = _image(args.input)
+    image = inputs.image_path(args.input)
     if image is not None and (meaningless := [name for name in OF_DATA if getattr(args, name) is not None]):
         raise UserError(f"--{meaningless[0].replace('_', '-')} says nothing about an image")
     try:
@@ -109,14 +109,6 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any],
         print(f"{what}: attacked, a change within {_ball(setting)} makes {subject.name} say {subject.label(int(np.argmax(there)))}")
     else:
         print(f"{what}: unknown, {args.method} proves nothing within {_ball(setting)}, and no attack changes the class (least margin {float(found.margin):.4g})")
-
-
-def _image(text: str) -> Path | None:
-    """The path where the text names an image or an array, None where it names a data set."""
-    from jxai.data.folder import SUFFIXES
-
-    path = Path(text)
-    return path if path.is_file() or path.suffix.lower() in (*SUFFIXES, ".npy") else None
 
 
 def _ball(setting: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from jxai import models
 from jxai.cli.errors import UserError, first_line, known, nearest
 from jxai.data.batches import to_input
+from jxai.data.folder import SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,17 @@ def subject(name: str) -> Subject:
     return Subject(name, made if callable(made) else made.model, **extra)
 
 
+def generator(name: str) -> Any:
+    """A generator of `jxai.models.generators`, or `package.module:factory` with `factory() -> generator`."""
+    if ":" in name:
+        return _made_by(name, "--generator")
+    known("generator", name, models.generators())
+    try:
+        return models.generators()[name]()
+    except (ValueError, OSError, ImportError) as error:
+        raise UserError(f"generator {name!r}: {first_line(error)}") from error
+
+
 def photograph() -> Path:
     """The photograph of a cup of coffee that scikit-image's wheel holds (Rachel Michetti, CC0)."""
     from skimage import data
@@ -65,6 +77,12 @@ def photograph() -> Path:
     if not path.is_file():
         raise UserError("this scikit-image ships no coffee.png; name an image")
     return path
+
+
+def image_path(text: str) -> Path | None:
+    """The path where the text names an image or an array, None where it names a data set."""
+    path = Path(text)
+    return path if path.is_file() or path.suffix.lower() in (*SUFFIXES, ".npy") else None
 
 
 def read(path: Path) -> np.ndarray:
@@ -142,19 +160,19 @@ def _named(text: str, names: Sequence[str] | None) -> int | None:
     return next(iter(whole + parts), None)
 
 
-def _made_by(name: str) -> Any:
+def _made_by(name: str, flag: str = "--model") -> Any:
     module, _, factory = name.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
         source = importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"--model {name}: {first_line(error)}") from error
+        raise UserError(f"{flag} {name}: {first_line(error)}") from error
     except Exception as error:  # whatever a stranger's module raises
-        raise UserError(f"--model {name}: importing {module} failed: {type(error).__name__}: {first_line(error)}") from error
+        raise UserError(f"{flag} {name}: importing {module} failed: {type(error).__name__}: {first_line(error)}") from error
     finally:
         sys.path.remove(os.getcwd())
     make = getattr(source, known(f"name in {module}", factory, [n for n in vars(source) if not n.startswith("_")]))
     try:
         return make()
     except Exception as error:
-        raise UserError(f"--model {name}: {factory}() failed: {type(error).__name__}: {first_line(error)}") from error
+        raise UserError(f"{flag} {name}: {factory}() failed: {type(error).__name__}: {first_line(error)}") from error

@@ -4,9 +4,18 @@ A method is `method(f, x, target, key=None, *, options) -> Counterfactual`, pure
 `run(search, f, x, target, key)` runs it for whole arrays of examples, targets and restarts, at the cost of the steps that were needed.
 """
 
-from jxai.counterfactual.latent import diffeomorphic, revise
+from jxai.counterfactual.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
+from jxai.counterfactual.generator import latent_path
 from jxai.counterfactual.lanes import Progress, run
+from jxai.counterfactual.latent import diffeomorphic, revise
 from jxai.counterfactual.pixel import wachter
 from jxai.counterfactual.search import Candidate, Counterfactual, Search
 
-__all__ = ["Candidate", "Counterfactual", "Progress", "Search", "diffeomorphic", "revise", "run", "wachter"]
+METHODS = ("diffeomorphic", "revise", "wachter")
+"""The methods, by name."""
+
+__all__ = [
+    *METHODS,
+    *("Frozen", "Monotone", "Near", "OneHot", "Ordinal", "Range"),
+    *("Candidate", "Counterfactual", "Progress", "Search", "latent_path", "run"),
+]

@@ -5,8 +5,9 @@ and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists t
 """
 
 from jxai.models.catalogue import ModelInfo, Pretrained, available
-from jxai.models.digits import digits_cnn
+from jxai.models.digits import digits_cnn, digits_vae
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
+from jxai.models.generators import generators
 from jxai.models.images import imagenet_class_names, load_image, preprocess
 from jxai.models.lenet import LeNet5, lenet5
 from jxai.models.resnet import CifarResNet, cifar_resnet
@@ -24,7 +25,9 @@ __all__ = [
     "available",
     "cifar_resnet",
     "digits_cnn",
+    "digits_vae",
     "efficientnet_lite",
+    "generators",
     "imagenet_class_names",
     "lenet5",
     "load_image",

@@ -5,7 +5,25 @@ the scale) is lost here and only here. Functions return arrays or `matplotlib.fi
 """
 
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, outline, reduce_channels
+from jxai.plot.counterfactuals import counterfactuals, path, save_animation
 from jxai.plot.evaluation import critical_difference, curves, heatmap
 from jxai.plot.figures import grid, overlay, save
 
-__all__ = ["NOT_FINITE", "Scaled", "blend", "colors", "critical_difference", "curves", "grid", "heatmap", "normalize", "outline", "overlay", "reduce_channels", "save"]
+__all__ = [
+    "NOT_FINITE",
+    "Scaled",
+    "blend",
+    "colors",
+    "counterfactuals",
+    "critical_difference",
+    "curves",
+    "grid",
+    "heatmap",
+    "normalize",
+    "outline",
+    "overlay",
+    "path",
+    "reduce_channels",
+    "save",
+    "save_animation",
+]

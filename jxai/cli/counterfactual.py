@@ -1,0 +1,137 @@
+"""`jxai counterfactual`: what an image, or every example of a data set, would have to become for the model to say something else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.evaluate import EMBEDDED, Reporter
+
+OF_DATA = ("limit", "block", "split", "data_dir", "label")
+GENERATORS = {"digits_cnn": "digits_vae", "robust_mnist": "mnist_vae", "mnist_lenet5": "btcvae_mnist"}
+"""The generator that goes with a model, where none is named."""
+_SHOWN = 10
+"""Examples of a data set on its picture, and targets of an example."""
+
+
+def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
+    """Checks everything, then searches; writes pictures and arrays, or a run."""
+    from jxai import counterfactual
+    from jxai.cli import inputs, options
+
+    fn = getattr(counterfactual, known("method", args.method, counterfactual.METHODS))
+    setting = options.parse(given, {args.method: fn})[args.method]
+    image = inputs.image_path(args.input)
+    if image is not None and (meaningless := [name for name in OF_DATA if getattr(args, name) is not None]):
+        raise UserError(f"--{meaningless[0].replace('_', '-')} says nothing about an image")
+    try:
+        subject = inputs.subject(args.model or EMBEDDED.get(args.input, "efficientnet_lite0"))
+        name = args.generator or GENERATORS.get(subject.name)
+        if "generator" in options.schema(fn):
+            if name is None:
+                raise UserError(f"{args.method} needs --generator: a name of `jxai.models.generators()`, or package.module:factory")
+            setting["generator"] = inputs.generator(name)
+        elif args.generator:
+            raise UserError(f"--generator says nothing about {args.method}, which searches among the examples themselves")
+        if image is None:
+            _data_set(args, subject, setting, name or "")
+        else:
+            _one(image, args, subject, setting)
+    except (ValueError, ImportError, NotImplementedError) as error:
+        raise UserError(first_line(error)) from error
+
+
+def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], generator: str) -> None:
+    from jxai import data, evaluate, plot
+    from jxai.evaluate.counterfactual_runs import TARGETS
+
+    out = args.out or "counterfactuals"
+    where = dict(split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes)
+    source = data.source(args.input, **where)
+    target = args.target or "second"
+    target = target if target in TARGETS else _class(target, subject)
+    options = dict(method=args.method, options=setting, target=target, limit=args.limit, seed=args.seed, block=args.block or 100)
+    options |= dict(preprocess=subject.preprocess, model_name=subject.name, generator_name=generator)
+    try:
+        with Reporter() as reporter:
+            run = evaluate.counterfactuals(subject.model, source, out, **options, on_progress=reporter)
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on with {out}", file=sys.stderr)
+        raise
+    for message in [m for m in run.table()["error"] if m][:5]:
+        print(f"failed: {message}", file=sys.stderr)
+    found = evaluate.found(run)
+    print(f"{found.examples} examples of {source.name}, {found.failed} failed; {args.method} from {subject.name}'s class to {args.target or 'the second'}:")
+    print(f"  {found.valid} of {found.searches} searches reached their target, after {found.steps:.0f} steps on average")
+    if found.searches:
+        plot.save(_overview(run, source, subject), Path(out) / "counterfactuals.png")
+    print(f"wrote {out}")
+
+
+def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any]) -> None:
+    import jax
+    import numpy as np
+
+    from jxai import counterfactual, plot
+    from jxai.cli import inputs
+    from jxai.files import save_arrays
+
+    x = inputs.example(path, inputs.read(path), subject)
+    logits = np.asarray(jax.jit(lambda v: subject.model(v))(x))
+    if not np.isfinite(logits).all():
+        raise UserError(f"{path}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
+    order = np.argsort(-logits, kind="stable")
+    others = [c for c in order if c != order[0]]
+    text = args.target or "second"
+    wanted = others[:1] if text == "second" else others[:_SHOWN] if text == "all" else inputs.targets(text, subject, logits.size)
+    search = getattr(counterfactual, args.method).search(**setting)
+    found = counterfactual.run(search, subject.model, x[None], np.asarray([wanted], np.int32), jax.random.key(args.seed))
+    p = np.asarray(jax.nn.softmax(found.logits))[0, np.arange(len(wanted)), wanted]
+    lines = [_sentence(subject, int(order[0]), int(c), bool(found.valid[0, j]), float(p[j]), x, found.x[0, j], int(found.steps[0, j])) for j, c in enumerate(wanted)]
+    print("\n".join(f"{path.name}: {line}" for line in lines))
+    out = Path(args.out or "counterfactual")
+    titles = [[f"{subject.label(int(c))} {p[j]:.2f}" for j, c in enumerate(wanted)]]
+    plot.save(plot.counterfactuals(x[None], found.x, titles=titles, originals=[subject.label(int(order[0]))], valid=found.valid), out / "counterfactual.png")
+    generator = setting.get("generator")
+    if generator is not None and x.ndim == 3 and found.latent is not None:
+        frames = counterfactual.latent_path(generator, x, jax.tree.map(lambda z: z[0, 0], found.latent))
+        plot.save_animation(frames, out / "path.gif")
+    save_arrays(out / "counterfactual.npz", x=x, found=found.x[0], target=np.asarray(wanted), logits=found.logits[0], valid=found.valid[0], steps=found.steps[0])
+    print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))} into {out}")
+
+
+def _sentence(subject, was: int, target: int, reached: bool, p: float, x, found, steps: int) -> str:
+    import numpy as np
+
+    if was == target:
+        return f"{subject.label(target)} is what it is"
+    change = np.abs(found - x)
+    size = f"{int((change > 1e-5).sum())} of {change.size} entries changed, by {change.sum():.3g} in all"
+    return f"{subject.label(was)} → {subject.label(target)} {'reached' if reached else 'NOT reached'}, p = {p:.2f} after {steps} steps; {size}"
+
+
+def _overview(run, source, subject):
+    """The first examples with their first counterfactuals."""
+    import numpy as np
+
+    from jxai import data, plot
+
+    table, maps = run.table(), run.maps("counterfactual")
+    rows = [r for r in range(len(table["index"])) if table["valid"][r]][:_SHOWN]
+    x = data.load(source, [int(table["index"][r]) for r in rows], None, subject.preprocess).x
+    found = np.stack([maps[int(table["index"][r])][:_SHOWN] for r in rows])
+    label = lambda c: subject.label(int(c)).split(",")[0]
+    titles = [[f"{label(c)} {p:.2f}" for c, p in zip(table["to"][r], table["probability"][r])] for r in rows]
+    return plot.counterfactuals(x, found, titles=titles, originals=[label(table["predicted"][r]) for r in rows], valid=table["reached"][rows][:, :_SHOWN])
+
+
+def _class(text: str, subject) -> int:
+    from jxai.cli import inputs
+
+    found = inputs.targets(text, subject, subject.num_classes)
+    if len(found) > 1:
+        raise UserError(f"--target {text} must be second, all, or one class")
+    return found[0]

@@ -1,0 +1,180 @@
+"""Counterfactual runs: what every example of a data set would have to become for the model to say something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jxai import counterfactual
+from jxai.callables import partition
+from jxai.counterfactual.search import begin
+from jxai.data import Source
+from jxai.data.batches import number
+from jxai.evaluate.examples import Examples
+from jxai.evaluate.identity import versions
+from jxai.evaluate.loop import Progress, Tell, work
+from jxai.evaluate.store import Run
+from jxai.evaluate.tasks import shown
+from jxai.typing import Model
+
+TARGETS = ("second", "all")
+
+
+class Found(NamedTuple):
+    """Of a counterfactual run, so far."""
+
+    examples: int
+    failed: int
+    """Examples that cannot be read, or are none."""
+    searches: int
+    """Searches on the others, without those whose example was of the target class as it is."""
+    valid: int
+    """Of these, those that reached their target."""
+    steps: float
+    """Their mean number of steps."""
+
+
+def counterfactuals(
+    f: Model,
+    source: Source,
+    out: str | Path,
+    *,
+    method: str,
+    options: Mapping[str, Any] | None = None,
+    target: str | int = "second",
+    preprocess: Callable | None = None,
+    model_name: str = "",
+    generator_name: str = "",
+    limit: int | None = None,
+    seed: int = 0,
+    block: int = 100,
+    lanes: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Searches counterfactuals of every example of a data set, and keeps them in the folder `out`; `found` sums it up.
+
+    The same call goes on where a killed one stopped, and several processes share the work, as for `jxai.evaluate.run`.
+
+    Args:
+      f: the model. source: the data set. out: the run's folder.
+      method: a name of `jxai.counterfactual.METHODS`. options: of it, `generator` and all.
+      target: a class; "second", the one that the model gives the second highest logit; or "all", one search for each class but the predicted one.
+      preprocess, model_name, limit, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
+      block: examples that are searched and written together. lanes: searches at once, see `jxai.counterfactual.run`.
+
+    Returns:
+      The run. Its table has, beside `PER_EXAMPLE`, for each of m targets of an example `to` (the class), `reached`, `steps`, `probability` (of the
+      class, there), `l0` and `l1` `[n, m]`; its maps are the counterfactuals, `run.maps("counterfactual")`, `[m, *shape of x]`.
+
+    Raises:
+      ValueError: an empty data set, an unknown method, a bad option or target, a folder that holds another configuration.
+      OSError: it cannot be written.
+    """
+    search = searched(method, options)
+    count, examples = number(source, limit), Examples(f, source, preprocess, block)
+    _check_target(target, examples.classes)
+    _check(search, f, examples)
+    config = {
+        **examples.describe(count, False, model_name),
+        "counterfactual": {"method": method, "options": {k: _described(v) for k, v in sorted((options or {}).items())}, "generator": generator_name},
+        **{"target": target, "seed": seed, "block": block, "keep_maps": True, "versions": versions()},
+    }
+    record = Run.open(out, config)
+    key = jax.random.key(seed)
+    work(record, examples.blocks(np.arange(count)), lambda indices, tell: _block(examples, search, target, key, lanes, indices, tell), on_progress)
+    return record
+
+
+def searched(method: str, options: Mapping[str, Any] | None) -> counterfactual.Search:
+    """The search of a method by its name; ValueError for an unknown one, or bad options."""
+    if method not in counterfactual.METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(counterfactual.METHODS)}")
+    try:
+        return getattr(counterfactual, method).search(**(options or {}))
+    except TypeError as error:
+        raise ValueError(f"{method}: {error}") from None
+
+
+def found(run: Run) -> Found:
+    """What a counterfactual run has found so far.
+
+    Raises:
+      ValueError: a run of another kind.
+    """
+    if "counterfactual" not in run.config:
+        raise ValueError(f"{run.path} is no run of counterfactuals")
+    table = run.table()
+    if not table:
+        return Found(0, 0, 0, 0, float("nan"))
+    tried = table["valid"][:, None] & (table["to"] != table["predicted"][:, None])
+    steps = float(table["steps"][tried].mean()) if tried.any() else float("nan")
+    return Found(len(tried), int((~table["valid"]).sum()), int(tried.sum()), int(table["reached"][tried].sum()), steps)
+
+
+def _block(
+    examples: Examples, search: counterfactual.Search, target: str | int, key: jax.Array, lanes: int | None, indices: np.ndarray, tell: Tell
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    batch, predicted, confidence = examples.predict(indices)
+    columns = examples.columns(batch, predicted, predicted, confidence)
+    wanted = _targets(examples, batch.x, predicted, target)
+    m = wanted.shape[1]
+    places = batch.index[:, None] * m + np.arange(m)
+    told = lambda progress: tell("searching", progress.done / progress.total)
+    got = counterfactual.run(search, examples.f, batch.x, wanted, key, index=places, batch_size=lanes, on_progress=told)
+    p = np.take_along_axis(np.asarray(jax.nn.softmax(got.logits)), wanted[..., None], -1)[..., 0]
+    change = (got.x - batch.x[:, None]).reshape(*wanted.shape, -1)
+    keep = columns["valid"][:, None]
+    numbers = {"probability": p, "l0": (np.abs(change) > 1e-5).sum(-1), "l1": np.abs(change).sum(-1)}
+    columns |= {name: np.where(keep, v, np.nan).astype(np.float32) for name, v in numbers.items()}
+    columns |= {"to": wanted.astype(np.int32), "reached": got.valid & keep, "steps": got.steps}
+    return columns, {"counterfactual": got.x}
+
+
+def _targets(examples: Examples, x: np.ndarray, predicted: np.ndarray, target: str | int) -> np.ndarray:
+    """`[n, m]`: the classes that are searched for."""
+    if isinstance(target, int):
+        return np.full((len(x), 1), target)
+    if target == "all":
+        others = np.arange(examples.classes - 1)
+        return others + (others >= predicted[:, None])
+    logits = np.array(jax.jit(jax.vmap(lambda v: examples.f(v)))(x))
+    logits[np.arange(len(x)), predicted] = -np.inf
+    return logits.argmax(1)[:, None]
+
+
+def _check_target(target: str | int, classes: int) -> None:
+    if isinstance(target, int):
+        if not 0 <= target < classes:
+            raise ValueError(f"{target=} must be a class in [0, {classes})")
+    elif target not in TARGETS:
+        raise ValueError(f"{target=} must be a class or one of {', '.join(map(repr, TARGETS))}")
+    if classes < 2:
+        raise ValueError("f(x) must have two classes or more for there to be another")
+
+
+def _check(search: counterfactual.Search, f: Model, examples: Examples) -> None:
+    """Traces everything once, so that whatever is wrong is said before any work."""
+    arrays, static = partition((f, search))
+
+    def first(arrays, key, x, target):
+        f, search = static.combine(arrays)
+        return begin(search, f, x, target, key)
+
+    x, label = jax.ShapeDtypeStruct(examples.shape, np.float32), jax.ShapeDtypeStruct((), np.int32)
+    try:
+        jax.eval_shape(first, arrays, jax.random.key(0), x, label)
+    except (TypeError, NotImplementedError) as error:
+        raise ValueError(str(error).strip().splitlines()[0]) from error
+
+
+def _described(value: Any) -> Any:
+    """An option for the record: a generator by its type and the digests of its weights."""
+    leaves = jax.tree.leaves(value)
+    if leaves and not (len(leaves) == 1 and leaves[0] is value):
+        return {"type": type(value).__qualname__, "leaves": [shown(leaf) for leaf in leaves]}
+    return shown(value)
+
