@@ -1,36 +1,60 @@
-"""Classifiers to explain: definitions in flax nnx, and trained weights.
+"""Classifiers to explain, and generators to search with: definitions in flax nnx, losses, and trained weights.
 
 Every model is a pytree callable on ONE example, channels last, that takes pixels in [0, 1] (float), normalises inside,
-and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists the trained ones by name.
+and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists the trained ones by name. A generator has
+`decode(z) -> x` and `encode(x) -> z` instead; `generators()` lists the trained ones.
 """
 
+from jxai.models.adversarial import adversarial_autoencoder, wgan_gp
+from jxai.models.burgess import BurgessVAE, btcvae
 from jxai.models.catalogue import ModelInfo, Pretrained, available
 from jxai.models.digits import digits_cnn, digits_vae
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
+from jxai.models.gan import GAN, AdversarialAutoencoder, ConditionalGAN, mnist_gan
 from jxai.models.generators import generators
 from jxai.models.images import imagenet_class_names, load_image, preprocess
+from jxai.models.inversion import Inverted, encoder_loss
 from jxai.models.lenet import LeNet5, lenet5
 from jxai.models.resnet import CifarResNet, cifar_resnet
 from jxai.models.simple import CNN, MLP, RobustCNN, robust_cnn
+from jxai.models.vae import VAE, ConditionalVAE, ConvVAE, mnist_vae
+from jxai.models.variational import elbo, tc_vae_loss, vae_loss
 
 __all__ = [
+    "AdversarialAutoencoder",
+    "BurgessVAE",
     "CNN",
     "CifarResNet",
+    "ConditionalGAN",
+    "ConditionalVAE",
+    "ConvVAE",
     "EfficientNetLite",
+    "GAN",
+    "Inverted",
     "LeNet5",
     "MLP",
     "ModelInfo",
     "Pretrained",
     "RobustCNN",
+    "VAE",
+    "adversarial_autoencoder",
     "available",
+    "btcvae",
     "cifar_resnet",
     "digits_cnn",
     "digits_vae",
     "efficientnet_lite",
+    "elbo",
+    "encoder_loss",
     "generators",
     "imagenet_class_names",
     "lenet5",
     "load_image",
+    "mnist_gan",
+    "mnist_vae",
     "preprocess",
     "robust_cnn",
+    "tc_vae_loss",
+    "vae_loss",
+    "wgan_gp",
 ]
