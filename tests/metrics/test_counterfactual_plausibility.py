@@ -1,0 +1,150 @@
+"""What generators say of counterfactuals, against closed forms: autoencoders that are projections, and likelihoods that are Gaussian."""
+
+import math
+
+import counterfactual_toys as toys
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jxai.metrics import counterfactual as metrics
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+X, COUNTERFACTUAL, TARGET = toys.pairs(6)
+CODERS = [toys.projection(seed) for seed in range(toys.CLASSES)]
+STACK, GENERAL = toys.stacked(CODERS), toys.projection(9, codes=4)
+KEY = jax.random.key(4)
+
+
+class Plain:
+    """No generator of any kind."""
+
+
+def rebuilt(coder, v):
+    basis, mean, v = (np.asarray(a, np.float64) for a in (coder.basis, coder.mean, v))
+    return basis @ (basis.T @ (v - mean)) + mean
+
+
+def test_im1_and_im2_are_their_formulas():
+    f = toys.model()
+    for x, v, t in zip(X, COUNTERFACTUAL, np.asarray(TARGET)):
+        own, other, general = (rebuilt(c, v) for c in (CODERS[t], CODERS[int(f(x).argmax())], GENERAL))
+        im1 = ((v - own) ** 2).sum() / ((v - other) ** 2).sum()
+        im2 = ((own - general) ** 2).sum() / np.abs(v).sum()
+        assert metrics.im1(f, x, v, int(t), autoencoders=STACK) == pytest.approx(float(im1), rel=1e-4)
+        assert metrics.im2(f, x, v, int(t), autoencoders=STACK, autoencoder=GENERAL) == pytest.approx(float(im2), rel=1e-4)
+
+
+def test_im1_is_zero_on_the_targets_manifold_one_without_a_change_of_class_and_blind_to_noise_that_both_remove():
+    f, x = toys.model(), X[0]
+    origin = int(f(x).argmax())
+    target = (origin + 1) % toys.CLASSES
+    on_it = CODERS[target].decode(jnp.array([0.3, -0.4]))
+    assert metrics.im1(f, x, on_it, target, autoencoders=STACK) < 1e-10
+    assert metrics.im1(f, x, COUNTERFACTUAL[0], origin, autoencoders=STACK) == pytest.approx(1)
+    # The flaw that the docstring names: of noise alone, both are equally far off.
+    noise = on_it + 1e4 * jax.random.normal(KEY, x.shape)
+    both = np.linalg.qr(np.concatenate([CODERS[target].basis, CODERS[origin].basis], 1))[0]
+    noise = jnp.asarray(noise - both @ (both.T @ noise))
+    assert metrics.im1(f, x, noise, target, autoencoders=STACK) == pytest.approx(1, abs=1e-2)
+    assert metrics.im2(f, x, x, target, autoencoders=toys.stacked([GENERAL] * 3), autoencoder=GENERAL) == 0
+
+
+def test_epsilon_is_added_to_the_denominators():
+    f, x, v, t = toys.model(), X[0], COUNTERFACTUAL[0], 1
+    before, after = (1 / metrics.im2(f, x, v, t, autoencoders=STACK, autoencoder=GENERAL, epsilon=e) for e in (1e-8, 1.0))
+    apart = ((rebuilt(CODERS[1], v) - rebuilt(GENERAL, v)) ** 2).sum()
+    assert after - before == pytest.approx(1 / apart, rel=1e-3)
+
+
+@pytest.mark.parametrize("levels", [1, 256])
+def test_bits_per_dim_of_a_gaussian(levels):
+    mean = jnp.full(toys.SIZE, 0.3)
+    expected = math.log2(levels) - stats.norm(0.3).logpdf(np.asarray(COUNTERFACTUAL)).sum(1) / (toys.SIZE * math.log(2))
+    found = [metrics.bits_per_dim(None, v, v, None, generator=toys.Normal(mean), levels=levels) for v in COUNTERFACTUAL]
+    assert np.allclose(found, expected, rtol=1e-5)
+
+
+def test_bits_of_the_impossible_are_infinite():
+    class Never:
+        def log_prob(self, x):
+            return jnp.asarray(-jnp.inf)
+
+    assert metrics.bits_per_dim(None, X[0], X[0], None, generator=Never()) == np.inf
+
+
+def test_anogan_of_what_the_generator_makes_is_zero_and_of_the_rest_its_distance():
+    """A generator with one number: decode(z) = z e₁, so that the score is the sum of the other entries, and of features only they see."""
+    generator = toys.Projection(jnp.eye(toys.SIZE)[:, :1], jnp.zeros(toys.SIZE))
+    score = lambda v, **options: float(metrics.anogan_score(None, v, v, None, KEY, generator=generator, **{"steps": 300, **options}))
+    assert score(1.7 * jnp.eye(toys.SIZE)[0]) < 0.02
+    v = COUNTERFACTUAL[0]
+    rest = float(jnp.abs(v[1:]).sum())
+    assert score(v) == pytest.approx(rest, abs=0.03)
+    tail = lambda u: 2 * u[1:]
+    assert score(v, features=tail) == pytest.approx(rest + 0.1 * 2 * rest, abs=0.03)
+    assert score(v, features=tail, weight=1.0) == pytest.approx(3 * rest, abs=0.03)
+    assert score(v, latent=1) == score(v) == score(v, latent=(1,))
+
+
+def test_more_restarts_and_steps_never_score_worse():
+    """A restart has its own key, and the least loss on the way counts; the learning rate falls in the last fifth alone."""
+    generator = toys.Projection(toys.projection(1).basis, jnp.zeros(toys.SIZE))
+    bent = jax.tree_util.Partial(lambda g, z: jnp.sin(3 * g.decode(z)), generator)
+
+    class Bent:
+        latent, decode = 2, staticmethod(bent)
+
+    score = lambda **options: float(metrics.anogan_score(None, X[0], COUNTERFACTUAL[0], None, KEY, generator=Bent(), **options))
+    one, three, eight = (score(restarts=n, steps=60) for n in (1, 3, 8))
+    assert one >= three >= eight and one > eight
+    assert score(restarts=1, steps=4) >= score(restarts=1, steps=400)
+    assert score(restarts=1, steps=60) == one
+
+
+def test_a_gan_of_the_library_has_a_latent():
+    """DeDUCE's setting in small: a network's decoder, its critic's features, and the score of its own sample near the search's floor."""
+    gan_module = pytest.importorskip("jxai.models.gan")
+    from flax import nnx
+
+    gan = gan_module.GAN((4, 4, 1), latent=3, hidden=(8,), rngs=nnx.Rngs(0))
+    sample = gan.sample(jax.random.key(1))
+    found = metrics.anogan_score(None, sample, sample, None, KEY, generator=gan, features=lambda v: gan.critic(v), steps=400)
+    start = jnp.abs(gan.decode(jax.random.normal(jax.random.fold_in(KEY, 0), (3,))) - sample).sum()
+    assert found < 0.05 * start
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("im1", {"autoencoders": toys.stacked(CODERS[:2])}, "autoencoders must be 3, one for each class of f, got 2"),
+        ("im1", {"autoencoders": STACK, "epsilon": 0.0}, "epsilon=0.0 must lie in"),
+        ("im1", {"autoencoders": [jnp.zeros((3, 2))]}, "autoencoder=list must have a method encode"),
+        ("im2", {"autoencoders": STACK, "autoencoder": Plain()}, "autoencoder=Plain must have a method encode"),
+        ("bits_per_dim", {"generator": Plain()}, "generator=Plain must have a method log_prob"),
+        ("bits_per_dim", {"generator": toys.Normal(jnp.zeros(6)), "levels": 0}, "levels=0"),
+        ("anogan_score", {"generator": Plain()}, "generator=Plain must have a method decode"),
+        ("anogan_score", {"generator": GENERAL, "restarts": 0}, "restarts=0"),
+        ("anogan_score", {"generator": GENERAL, "steps": 0}, "steps=0"),
+        ("anogan_score", {"generator": GENERAL, "weight": -1.0}, "weight=-1.0 must lie in"),
+        ("anogan_score", {"generator": GENERAL, "learning_rate": 0.0}, "learning_rate=0.0 must lie in"),
+    ],
+)
+def test_bad_options_are_named(name, options, message):
+    key = (KEY,) if name == "anogan_score" else ()
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, name)(toys.model(), X[0], COUNTERFACTUAL[0], 1, *key, **options)
+
+
+def test_generators_of_other_examples_are_refused():
+    class Decoder:
+        def decode(self, z):
+            return jnp.zeros(3)
+
+    with pytest.raises(ValueError, match="generator=Decoder has neither latent nor encode"):
+        metrics.anogan_score(None, X[0], X[0], None, KEY, generator=Decoder())
+    with pytest.raises(ValueError, match=r"generator=Decoder makes examples of shape \(3,\), but x has \(6,\)"):
+        metrics.anogan_score(None, X[0], X[0], None, KEY, generator=Decoder(), latent=2)
