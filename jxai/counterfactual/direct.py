@@ -14,20 +14,24 @@ from jxai.typing import Array, Model, PyTree
 
 Find = Callable[[Model, Array, Array | None, Array | None, dict[str, Any]], Candidate]
 """`(f, x, target, key, options) -> candidate`: the only point that is looked at; its `stop` says nothing."""
+Check = Callable[[Model, Array, Array | None, dict[str, Any]], None]
+"""`(f, x, target, options)`."""
 
 
-def direct(find: Find, options: dict[str, Any]) -> Search:
+def direct(find: Find, check: Check, options: dict[str, Any]) -> Search:
     """The search that looks once, and makes no step.
 
     Args:
-      find: a module-level function. options: what it is given, arrays of it are leaves.
+      find, check: module-level functions; check raises where the input is bad, while x may still be concrete.
+      options: what they are given, arrays of it are leaves.
     """
-    return Search(Partial(_init, options), Partial(_step, find, options), 0)
+    return Search(Partial(_init, check, options), Partial(_step, find, options), 0)
 
 
-def _init(options: dict[str, Any], f: Model, x: Array, target: int | Array | None, key: Array | None, **own: Array) -> tuple[tuple, PyTree]:
+def _init(check: Check, options: dict[str, Any], f: Model, x: Array, target: int | Array | None, key: Array | None, **own: Array) -> tuple[tuple, PyTree]:
     if unknown := own.keys() - options.keys():
         raise ValueError(f"{min(unknown)!r} is no option that may differ by example; those are among {', '.join(options)}")
+    check(f, x, target, {**options, **own})
     return (), {"x": jnp.asarray(x), "target": None if target is None else jnp.asarray(target), "key": key, "own": jax.tree.map(jnp.asarray, own)}
 
 

@@ -51,7 +51,7 @@ def glam_clue(
     check_members(members, uncertainty)
     within(0.0, math.inf, threshold=threshold)
     options = dict(generator=generator, translations=translations, uncertainty=uncertainty, members=members, threshold=threshold, clip=clip)
-    return direct(_translated, {**options, "constraints": (*constraints, *frozen(region))})
+    return direct(_translated, _check, {**options, "constraints": (*constraints, *frozen(region))})
 
 
 def fit_glam(
@@ -125,14 +125,18 @@ def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, *, 
     return jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)[0][0]
 
 
-def _translated(f: Model, x: Array, target: Array | None, key: Array | None, options: dict[str, Any]) -> Candidate:
+def _check(f: Model, x: Array, target: Array | None, options: dict[str, Any]) -> None:
     check_untargeted(f, x, target, options["members"], "GLAM-CLUE")
     check_constraints(options["constraints"], x)
+    check_generator(options["generator"], x)
+    classes, code = (jax.eval_shape(lambda v, g=g: g(v), x).shape for g in (f, options["generator"].encode))
+    if jnp.shape(options["translations"]) != (*classes, *code):
+        raise ValueError(f"translations must have shape {[*classes, *code]}, got {list(jnp.shape(options['translations']))}")
+
+
+def _translated(f: Model, x: Array, target: Array | None, key: Array | None, options: dict[str, Any]) -> Candidate:
     z, before = encoded(options["generator"], x), wide(f(x))
-    shifts = jnp.asarray(options["translations"])
-    if shifts.shape != (*before.shape, *z.shape):
-        raise ValueError(f"translations must have shape {[*before.shape, *z.shape]}, got {list(shifts.shape)}")
-    z = z + shifts[before.argmax()].astype(z.dtype)
+    z = z + jnp.asarray(options["translations"])[before.argmax()].astype(z.dtype)
     point = decoded(options["generator"], z, x, options["clip"], options["constraints"])
     logits = wide(f(point))
     uncertain = uncertainty_at(f, point, logits, options)
