@@ -12,11 +12,11 @@ import optax
 from jax.tree_util import Partial
 
 from jxai.counterfactual.constraints import Constraint, check_constraints, frozen, relaxed, settled
+from jxai.counterfactual.norms import DISTANCES, length, soft
 from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.scores import one_of, positive, wide, within
 from jxai.typing import Array, Model
 
-DISTANCES = ("l1", "l2", "squared")
 LOSSES = ("squared", "cross_entropy", "hinge")
 
 
@@ -142,14 +142,6 @@ def missing(logits: Array, target: Array, loss: str, threshold: float) -> Array:
     return jax.nn.relu(needed - logits[target])
 
 
-def length(d: Array, distance: str) -> Array:
-    """`[]`: the size of a change: "l1", "l2" or "squared" (half of that)."""
-    if distance == "l1":
-        return jnp.abs(d).sum()
-    square = (d**2).sum()
-    return square / 2 if distance == "squared" else jnp.sqrt(square)
-
-
 def steepest(pull: Array, d: Array, scale: float | Array, distance: str) -> Array:
     """The shortest subgradient of `λ · loss + length(d / scale)` of a loss whose gradient times λ is `pull`."""
     if distance == "squared":
@@ -160,7 +152,7 @@ def steepest(pull: Array, d: Array, scale: float | Array, distance: str) -> Arra
         # At d = 0 the subgradients are pull plus the dual ball, ‖s g‖ <= 1.
         pulled = jnp.sqrt(((pull * scale) ** 2).sum())
         return jnp.where(size > 0, at, pull * jnp.maximum(0, 1 - 1 / jnp.where(pulled > 0, pulled, 1)))
-    return jnp.where(d != 0, pull + jnp.sign(d) / scale, jnp.sign(pull) * jnp.maximum(jnp.abs(pull) - 1 / scale, 0))
+    return jnp.where(d != 0, pull + jnp.sign(d) / scale, soft(pull, 1 / scale))
 
 
 def leaving(pull: Array, scale: float | Array, distance: str) -> Array:
