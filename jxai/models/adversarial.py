@@ -1,47 +1,39 @@
-"""The losses of adversarial models: pure functions `loss(model, x [B, …], y [B] or None, key) -> (scalar, {name: scalar})`, and who plays which."""
+"""The losses of adversarial models: pure functions `loss(model, x [B, …], y [B] or None, key) -> (scalar, {name: scalar})`, and which weights each trains."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jxai.models.coders import given
 from jxai.models.variational import LIKELIHOODS, reconstruction
 from jxai.scores import one_of, positive, within
 from jxai.typing import Array
+from jxai.updates import Part
 
-__all__ = ["Game", "adversarial_autoencoder", "gradient_penalty", "wgan_gp"]
-
-Loss = Callable[[Any, Array, Array | None, Array], tuple[Array, dict[str, Array]]]
-
-
-class Game(NamedTuple):
-    """Losses that are minimised in turn, each by its own parts of one model while the others stand still."""
-
-    losses: tuple[Loss, ...]
-    """Each `(model, x [B, …], y [B] or None, key) -> (scalar, metrics)`."""
-    parts: tuple[tuple[str, ...], ...]
-    """For each loss the attributes of the model whose weights it trains."""
-    updates: tuple[int, ...]
-    """For each loss how many updates, each with new random numbers, it has in a round."""
+__all__ = ["adversarial_autoencoder", "gradient_penalty", "wgan_gp"]
 
 
-def wgan_gp(*, penalty: float = 10.0, critic_updates: int = 5) -> Game:
-    """The Wasserstein GAN with gradient penalty: `critic_loss` and `generator_loss`, for a `GAN` or with y for a `ConditionalGAN`.
+def wgan_gp(*, penalty: float = 10.0, critic_updates: int = 5, optimizer: optax.GradientTransformation | None = None) -> tuple[Part, Part]:
+    """The Wasserstein GAN with gradient penalty, for `jxai.train.train`: `critic_loss` and `generator_loss`, of a `GAN` or with y of a `ConditionalGAN`.
 
     Args:
       penalty: λ >= 0. critic_updates: for each of the generator's, >= 1.
+      optimizer: of both; by default the paper's, `optax.adam(1e-4, b1=0, b2=0.9)`.
 
     Reference: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", NeurIPS, arXiv 1704.00028.
     """
     within(0.0, math.inf, penalty=penalty)
     positive(critic_updates=critic_updates)
-    return Game((functools.partial(critic_loss, penalty=penalty), generator_loss), (("critic",), ("generator",)), (critic_updates, 1))
+    optimizer = optax.adam(1e-4, b1=0.0, b2=0.9) if optimizer is None else optimizer
+    critic = Part(functools.partial(critic_loss, penalty=penalty), optimizer, ("critic",), critic_updates, "critic")
+    return critic, Part(generator_loss, optimizer, ("generator",), 1, "generator")
 
 
 def critic_loss(model: Any, x: Array, y: Array | None, key: Array, *, penalty: float = 10.0) -> tuple[Array, dict[str, Array]]:
@@ -85,20 +77,24 @@ def gradient_penalty(score: Callable[[Array], Array], real: Array, fake: Array, 
     return (norm - 1) ** 2
 
 
-def adversarial_autoencoder(*, weight: float = 1.0, likelihood: str = "bernoulli", sigma: float = 0.1) -> Game:
-    """The game of an `AdversarialAutoencoder`: `latent_critic_loss`, and `autoencoder_loss` of encoder and decoder.
+def adversarial_autoencoder(
+    *, weight: float = 1.0, likelihood: str = "bernoulli", sigma: float = 0.1, optimizer: optax.GradientTransformation | None = None
+) -> tuple[Part, Part]:
+    """What an `AdversarialAutoencoder` is trained with by `jxai.train.train`: `latent_critic_loss`, and `autoencoder_loss` of encoder and decoder.
 
     Args:
       weight: >= 0, of the term that draws the encoder's z to the prior, beside a reconstruction in nats per example.
       likelihood: "bernoulli" or "gaussian". sigma: σ > 0 of the Gaussian.
+      optimizer: of both; `optax.adam(1e-3, b1=0.5)` by default.
 
     Reference: Makhzani et al. 2015, arXiv 1511.05644; the encoder's term is Goodfellow's non-saturating one, `−log D(E(x))`.
     """
     within(0.0, math.inf, weight=weight)
     within(math.ulp(0.0), math.inf, sigma=sigma)
     one_of("likelihood", likelihood, LIKELIHOODS)
+    optimizer = optax.adam(1e-3, b1=0.5) if optimizer is None else optimizer
     outer = functools.partial(autoencoder_loss, weight=weight, likelihood=likelihood, sigma=sigma)
-    return Game((latent_critic_loss, outer), (("critic",), ("encoder", "decoder")), (1, 1))
+    return Part(latent_critic_loss, optimizer, ("critic",), 1, "critic"), Part(outer, optimizer, ("encoder", "decoder"), 1, "autoencoder")
 
 
 def latent_critic_loss(model: Any, x: Array, y: Array | None, key: Array) -> tuple[Array, dict[str, Array]]:

@@ -10,8 +10,10 @@ import pytest
 from flax import nnx
 
 from jxai.models.adversarial import adversarial_autoencoder, critic_loss, generator_loss, gradient_penalty, latent_critic_loss, wgan_gp
+from jxai.models.coders import Encoder
 from jxai.models.gan import GAN, AdversarialAutoencoder, ConditionalGAN
 from jxai.models.inversion import Inverted, encoder_loss
+from jxai.train import Part, train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -53,9 +55,9 @@ def test_losses_of_linear_critics():
     loss, metrics = generator_loss(linear, XS, None, KEY)
     np.testing.assert_allclose([loss, -metrics["score"]], -(fakes @ w).mean(), rtol=1e-5)
     assert size_of(jax.grad(lambda m: generator_loss(m, XS, None, KEY)[0])(gan).generator) > 0
-    game = wgan_gp(penalty=4.0, critic_updates=3)
-    assert game.parts == (("critic",), ("generator",)) and game.updates == (3, 1)
-    np.testing.assert_allclose(game.losses[0](linear, XS, None, KEY)[0], critic_loss(linear, XS, None, KEY, penalty=4.0)[0])
+    critic, generator = wgan_gp(penalty=4.0, critic_updates=3)
+    assert (critic.trains, generator.trains, critic.steps, generator.steps) == (("critic",), ("generator",), 3, 1)
+    np.testing.assert_allclose(critic.loss(linear, XS, None, KEY)[0], critic_loss(linear, XS, None, KEY, penalty=4.0)[0])
 
 
 def test_a_trained_critic_measures_the_distance_of_two_points():
@@ -111,15 +113,15 @@ def test_adversarial_autoencoder_losses():
     model = AdversarialAutoencoder((6,), latent=3, hidden=(5,), critic=(4,), rngs=nnx.Rngs(0))
     blind = AdversarialAutoencoder((6,), latent=3, hidden=(5,), critic=(4,), rngs=nnx.Rngs(0))
     blind.critic = jax.tree.map(lambda v: 0 * v, blind.critic)
-    game = adversarial_autoencoder(weight=3.0)
-    assert game.parts == (("critic",), ("encoder", "decoder"))
-    np.testing.assert_allclose(game.losses[0](blind, XS, None, KEY)[0], 2 * np.log(2), rtol=1e-6)
-    loss, metrics = game.losses[1](blind, XS, None, KEY)
+    parts = adversarial_autoencoder(weight=3.0)
+    assert [part.trains for part in parts] == [("critic",), ("encoder", "decoder")]
+    np.testing.assert_allclose(parts[0].loss(blind, XS, None, KEY)[0], 2 * np.log(2), rtol=1e-6)
+    loss, metrics = parts[1].loss(blind, XS, None, KEY)
     pixels = np.asarray(jax.vmap(lambda x: blind.decode(blind.encode(x)))(XS), np.float64)
     cross_entropy = -(XS * np.log(pixels) + (1 - XS) * np.log1p(-pixels)).sum(1).mean()
     np.testing.assert_allclose(loss, cross_entropy + 3 * np.log(2), rtol=1e-5)
     np.testing.assert_allclose(metrics["deception"], np.log(2), rtol=1e-6)
-    first, second = (jax.grad(lambda m, loss=loss: loss(m, XS, None, KEY)[0])(model) for loss in game.losses)
+    first, second = (jax.grad(lambda m, part=part: part.loss(m, XS, None, KEY)[0])(model) for part in parts)
     assert size_of((first.encoder, first.decoder)) == 0 < size_of(first.critic)
     assert min(size_of(second.encoder), size_of(second.decoder)) > 0
     # E(x) = 0 always and D(z) = 1 − |z| of one latent: it tells E(x) wrongly, and z rightly where |z| < 1.
@@ -133,6 +135,31 @@ def test_adversarial_autoencoder_losses():
     loss, metrics = latent_critic_loss(one, jnp.zeros((500, 6)), None, KEY)
     np.testing.assert_allclose(metrics["accuracy"], (np.abs(z) < 1).mean() / 2, atol=1e-6)
     np.testing.assert_allclose(loss, np.log1p(np.exp(np.abs(z) - 1)).mean() + np.log1p(np.e), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_trained_on_digits():
+    """A conditional GAN draws the class that it is asked for, an adversarial autoencoder's codes become standard normal, an encoder learns to invert."""
+    digits = pytest.importorskip("sklearn.datasets", reason="the digits come with scikit-learn").load_digits()
+    xs, ys = (digits.images[..., None] / 16).astype(np.float32), digits.target.astype(np.int32)
+    centres = np.stack([xs[ys == y].mean(0) for y in range(10)])
+    parts = wgan_gp(optimizer=optax.adam(5e-4, b1=0.0, b2=0.9))
+    gan = ConditionalGAN((8, 8, 1), 10, latent=16, hidden=(128, 128), rngs=nnx.Rngs(0))
+    gan = train(gan, parts, (xs, ys), key=KEY, steps=1500, batch_size=64, block=50).model
+    asked = np.arange(200) % 10
+    drawn = np.asarray(jax.vmap(gan.sample)(jax.random.split(KEY, 200), asked))
+    assert (((drawn[:, None] - centres) ** 2).sum((2, 3, 4)).argmin(1) == asked).mean() > 0.85
+    model = AdversarialAutoencoder((8, 8, 1), latent=8, hidden=(128,), rngs=nnx.Rngs(0))
+    model = train(model, adversarial_autoencoder(), xs, key=KEY, steps=3000, block=50).model
+    z = jax.vmap(model.encode)(xs)
+    assert jnp.abs(z.mean(0)).max() < 0.3 and 0.8 < z.std(0).min() and z.std(0).max() < 1.2
+    error = lambda m: float(((jax.vmap(lambda x: m.decode(m.encode(x)))(xs[:200]) - xs[:200]) ** 2).mean())
+    assert error(model) < 0.015 < ((xs - xs.mean(0)) ** 2).mean() / 4
+    inverted = Inverted(gan.given(3), Encoder((8, 8, 1), 16, (128,), rngs=nnx.Rngs(0)), steps=0)
+    learnt = train(inverted, [Part(encoder_loss, optax.adam(1e-3), ("start",))], xs[ys == 3], key=KEY, steps=1000, batch_size=64, block=50).model
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), learnt.generator, inverted.generator))
+    mse = lambda m: float(((jax.vmap(lambda x: m.decode(m.encode(x)))(xs[ys == 3]) - xs[ys == 3]) ** 2).mean())
+    assert mse(learnt) < mse(inverted) / 2
 
 
 @jax.tree_util.register_dataclass
