@@ -1,0 +1,165 @@
+"""VCNet on mixed data of which the classes are known: validity, one-hot groups, immutables, and its loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.tree_util import Partial
+from latent_toys import same
+
+from jxai.counterfactual import run
+from jxai.counterfactual.vcnet import vcnet
+from jxai.models.vcnet import VCNet, loss
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+RNG = np.random.default_rng(9)
+GROUPS, IMMUTABLE = ((3, 4, 5),), (2,)
+
+
+def mixed(n):
+    """Three classes; two numbers and a category that tell them, one number that does not, and that may not change."""
+    y = RNG.integers(0, 3, n)
+    numbers = np.stack([0.2 + 0.3 * y, 0.8 - 0.3 * y], 1) + 0.05 * RNG.normal(size=(n, 2))
+    category = np.where(RNG.uniform(size=n) < 0.9, y, RNG.integers(0, 3, n))
+    x = np.concatenate([numbers, RNG.uniform(size=(n, 1)), np.eye(3)[category]], 1)
+    return jnp.asarray(np.clip(x, 0, 1), jnp.float32), jnp.asarray(y)
+
+
+def train(model, x, y, steps, rate=3e-3, **weights):
+    graph, state = nnx.split(model)
+    optimizer = optax.adam(rate)
+
+    @jax.jit
+    def fit(state):
+        def step(carry, key):
+            state, memory = carry
+            draw, noise = jax.random.split(key)
+            at = jax.random.randint(draw, (64,), 0, len(x))
+            gradient = jax.grad(lambda s: loss(nnx.merge(graph, s), x[at], y[at], noise, **weights)[0])(state)
+            updates, memory = optimizer.update(gradient, memory)
+            return (optax.apply_updates(state, updates), memory), None
+
+        return jax.lax.scan(step, (state, optimizer.init(state)), jax.random.split(jax.random.key(1), steps))[0][0]
+
+    return nnx.merge(graph, fit(state))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    x, y = mixed(600)
+    model = VCNet(6, 3, groups=GROUPS, immutable=IMMUTABLE, shared=32, hidden=32, latent=3, rngs=nnx.Rngs(0))
+    return train(model, x, y, 800)
+
+
+def others(model, x):
+    own = np.asarray(jax.vmap(model)(x).argmax(1))
+    return own, np.stack([np.delete(np.arange(3), c) for c in own])
+
+
+def test_counterfactuals_are_valid_plausible_and_keep_what_may_not_change(trained):
+    x, y = mixed(60)
+    own, targets = others(trained, x)
+    assert (own == np.asarray(y)).mean() > 0.95
+    found = run(vcnet.search(), trained, x, targets)
+    assert found.valid.mean() > 0.95 and (found.steps == 0).all()
+    assert np.array_equal(found.valid, np.asarray(found.logits).argmax(-1) == targets)
+    group = found.x[..., 3:6]
+    assert set(np.unique(group)) == {0.0, 1.0} and (group.sum(-1) == 1).all()
+    assert np.array_equal(found.x[..., 2], np.broadcast_to(x[:, None, 2], (60, 2)))
+    # They look like the data of the target class: its numbers and its category.
+    assert np.abs(found.x[..., 0] - (0.2 + 0.3 * targets)).mean() < 0.08 and (group.argmax(-1) == targets).mean() > 0.9
+
+
+def test_on_a_table_of_measurements():
+    datasets = pytest.importorskip("sklearn.datasets")
+    table, y = datasets.load_breast_cancer(return_X_y=True)
+    x = jnp.asarray((table - table.min(0)) / (table.max(0) - table.min(0)), jnp.float32)
+    model = train(VCNet(30, 2, immutable=(0, 1), latent=4, rngs=nnx.Rngs(0)), x[100:], jnp.asarray(y)[100:], 400)
+    right = np.asarray(jax.vmap(model)(x[:100]).argmax(1) == y[:100]).mean()
+    found = run(vcnet.search(), model, x[:100], 1 - np.asarray(jax.vmap(model)(x[:100]).argmax(1)))
+    assert right > 0.9 and found.valid.mean() > 0.9 and np.array_equal(found.x[:, :2], x[:100, :2])
+
+
+def test_batched_equals_one_at_a_time(trained):
+    x, _ = mixed(3)
+    _, targets = others(trained, x)
+    found = run(vcnet.search(probability=0.9), trained, x, targets, batch_size=2)
+    same(found, jax.vmap(lambda v, ts: jax.vmap(lambda t: vcnet(trained, v, t, probability=0.9))(ts))(x, jnp.asarray(targets)))
+    same(jax.tree.map(lambda leaf: leaf[2, 0], found), vcnet(trained, x[2], int(targets[2, 0]), probability=0.9))
+
+
+def test_the_decoder_gets_the_probability_of_the_target(trained):
+    x, _ = mixed(1)
+    own, targets = others(trained, x)
+    p = np.asarray(jax.nn.softmax(trained(x[0])), np.float64)
+    p[targets[0, 0]] = 0
+    expected = 0.3 * p / p.sum()
+    expected[targets[0, 0]] = 0.7
+    made = trained.decode(trained.encode(x[0]), jnp.asarray(expected, jnp.float32), x[0])
+    found = vcnet(trained, x[0], int(targets[0, 0]), probability=0.7)
+    assert np.allclose(found.x[:3], made[:3], atol=1e-4) and found.x[3:].argmax() == made[3:].argmax()
+    # Another model may be explained by the network; a region keeps the rest of x.
+    blind = Partial(lambda w, v: w, jnp.zeros(3))
+    region = np.asarray([1, 0, 1, 1, 1, 1], bool)
+    held = vcnet(blind, x[0], 1, network=trained, region=region)
+    assert not bool(held.valid) and held.x[1] == x[0, 1] and held.x[0] != x[0, 0]
+
+
+def test_the_loss_is_the_sum_of_its_parts():
+    model = VCNet(6, 3, groups=GROUPS, immutable=IMMUTABLE, rngs=nnx.Rngs(0))
+    x, y = mixed(5)
+    total, parts = loss(model, x, y, jax.random.key(0), reconstruction=2.0, divergence=0.5, prediction=3.0)
+    assert np.allclose(total, 2 * parts["reconstruction"] + 0.5 * parts["divergence"] + 3 * parts["prediction"], rtol=1e-5)
+    logits = np.asarray(jax.vmap(model)(x), np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert np.allclose(parts["prediction"], -log_p[np.arange(5), y].mean(), rtol=1e-4)
+    assert np.allclose(parts["accuracy"], (logits.argmax(1) == np.asarray(y)).mean())
+    _, mean, log_variance = (np.asarray(v, np.float64) for v in jax.vmap(model.posterior)(x))
+    # KL(N(m, s²) ‖ N(0, 1)) of each entry.
+    expected = (-0.5 * log_variance + (np.exp(log_variance) + mean**2) / 2 - 0.5).sum(1).mean()
+    assert np.allclose(parts["divergence"], expected, rtol=1e-4)
+    # With no noise the reconstruction is the cross entropy of the mean code's decoding.
+    quiet = nnx.clone(model)
+    quiet.encoder[1].kernel[...] = quiet.encoder[1].kernel[...].at[:, 8:].set(0)
+    quiet.encoder[1].bias[...] = quiet.encoder[1].bias[...].at[8:].set(-60)
+    _, parts = loss(quiet, x, y, jax.random.key(0))
+    made = np.asarray(jax.vmap(lambda v: quiet.decode(quiet.encode(v), jax.nn.softmax(quiet(v)), v))(x), np.float64)
+    cross = -(x * np.log(made) + (1 - x) * np.log1p(-made))
+    assert np.allclose(parts["reconstruction"], np.delete(cross, 2, 1).sum(1).mean(), rtol=1e-3)
+    assert np.allclose(made[:, 3:].sum(1), 1, atol=1e-5)
+
+
+def test_bad_input_is_named(trained):
+    x, _ = mixed(1)
+    target = int(trained(x[0]).argmin())
+    for options, message in [
+        ({"groups": [(0, 6)]}, "groups"),
+        ({"groups": [(0, 1), (1, 2)]}, "groups"),
+        ({"immutable": (9,)}, "immutable"),
+        ({"groups": [(0, 1)], "immutable": (1,)}, "as a whole"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            VCNet(6, 3, rngs=nnx.Rngs(0), **options)
+    with pytest.raises(ValueError, match=r"x must have shape \(6,\)"):
+        trained(jnp.zeros(5))
+    for f, v, options, message in [
+        (trained, x[0], {"probability": 1.5}, "probability=1.5"),
+        (trained, x[0].at[3:].set(0.5), {}, "not one-hot"),
+        (Partial(lambda w, v: w, jnp.zeros(3)), x[0], {}, "must have a method encode"),
+        (trained, x[0], {"network": Short()}, "network makes examples of shape"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            vcnet(f, v, target, **options)
+
+
+class Short:
+    """A network whose examples are too short."""
+
+    def encode(self, x):
+        return x
+
+    def decode(self, z, p, x):
+        return z[:2]
