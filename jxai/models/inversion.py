@@ -87,7 +87,7 @@ class Inverted:
         else:
             first = self.start(x)[None]
         z, cost = jax.vmap(lambda seed: self._descended(seed, x))(first)
-        return z[jnp.nanargmin(cost)]
+        return z[jnp.argmin(cost)]
 
     def _descended(self, z: Array, x: Array) -> tuple[Array, Array]:
         """The best z on the way from this one, and its cost."""
@@ -97,13 +97,13 @@ class Inverted:
         def step(carry, _):
             z, state, best, least = carry
             value, gradient = jax.value_and_grad(cost)(z)
-            best, least = jnp.where(value < least, z, best), jnp.minimum(value, least)
+            best, least = jnp.where(value < least, z, best), jnp.where(value < least, value, least)
             updates, state = optimizer.update(gradient, state)
             return (z + updates, state, best, least), None
 
         (last, _, best, least), _ = jax.lax.scan(step, (z, optimizer.init(z), z, jnp.asarray(jnp.inf, z.dtype)), length=self.steps)
         value = cost(last)
-        return jnp.where(value < least, last, best), jnp.minimum(value, least)
+        return jnp.where(value < least, last, best), jnp.where(value < least, value, least)
 
 
 def encoder_loss(model: Inverted, x: Array, y: Array | None, key: Array, *, weight: float = 1.0) -> tuple[Array, dict[str, Array]]:
