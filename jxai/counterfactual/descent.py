@@ -50,16 +50,18 @@ def descent(
 def _init(start: Start, optimizer: Callable, learning_rate: float, options: dict, f: Model, x: Array, target: Array, key: Array | None, **own: Array):
     if unknown := own.keys() - options.keys():
         raise ValueError(f"{min(unknown)!r} is no option that may differ by example; those are among {', '.join(options)}")
+    own = jax.tree.map(jnp.asarray, own)
     variable, memory = start(f, x, target, key, {**options, **own})
-    return variable, (memory, optimizer(learning_rate).init(variable))
+    return variable, (memory, optimizer(learning_rate).init(variable), own)
 
 
 def _step(look: Look, project: Project | None, optimizer: Callable, learning_rate: float, options: dict[str, Any], f: Model, variable: PyTree, memory: PyTree):
-    own, state = memory
-    (_, (candidate, own)), gradient = jax.value_and_grad(lambda v: look(f, v, own, options), has_aux=True)(variable)
+    kept, state, own = memory
+    options = {**options, **own}
+    (_, (candidate, kept)), gradient = jax.value_and_grad(lambda v: look(f, v, kept, options), has_aux=True)(variable)
     gradient = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), gradient)
     updates, state = optimizer(learning_rate).update(gradient, state, variable)
     variable = optax.apply_updates(variable, updates)
     if project is not None:
-        variable = project(variable, own, options)
-    return variable, (own, state), candidate
+        variable = project(variable, kept, options)
+    return variable, (kept, state, own), candidate

@@ -82,6 +82,16 @@ def test_batched_run_and_restarts_equal_one_at_a_time(method):
             same(jax.tree.map(lambda leaf, at=(i, j): leaf[at], found), one(x[i], int(targets[i, j])))
 
 
+def test_options_that_differ_by_example_hold_in_every_step():
+    g, x, prices = linear_generator(6, 3), jnp.stack([X, X, X]), np.asarray([0.0, 0.05, 0.5], np.float32)
+    found = run(revise.search(generator=g, threshold=0.9, steps=60), F, x, np.full(3, TARGET), per_example={"proximity": prices})
+    for i, price in enumerate(prices):
+        same(jax.tree.map(lambda leaf, at=i: leaf[at], found), revise(F, X, TARGET, generator=g, threshold=0.9, steps=60, proximity=float(price)))
+    assert np.abs(found.x[0] - found.x[2]).max() > 0.01
+    with pytest.raises(ValueError, match="'price' is no option that may differ by example"):
+        run(revise.search(generator=g), F, x, np.full(3, TARGET), per_example={"price": prices})
+
+
 def test_region_and_constraints_hold_to_the_bit():
     region = np.asarray([1, 1, 0, 1, 0, 0], bool)
     found = diffeomorphic(F, X, TARGET, generator=linear_generator(), steps=200, region=region, constraints=(Near(0.2),))
