@@ -130,7 +130,9 @@ def _filled(like: PyTree, arrays: dict[str, np.ndarray], path: Path) -> PyTree:
         a = arrays[name]
         expected = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
         if a.shape != np.shape(expected) or a.dtype != np.dtype(jax.numpy.result_type(expected)):
-            raise ValueError(f"checkpoint {path} is of something else: {name} is {a.dtype} {a.shape}, not {jax.numpy.result_type(expected)} {np.shape(expected)}")
+            raise ValueError(
+                f"checkpoint {path} is of something else: {name} is {a.dtype} {a.shape}, not {jax.numpy.result_type(expected)} {np.shape(expected)}"
+            )
         found.append(jax.random.wrap_key_data(a, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else a)
     return jax.tree.unflatten(jax.tree.structure(like), found)
 

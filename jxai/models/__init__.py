@@ -10,6 +10,7 @@ from jxai.models.burgess import BurgessVAE, btcvae
 from jxai.models.catalogue import ModelInfo, Pretrained, available
 from jxai.models.digits import digits_cnn, digits_vae
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
+from jxai.models.flows import Glow, RealNVP, dequantised, initialised, likelihood_loss
 from jxai.models.gan import GAN, AdversarialAutoencoder, ConditionalGAN, mnist_gan
 from jxai.models.generators import generators
 from jxai.models.images import imagenet_class_names, load_image, preprocess
@@ -30,17 +31,20 @@ __all__ = [
     "ConvVAE",
     "EfficientNetLite",
     "GAN",
+    "Glow",
     "Inverted",
     "LeNet5",
     "MLP",
     "ModelInfo",
     "Pretrained",
+    "RealNVP",
     "RobustCNN",
     "VAE",
     "adversarial_autoencoder",
     "available",
     "btcvae",
     "cifar_resnet",
+    "dequantised",
     "digits_cnn",
     "digits_vae",
     "efficientnet_lite",
@@ -48,7 +52,9 @@ __all__ = [
     "encoder_loss",
     "generators",
     "imagenet_class_names",
+    "initialised",
     "lenet5",
+    "likelihood_loss",
     "load_image",
     "mnist_gan",
     "mnist_vae",
