@@ -143,16 +143,14 @@ def missing(logits: Array, target: Array, loss: str, threshold: float) -> Array:
 
 
 def steepest(pull: Array, d: Array, scale: float | Array, distance: str) -> Array:
-    """The shortest subgradient of `λ · loss + length(d / scale)` of a loss whose gradient times λ is `pull`."""
+    """The shortest subgradient of `⟨pull, d⟩ + length(d / scale)` at d; for "l2" at 0 the steepest way up in that length, 0 where 0 is the least."""
     if distance == "squared":
         return pull + d / scale**2
-    if distance == "l2":
-        size = length(d / scale, "l2")
-        at = jnp.where(size > 0, pull + d / scale**2 / jnp.where(size > 0, size, 1), 0)
-        # At d = 0 the subgradients are pull plus the dual ball, ‖s g‖ <= 1.
-        pulled = jnp.sqrt(((pull * scale) ** 2).sum())
-        return jnp.where(size > 0, at, pull * jnp.maximum(0, 1 - 1 / jnp.where(pulled > 0, pulled, 1)))
-    return jnp.where(d != 0, pull + jnp.sign(d) / scale, soft(pull, 1 / scale))
+    if distance == "l1":
+        return jnp.where(d != 0, pull + jnp.sign(d) / scale, soft(pull, 1 / scale))
+    size, pulled = length(d / scale, "l2"), length(pull * scale, "l2")
+    away = pull * scale**2 * jnp.maximum(0, 1 - 1 / jnp.where(pulled > 0, pulled, 1))
+    return jnp.where(size > 0, pull + d / scale**2 / jnp.where(size > 0, size, 1), away)
 
 
 def leaving(pull: Array, scale: float | Array, distance: str) -> Array:
