@@ -38,14 +38,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import record
-from flax import nnx
+from trained import ordinary
 
 from jxai import attribution, bounds, data, each, evaluate, metrics
 from jxai.documented import direction
 from jxai.evaluate.report import scores_of
-from jxai.models import RobustCNN, available
+from jxai.models import available
 
 BOUNDS = {
     "eva_interval": {"bound": "interval"},
@@ -154,30 +153,6 @@ def judges(world: World) -> dict[str, tuple[Callable, dict[str, Any]]]:
     }
 
 
-def ordinary(config: Config) -> RobustCNN:
-    """The robust networks' architecture, trained on MNIST as usual: by Adam at 1e-3 falling to 0, on batches of 64."""
-    source = data.source("mnist", split="train")
-    order = np.random.default_rng(config.seed).permutation(len(source))[: config.train]
-    examples = [source[int(i)] for i in order]
-    x = jnp.asarray(np.stack([np.float32(e.pixels) / 255 for e in examples]))
-    y = jnp.asarray([e.label for e in examples])
-    rows = np.random.default_rng(config.seed + 1).integers(0, len(examples), (max(1, 2 * len(examples) // 64), 64))
-    structure, weights = nnx.split(RobustCNN(rngs=nnx.Rngs(config.seed)))
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, len(rows)))
-
-    def loss(weights, rows):
-        logits = jax.vmap(nnx.merge(structure, weights))(x[rows])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, y[rows]).mean()
-
-    def step(carry, rows):
-        weights, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(weights, rows), state)
-        return (optax.apply_updates(weights, updates), state), None
-
-    learn = jax.jit(lambda weights: jax.lax.scan(step, (weights, optimizer.init(weights)), rows)[0][0])
-    return nnx.merge(structure, learn(weights))
-
-
 def whole_overlap(f, x, target, *, radius: float, bound: str):
     """`[]`: the verified overlap of the whole ball, `max_{j ≠ c} upper_j − lower_c`."""
     lower, upper = bounds.bound(f, bounds.ball(x, radius, math.inf, (0.0, 1.0)), method=bound)
@@ -196,7 +171,7 @@ def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, A
 def _world(config: Config, name: str, world: World, on_progress: Callable | None) -> list[dict[str, Any]]:
     robust = "robust_mnist" if world.model == "ordinary" else world.model
     subject = available()[robust].build()
-    f = ordinary(config) if world.model == "ordinary" else subject.model
+    f = ordinary(config.seed, config.train) if world.model == "ordinary" else subject.model
     source = data.source(world.dataset, num_classes=len(subject.class_names))
     limit = max(1, round(config.limit * world.share))
     options = dict(preprocess=subject.preprocess, model_name=world.model, limit=limit, seed=config.seed, on_progress=on_progress)

@@ -16,6 +16,7 @@ from jxai.models import available
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 import eva_benchmark  # noqa: E402
+import trained  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -66,6 +67,8 @@ def test_the_ordinary_network_learns(monkeypatch):
     pixels = rng.integers(0, 80, (256, 28, 28, 1)).astype(np.uint8)
     pixels[labels == 1, :14] += 150
     source = data.Arrays(pixels, labels)
-    monkeypatch.setattr(eva_benchmark.data, "source", lambda *_, **__: source)
-    f = eva_benchmark.ordinary(eva_benchmark.Config(train=256))
+    monkeypatch.setattr(trained.data, "source", lambda *_, **__: source)
+    trained.mnist.cache_clear()
+    f = trained.ordinary(0, 256)
+    trained.mnist.cache_clear()
     assert (np.asarray(jax.vmap(f)(jnp.asarray(pixels / 255, jnp.float32))).argmax(1) == labels).mean() > 0.95

@@ -5,7 +5,7 @@ A method is `method(f, x, target, key=None, *, options) -> Counterfactual`, pure
 """
 
 from jxai.counterfactual.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
-from jxai.counterfactual.generator import latent_path
+from jxai.counterfactual.generator import Identity, latent_path
 from jxai.counterfactual.lanes import Progress, run
 from jxai.counterfactual.latent import diffeomorphic, revise
 from jxai.counterfactual.pixel import wachter
@@ -17,5 +17,5 @@ METHODS = ("diffeomorphic", "revise", "wachter")
 __all__ = [
     *METHODS,
     *("Frozen", "Monotone", "Near", "OneHot", "Ordinal", "Range"),
-    *("Candidate", "Counterfactual", "Progress", "Search", "latent_path", "run"),
+    *("Candidate", "Counterfactual", "Identity", "Progress", "Search", "latent_path", "run"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,20 @@ import jax.numpy as jnp
 from jxai.counterfactual.constraints import Constraint, settled
 from jxai.scores import check_example, wide
 from jxai.typing import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """The examples' own coordinates, `z = x`: what a search in latent space is without a generator."""
+
+    def encode(self, x: Array) -> Array:
+        """x."""
+        return x
+
+    def decode(self, z: Array) -> Array:
+        """z."""
+        return z
 
 
 def encoded(generator: Any, x: Array) -> Array:

@@ -50,8 +50,8 @@ def run(
 ) -> Counterfactual:
     """Searches for every example × target × restart, `batch_size` lanes at once.
 
-    After each block of steps the lanes that are done make room for others that wait; when none waits, what still runs is packed into the next
-    power of two. A result is that of the pure method, up to the rounding of another batch size.
+    After each block of steps the lanes that are done make room for others that wait; when none waits, what still runs is packed into fewer (half, a
+    quarter, an eighth of them, or one). A result is that of the pure method, up to the rounding of another batch size.
 
     Args:
       search: `method.search(**options)`. f: the model.
@@ -111,7 +111,7 @@ class _Lanes:
         passes = done = valid = 0
         while self.next < self.total or self.places.size:
             self._refill()
-            width = _power(self.places.size)
+            width = self._size(self.places.size)
             self.state, taken = _block(self.weights, self.arrays, self.state, model=self.model, rest=self.rest, block=block)
             passes += width * int(taken)
             ended = np.asarray(self.state.done)[: self.places.size]
@@ -129,7 +129,7 @@ class _Lanes:
         if room <= 0 or (self.places.size and room < min(self.width // 4, self.total - self.next)):
             return
         new = np.arange(self.next, self.next + room)
-        padded = np.concatenate([new, np.full(_power(room) - room, new[-1])])
+        padded = self._padded(new)
         x, target, index, own = self.inputs(padded)
         state = _begin(self.weights, self.arrays, self.key, x, target, index, own, model=self.model, rest=self.rest)
         held = self.places.size
@@ -139,21 +139,29 @@ class _Lanes:
             at = np.concatenate([np.arange(held), _length(self.state) + np.arange(room)])
         else:
             both, at = state, np.arange(room)
-        self.state = _take(both, _padded(at))
+        self.state = _take(both, self._padded(at))
 
     def _keep(self, at: np.ndarray) -> Counterfactual:
         """Moves the results of these lanes to the host."""
-        out = jax.tree.map(lambda leaf: np.asarray(leaf)[: at.size], result(_take(self.state, _padded(at))))
+        out = jax.tree.map(lambda leaf: np.asarray(leaf)[: at.size], result(_take(self.state, self._padded(at))))
         if self.found is None:
             self.found = jax.tree.map(lambda leaf: np.zeros((self.total, *leaf.shape[1:]), leaf.dtype), out)
         for kept, new in zip(jax.tree.leaves(self.found), jax.tree.leaves(out), strict=True):
             kept[self.places[at]] = new
         return out
 
+    def _size(self, count: int) -> int:
+        """Lanes for so many searches: one, or the next power of two from an eighth of all on, so that few programs are compiled."""
+        return 1 if count == 1 else min(max(_power(count), self.width // 8), _power(self.width))
+
+    def _padded(self, at: np.ndarray) -> np.ndarray:
+        """These, and the last of them again up to the next size."""
+        return np.concatenate([at, np.full(self._size(at.size) - at.size, at[-1])])
+
     def _pack(self, at: np.ndarray) -> None:
         """Leaves only these lanes."""
         self.places = self.places[at]
-        self.state = _take(self.state, _padded(at)) if at.size else None
+        self.state = _take(self.state, self._padded(at)) if at.size else None
 
 
 @functools.partial(jax.jit, static_argnames=("model", "rest"))
@@ -178,11 +186,6 @@ def _block(weights, arrays, state: State, *, model: Static, rest: Static, block:
 @jax.jit
 def _take(state: PyTree, at: Array) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[at], state)
-
-
-def _padded(at: np.ndarray) -> np.ndarray:
-    """Lanes up to the next power of two; the fillers repeat the first."""
-    return np.concatenate([at, np.full(_power(at.size) - at.size, at[0])])
 
 
 def _power(n: int) -> int:
