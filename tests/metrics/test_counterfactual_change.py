@@ -88,7 +88,7 @@ def test_oracle_agreement_is_given_success():
 
 
 def test_transfer_validity_is_the_mean_validity_of_the_models():
-    x, counterfactual, target = toys.pairs()
+    _, counterfactual, target = toys.pairs()
     models = [toys.model(seed) for seed in range(5)]
     for v, t in zip(counterfactual, target):
         expected = np.mean([metrics.validity(m, v, v, t) for m in models])

@@ -42,6 +42,8 @@ def test_nearest_takes_the_first_of_equals_and_only_what_is_allowed():
     assert at.tolist() == [1, 2, 3] and far.tolist() == [1, 1, 1]
     far, at = nearest(jnp.zeros(1), examples, 3, allowed=jnp.array([True, False, False, False, True]), chunk=2)
     assert at.tolist() == [0, 4, -1] and far.tolist() == [2, 5, np.inf]
+    # An example that is not a number is near nothing.
+    assert nearest(jnp.zeros(1), examples.at[1].set(jnp.nan), 2)[1].tolist() == [2, 3]
     # All examples, images among them.
     far, at = nearest(jnp.zeros((2, 1, 1)), jnp.array([3.0, 0.0])[:, None, None, None] * jnp.ones((2, 1, 1)), 2)
     assert at.tolist() == [1, 0] and np.allclose(far, [0, 3 * 2**0.5])

@@ -23,7 +23,7 @@ DISTANCES = ("l1", "l2")
 Features = Callable[[Array], Array] | None
 
 
-def nearest(point: Array, examples: Array, k: int = 1, *, distance: str = "l2", allowed: Array | None = None, chunk: int = 1024) -> tuple[Array, Array]:
+def nearest(point: Array, examples: Array, k: int = 1, *, distance: str = "l2", allowed: Array | None = None, chunk: int = 512) -> tuple[Array, Array]:
     """The k nearest examples of a point: their distances `[k]`, ascending, and their indices `[k]`.
 
     Args:
@@ -38,22 +38,25 @@ def nearest(point: Array, examples: Array, k: int = 1, *, distance: str = "l2", 
     examples = jnp.asarray(examples)
     if examples.ndim < 1 or not examples.shape[0] or examples.shape[1:] != point.shape:
         raise ValueError(f"examples must be [n, *{point.shape}] with n >= 1, got shape {examples.shape}")
-    n, point = examples.shape[0], wide(point)
+    n, size = examples.shape[0], min(chunk, examples.shape[0])
     if k > n:
         raise ValueError(f"{k=} must be at most the number of examples, {n}")
-    size = min(chunk, n)
+    point, flat = wide(point).ravel(), examples.reshape(n, -1)
+    allowed = jnp.ones(n, bool) if allowed is None else jnp.asarray(allowed)
 
-    def block(best: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:
+    def block(best: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:
+        # The last block is as large as the others: its first examples were in the one before.
+        start = jnp.minimum(first, n - size)
         i = start + jnp.arange(size)
-        live, i = i < n, jnp.minimum(i, n - 1)
-        far = jax.vmap(lambda v: norm(v - point, distance))(examples[i])
-        live = live if allowed is None else live & jnp.asarray(allowed)[i]
+        far = jax.vmap(lambda v: norm(v - point, distance))(lax.dynamic_slice_in_dim(flat, start, size))
+        # An example with NaN is near nothing.
+        live = (i >= first) & lax.dynamic_slice_in_dim(allowed, start, size) & ~jnp.isnan(far)
         far = jnp.concatenate([best[0], jnp.where(live, far, jnp.inf)])
         least, at = lax.top_k(-far, k)
         return (-least, jnp.concatenate([best[1], jnp.where(live, i, -1)])[at]), None
 
-    start = (jnp.full(k, jnp.inf, jnp.result_type(examples, point)), jnp.full(k, -1))
-    return lax.scan(block, start, jnp.arange(0, n, size))[0]
+    none = (jnp.full(k, jnp.inf, jnp.result_type(flat, point)), jnp.full(k, -1))
+    return lax.scan(block, none, jnp.arange(0, n, size))[0]
 
 
 def nearest_target_distance(
@@ -66,7 +69,7 @@ def nearest_target_distance(
     labels: Array,
     features: Features = None,
     distance: str = "l2",
-    chunk: int = 1024,
+    chunk: int = 512,
 ) -> Array:
     """The distance to the nearest example of the target class, `min_{i: y_i = t} ‖φ(x') − φ(x_i)‖`.
 
@@ -102,7 +105,7 @@ def knn_target_share(
     k: int = 10,
     features: Features = None,
     distance: str = "l2",
-    chunk: int = 1024,
+    chunk: int = 512,
 ) -> Array:
     """The share of the target class among the nearest examples, `1/k Σ_{i ∈ kNN(x')} 1[y_i = t]`.
 
@@ -136,7 +139,7 @@ def ynn(
     examples: Array,
     k: int = 5,
     distance: str = "l2",
-    chunk: int = 1024,
+    chunk: int = 512,
 ) -> Array:
     """yNN: the share of the nearest examples that the model takes for the target, `1 − 1/k Σ_{i ∈ kNN(x')} 1[argmax f(x_i) ≠ t]`.
 
@@ -174,7 +177,7 @@ def trust_score(
     labels: Array,
     features: Features = None,
     distance: str = "l2",
-    chunk: int = 1024,
+    chunk: int = 512,
 ) -> Array:
     """The trust score of the target, `min_{i: y_i ≠ t} ‖φ(x') − φ(x_i)‖ / min_{i: y_i = t} ‖φ(x') − φ(x_i)‖`.
 
