@@ -30,7 +30,8 @@ def fid(examples: Array, counterfactuals: Array, *, features: Callable[[Array], 
 
     Args:
       examples: `[n, *shape]`, n >= 2. counterfactuals: `[m, *shape]`, m >= 2.
-      features: φ(x), of one example, flattened; None for x itself. batch_size: examples at once.
+      features: φ(x), of one example, flattened: `Partial(read, f)` with `read(f, x) = taps.read(f, x, layer)`; None for x itself.
+      batch_size: examples at once.
 
     Returns:
       A float, from float64; NaN where a feature is not finite.
