@@ -92,7 +92,7 @@ def fisher_masks(
       Booleans `[num_masks, entries of z]`, a partition (or its complements).
 
     Raises:
-      ValueError: unknown kind, more masks than entries of z, no key, bad examples.
+      ValueError: unknown kind, more masks than entries of z, no key, bad examples. ImportError: "spectral" without scikit-learn.
 
     Cost: K backward passes of generator and model for each example.
     """

@@ -76,7 +76,7 @@ def regularized(
     learning_rate: float = 0.05,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
 ) -> Search:
-    """The search behind `generative_regularizer`, for `jxai.counterfactual.run` with the operator (its output raveled) as the model and y by example.
+    """The search behind `generative_regularizer`, for `jxai.counterfactual.run` with the operator (`Raveled`) as the model and y by example.
 
     Args:
       generator, form: as there. weight: λ >= 0. latent: μ >= 0 ("soft", "sparse").

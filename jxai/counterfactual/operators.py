@@ -13,7 +13,7 @@ from jax import lax
 
 from jxai.typing import Array
 
-__all__ = ["Convolve", "Inpaint", "Matrix", "ParallelBeam", "adjoint", "norm"]
+__all__ = ["Convolve", "Inpaint", "Matrix", "ParallelBeam", "Raveled", "adjoint", "gaussian", "norm"]
 
 _operator = dataclasses.dataclass(frozen=True)
 
@@ -27,6 +27,17 @@ class Matrix:
 
     def __call__(self, x: Array) -> Array:
         return self.matrix @ x.reshape(-1)
+
+
+@jax.tree_util.register_dataclass
+@_operator
+class Raveled:
+    """Another operator, of which the output is raveled to a vector, as `jxai.counterfactual.run` wants it."""
+
+    operator: Any
+
+    def __call__(self, x: Array) -> Array:
+        return self.operator(x).reshape(-1)
 
 
 @jax.tree_util.register_dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,22 @@ from jxai.counterfactual.generator import check_generator, decoded, encoded
 from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import positive, wide, within
 from jxai.typing import Array, Model
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Translated:
+    """x as an example of another class by a conditional autoencoder, `decode(encode(x, p(x)), target)`, p the probabilities of the model f.
+
+    Attributes:
+      f: a model. autoencoder: with `encode(x, y) -> z` and `decode(z, y) -> x` of a class or of probabilities y, such as `models.ConditionalVAE`.
+    """
+
+    f: Model
+    autoencoder: Any
+
+    def __call__(self, x: Array, target: Array) -> Array:
+        return self.autoencoder.decode(self.autoencoder.encode(x, jax.nn.softmax(wide(self.f(x)))), target)
 
 
 @method
@@ -38,7 +55,7 @@ def sharpshooter(
     Args:
       generator: with `decode(z) -> x` and `encode(x) -> z`.
       means: μ `[K, *shape of z]`, the mean code of each class (`class_prototypes`); either this or `conditional`, a pytree callable
-        `(x, target) -> an example like x of the target class`, such as a conditional autoencoder.
+        `(x, target) -> an example like x of the target class`, such as `Translated`.
       threshold: of the probability, in (0, 1). num_points: K >= 2. chunk: points at once (None: what suits the device).
       clip, region, constraints: as in `diffeomorphic`.
 

@@ -6,7 +6,7 @@ from flax import nnx
 
 from jxai.models.layers import Conv, check_input
 
-__all__ = ["SemanticAutoencoder"]
+__all__ = ["SemanticAutoencoder", "loss"]
 
 
 class SemanticAutoencoder(nnx.Module):
@@ -48,11 +48,21 @@ class SemanticAutoencoder(nnx.Module):
         mixed = nnx.relu(self.mix(jnp.concatenate([layout, member @ codes], -1)))
         return nnx.sigmoid(self.paint(nnx.relu(self.more(mixed))))
 
-    def loss(self, x: jax.Array, segments: jax.Array) -> jax.Array:
-        """`[]`: the mean squared error of the reconstruction of one image."""
-        return ((self.decode(self.encode(x, segments), segments) - x) ** 2).mean()
-
     def _members(self, segments: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         if segments.shape != tuple(shape) or not jnp.issubdtype(segments.dtype, jnp.integer):
             raise ValueError(f"segments must be integer labels of shape {tuple(shape)}, got {segments.dtype} of shape {segments.shape}")
         return jax.nn.one_hot(segments, self.parts)
+
+
+def loss(model: SemanticAutoencoder, x: jax.Array, segments: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The mean squared error of reconstructions.
+
+    Args:
+      x: `[B, H, W, C]`. segments: `[B, H, W]`. key: unused.
+
+    Returns:
+      The loss, and its parts: "reconstruction".
+    """
+    made = jax.vmap(lambda v, s: model.decode(model.encode(v, s), s))(x, segments)
+    error = ((made - x) ** 2).mean()
+    return error, {"reconstruction": error}

@@ -11,7 +11,7 @@ from latent_toys import Linear, linear_generator, orthonormal
 
 from jxai.counterfactual import run
 from jxai.counterfactual.inverse import generative_regularizer, regularized
-from jxai.counterfactual.operators import Convolve, Inpaint, Matrix, ParallelBeam, adjoint, gaussian, norm
+from jxai.counterfactual.operators import Convolve, Inpaint, Matrix, ParallelBeam, Raveled, adjoint, gaussian, norm
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -131,6 +131,12 @@ def test_one_solver_serves_many_problems():
     found = run(regularized(generator=G, **options), A, jnp.broadcast_to(X, (5, 6)), None, per_example={"y": ys}, batch_size=2, block=30)
     one = generative_regularizer(A, ys[3], G, X, **options)
     assert np.allclose(found.x, each.x, atol=1e-4) and np.allclose(one.x, each.x[3], atol=1e-4) and np.allclose(found.logits, each.x @ A.matrix.T, atol=1e-3)
+    # An operator that makes images.
+    g, blur = Linear(orthonormal(16, 4, 5), jnp.full((4, 4, 1), 0.5)), gaussian(0.5)
+    images = jnp.asarray(RNG.uniform(size=(3, 4, 4, 1)), jnp.float32)
+    seen, options = jax.vmap(blur)(images), {**options, "form": "hard", "steps": 50}
+    found = run(regularized(generator=g, **options), Raveled(blur), images, None, per_example={"y": seen})
+    assert np.allclose(found.x, jax.vmap(lambda y, x: generative_regularizer(blur, y, g, x, **options).x)(seen, images), atol=1e-4)
     early = generative_regularizer(A, Y, G, X, tolerance=1e-3, **{**PLAIN, "steps": 3000})
     assert early.steps < 3000
 

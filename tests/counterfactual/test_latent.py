@@ -8,7 +8,7 @@ import pytest
 from jax.tree_util import Partial
 from latent_toys import Cubic, Linear, linear_generator, linear_model, orthonormal, same
 
-from jxai.counterfactual import diffeomorphic, revise, run
+from jxai.counterfactual import diffeomorphic, latent_path, revise, run
 from jxai.counterfactual.constraints import Near
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -90,6 +90,15 @@ def test_options_that_differ_by_example_hold_in_every_step():
     assert np.abs(found.x[0] - found.x[2]).max() > 0.01
     with pytest.raises(ValueError, match="'price' is no option that may differ by example"):
         run(revise.search(generator=g), F, x, np.full(3, TARGET), per_example={"price": prices})
+
+
+def test_the_path_through_the_codes_leads_from_x_to_the_counterfactual():
+    g = Cubic(orthonormal(6, 6, 3))
+    found = diffeomorphic(F, X, TARGET, generator=g, clip=None, threshold=0.8)
+    path = latent_path(g, X, found.latent, steps=5)
+    assert np.allclose(path[0], X, atol=1e-4) and np.allclose(path[-1], found.x, atol=1e-5)
+    assert np.allclose(path[2], g.decode((g.encode(X) + found.latent) / 2), atol=1e-4)
+    assert not np.allclose(path[2], (X + found.x) / 2, atol=1e-2)
 
 
 def test_region_and_constraints_hold_to_the_bit():

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.tree_util import Partial
 from latent_toys import linear_generator, linear_model, same
 
 from jxai.counterfactual import run
 from jxai.counterfactual.prototype import class_prototypes
-from jxai.counterfactual.sharpshooter import sharpshooter
+from jxai.counterfactual.sharpshooter import Translated, sharpshooter
+from jxai.models.vae import ConditionalVAE
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -62,6 +64,19 @@ def test_a_conditional_decoder_may_say_where_the_line_leads():
     assert bool(found.valid) and np.allclose(off, share * way, atol=1e-5) and abs(share * 10 - round(share * 10)) < 1e-4
 
 
+def test_a_conditional_autoencoder_translates_the_code_of_x():
+    autoencoder = ConditionalVAE((6,), 3, latent=2, hidden=(8,), rngs=nnx.Rngs(0))
+    made = Translated(F, autoencoder)(X, TARGET)
+    assert np.allclose(made, autoencoder.decode(autoencoder.encode(X, jax.nn.softmax(F(X))), TARGET), atol=1e-5)
+    # With one class for a threshold that all points reach, the first is x's own reconstruction; the last leads to the translation.
+    options = dict(generator=G, conditional=Translated(F, autoencoder), clip=None, num_points=2)
+    assert np.allclose(sharpshooter(F, X, TARGET, threshold=0.0, **options).latent, G.encode(X), atol=1e-5)
+    # The greater probability of the two is taken where neither reaches it.
+    ends = [jax.nn.softmax(F(G.decode(z)))[TARGET] for z in (G.encode(X), G.encode(made))]
+    expected = G.encode(X) if ends[0] >= ends[1] else G.encode(made)
+    assert np.allclose(sharpshooter(F, X, TARGET, threshold=1.0, **options).latent, expected, atol=1e-5)
+
+
 def test_a_line_that_does_not_reach_it_says_so_and_gives_its_best():
     short = 1e-3 * MEANS
     found = sharpshooter(F, X, TARGET, generator=G, means=short, clip=None)
@@ -78,6 +93,14 @@ def test_batched_equals_one_at_a_time_with_means_of_examples():
     same(found, jax.vmap(lambda v, ts: jax.vmap(lambda t: sharpshooter(F, v, t, **options))(ts))(x, jnp.asarray(targets)))
     same(jax.tree.map(lambda leaf: leaf[2, 1], found), sharpshooter(F, x[2], int(targets[2, 1]), **options))
     assert found.valid.any() and not found.valid.all() and np.array_equal(found.x[..., 2], np.broadcast_to(x[:, None, 2], (4, 2)))
+
+
+def test_means_of_each_example_and_unknown_options():
+    x, means = jnp.stack([X, X]), jnp.stack([MEANS, 2 * MEANS])
+    found = run(sharpshooter.search(generator=G, means=MEANS, clip=None), F, x, np.full(2, TARGET), per_example={"means": means})
+    same(jax.tree.map(lambda leaf: leaf[1], found), sharpshooter(F, X, TARGET, generator=G, means=2 * MEANS, clip=None))
+    with pytest.raises(ValueError, match="'mean' is no option that may differ by example"):
+        run(sharpshooter.search(generator=G, means=MEANS), F, x, np.full(2, TARGET), per_example={"mean": means})
 
 
 @pytest.mark.parametrize(

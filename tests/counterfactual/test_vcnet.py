@@ -12,6 +12,7 @@ from latent_toys import same
 from jxai.counterfactual import run
 from jxai.counterfactual.vcnet import vcnet
 from jxai.models.vcnet import VCNet, loss
+from jxai.train import train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -28,30 +29,11 @@ def mixed(n):
     return jnp.asarray(np.clip(x, 0, 1), jnp.float32), jnp.asarray(y)
 
 
-def train(model, x, y, steps, rate=3e-3, **weights):
-    graph, state = nnx.split(model)
-    optimizer = optax.adam(rate)
-
-    @jax.jit
-    def fit(state):
-        def step(carry, key):
-            state, memory = carry
-            draw, noise = jax.random.split(key)
-            at = jax.random.randint(draw, (64,), 0, len(x))
-            gradient = jax.grad(lambda s: loss(nnx.merge(graph, s), x[at], y[at], noise, **weights)[0])(state)
-            updates, memory = optimizer.update(gradient, memory)
-            return (optax.apply_updates(state, updates), memory), None
-
-        return jax.lax.scan(step, (state, optimizer.init(state)), jax.random.split(jax.random.key(1), steps))[0][0]
-
-    return nnx.merge(graph, fit(state))
-
-
 @pytest.fixture(scope="module")
 def trained():
     x, y = mixed(600)
     model = VCNet(6, 3, groups=GROUPS, immutable=IMMUTABLE, shared=32, hidden=32, latent=3, rngs=nnx.Rngs(0))
-    return train(model, x, y, 800)
+    return train(model, loss, (x, y), key=jax.random.key(1), steps=800, optimizer=optax.adam(3e-3), batch_size=64).model
 
 
 def others(model, x):
@@ -77,7 +59,9 @@ def test_on_a_table_of_measurements():
     datasets = pytest.importorskip("sklearn.datasets")
     table, y = datasets.load_breast_cancer(return_X_y=True)
     x = jnp.asarray((table - table.min(0)) / (table.max(0) - table.min(0)), jnp.float32)
-    model = train(VCNet(30, 2, immutable=(0, 1), latent=4, rngs=nnx.Rngs(0)), x[100:], jnp.asarray(y)[100:], 400)
+    network = VCNet(30, 2, immutable=(0, 1), latent=4, rngs=nnx.Rngs(0))
+    data = x[100:], jnp.asarray(y)[100:]
+    model = train(network, loss, data, key=jax.random.key(1), steps=400, optimizer=optax.adam(3e-3), batch_size=64).model
     right = np.asarray(jax.vmap(model)(x[:100]).argmax(1) == y[:100]).mean()
     found = run(vcnet.search(), model, x[:100], 1 - np.asarray(jax.vmap(model)(x[:100]).argmax(1)))
     assert right > 0.9 and found.valid.mean() > 0.9 and np.array_equal(found.x[:, :2], x[:100, :2])
