@@ -14,6 +14,7 @@ from latent_toys import same
 from jxai.counterfactual import run
 from jxai.counterfactual.steex import steex
 from jxai.models.semantic import SemanticAutoencoder, loss
+from jxai.train import train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -35,20 +36,8 @@ def scenes(n):
 @pytest.fixture(scope="module")
 def trained():
     x, segments = scenes(64)
-    graph, state = nnx.split(SemanticAutoencoder(3, 3, code=4, features=8, hidden=16, rngs=nnx.Rngs(0)))
-    optimizer = optax.adam(1e-2)
-
-    @jax.jit
-    def fit(state):
-        def step(carry, _):
-            state, memory = carry
-            gradient = jax.grad(lambda s: loss(nnx.merge(graph, s), x, segments)[0])(state)
-            updates, memory = optimizer.update(gradient, memory)
-            return (optax.apply_updates(state, updates), memory), None
-
-        return jax.lax.scan(step, (state, optimizer.init(state)), None, length=250)[0][0]
-
-    return nnx.merge(graph, fit(state))
+    model = SemanticAutoencoder(3, 3, code=4, features=8, hidden=16, rngs=nnx.Rngs(0))
+    return train(model, loss, (x, segments), key=jax.random.key(1), steps=250, optimizer=optax.adam(1e-2), batch_size=64).model
 
 
 @jax.tree_util.register_dataclass
