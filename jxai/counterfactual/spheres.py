@@ -28,7 +28,7 @@ def growing_spheres(
     sparse: bool = True,
     clip: tuple[float, float] | None = (0.0, 1.0),
     region: Array | None = None,
-    chunk: int | None = None,
+    chunk: int = 16,
 ) -> Search:
     """Growing spheres: the nearest of random points that the model takes for the target, found in ℓ2 shells around x; then as few entries as will do.
 
@@ -40,7 +40,7 @@ def growing_spheres(
       radius: the first η > 0, in units of x. num_samples: drawn in each ball or shell.
       steps: at most: balls, shells, and for the last stage one for every `num_samples` entries. sparse: whether there is that stage.
       clip: the valid range, that points are cut to. region: booleans over the positions or entries of x, where it may change; may differ by example.
-      chunk: points at once; None is what suits the size of x.
+      chunk: points at once, for each of the searches that run at once.
 
     Returns:
       A `Counterfactual`, its latent None; valid where it is of the target class.
@@ -52,7 +52,7 @@ def growing_spheres(
     Reference: Laugel et al. 2018, "Comparison-Based Inverse Classification for Interpretability in Machine Learning" (Growing Spheres), IPMU.
     """
     within(math.ulp(0.0), math.inf, radius=radius)
-    positive(num_samples=num_samples, steps=steps, chunk=1 if chunk is None else chunk)
+    positive(num_samples=num_samples, steps=steps, chunk=chunk)
     frozen(region)
     options = {"num_samples": num_samples, "sparse": sparse, "clip": clip, "chunk": chunk}
     return Search(Partial(_init, region, radius), Partial(_step, options), steps)
@@ -84,7 +84,7 @@ def _step(options: dict[str, Any], f: Model, best: Array, memory: dict[str, Arra
         logits = wide(f(v))
         return logits.argmax() == memory["target"], jnp.sqrt(((wide(v) - x) ** 2).sum()), jax.nn.log_softmax(logits)[memory["target"]]
 
-    hit, far, log_p = loops.stack(look, n, loops.at_once(x, options["chunk"]))
+    hit, far, log_p = loops.stack(look, n, options["chunk"])
     # Restored one after the other: those before the first that leaves the class.
     kept = jnp.where(hit.all(), n, jnp.argmin(hit))
     nearest = jnp.where(hit.any(), jnp.argmin(jnp.where(hit, far, jnp.inf)), jnp.argmax(log_p))

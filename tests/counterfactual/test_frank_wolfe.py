@@ -74,7 +74,8 @@ def test_linear_maximum_is_what_scipy_finds(p):
     rng = np.random.default_rng(0)
     w, room = rng.normal(size=6), rng.uniform(0.2, 1, 6)
     inside = dict(type="ineq", fun=lambda d: 1 - (abs(d) ** p).sum(), jac=lambda d: -p * np.sign(d) * abs(d) ** (p - 1))
-    found = scipy.optimize.minimize(lambda d: -w @ d, 0.1 * np.sign(w), jac=lambda d: -w, bounds=list(zip(-room, room)), constraints=inside, method="SLSQP", options=dict(ftol=1e-13))
+    options = dict(bounds=list(zip(-room, room)), constraints=inside, method="SLSQP", options=dict(ftol=1e-13))
+    found = scipy.optimize.minimize(lambda d: -w @ d, 0.1 * np.sign(w), jac=lambda d: -w, **options)
     d = np.asarray(maximum(w.astype(np.float32), room.astype(np.float32), 1.0, p), float)
     np.testing.assert_allclose(d @ w, -found.fun, rtol=1e-5)
 
@@ -118,7 +119,8 @@ def test_points_keep_to_ball_range_and_region(dtype, random_start):
     np.testing.assert_array_equal(found.x[..., ~REGION, :], np.repeat(x[:, None], 2, 1)[..., ~REGION, :])
     alone = jax.jit(lambda x, t, k: sparse_vce(f, x, t, k, radius=0.7, region=REGION, random_start=random_start, momentum=0.3, steps=30))
     for i in range(4):
-        np.testing.assert_allclose(alone(x[i], target[i], jax.random.fold_in(jax.random.key(0), 2 * i)).x, found.x[i, 0], atol=1e-4 if dtype == np.float32 else 1e-2)
+        one = alone(x[i], target[i], jax.random.fold_in(jax.random.key(0), 2 * i))
+        np.testing.assert_allclose(one.x, found.x[i, 0], atol=1e-4 if dtype == np.float32 else 1e-2)
 
 
 def test_confidence_is_that_of_projected_ascent_or_better():

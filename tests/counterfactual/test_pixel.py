@@ -97,7 +97,9 @@ def test_l1_with_several_classes_is_a_linear_program():
 
 def test_a_threshold_is_kept_and_costs_distance():
     f, x, target, *_ = problem(6, 3, 1)
-    found = [run(wachter.search(clip=None, loss=loss, distance="l2", threshold=t, steps=2000), f, x[None], [target]) for t in (0.5, 0.9) for loss in ("hinge", "squared")]
+    options = dict(clip=None, distance="l2", steps=2000)
+    settings = [(t, loss) for t in (0.5, 0.9) for loss in ("hinge", "squared")]
+    found = [run(wachter.search(loss=loss, threshold=t, **options), f, x[None], [target]) for t, loss in settings]
     p = [float(jax.nn.softmax(o.logits[0])[target]) for o in found]
     for value, t in zip(p, (0.5, 0.5, 0.9, 0.9)):
         assert t <= value < t + 0.01

@@ -50,7 +50,7 @@ def reference(x, target, *, delta=0.2, threshold=0.5, max_changes=None, momentum
             break
         slope = -(W[target] - np.exp(log_p) @ W)
         if certainty is not None:
-            factor, mean = np.asarray(DENSITY.factor[target], float), np.asarray(DENSITY.mean[target], float)
+            factor, mean = np.linalg.inv(np.asarray(DENSITY.whitening[target], float)), np.asarray(DENSITY.mean[target], float)
             u = np.linalg.solve(factor, H @ x - mean)
             log_n = -0.5 * u @ u - np.log(np.diag(factor)).sum() - 2.5 * np.log(2 * np.pi)
             alpha, beta = (1 / abs(log_n), 1 / abs(log_p[target])) if normalize else (1, 1)
@@ -181,7 +181,7 @@ def test_bad_options_are_errors(options, message):
         (dict(features=None), "features=None must be a callable"),
         (dict(features="nowhere"), "layer='nowhere' is part of no layer's name"),
         (dict(features=Partial(jnp.ravel)), r"h must be features \[5\], got 12 values"),
-        (dict(density=GaussianDensity(DENSITY.mean[:2], DENSITY.factor[:2], DENSITY.log_prior[:2])), r"density has 2 classes, but f\(x\) 3"),
+        (dict(density=GaussianDensity(DENSITY.mean[:2], DENSITY.whitening[:2], DENSITY.log_prior[:2])), r"density has 2 classes, but f\(x\) 3"),
     ],
 )
 def test_bad_densities_and_features_are_errors(options, message):
