@@ -1,10 +1,11 @@
 """Metrics: is an attribution right? Every metric is `metric(f, x, target, attribution, key=None, *, options) -> scalar or Curve`.
 
 Each docstring states its `Range:`, its `Direction:` and its `Cost:` in a line of its own (`jxai.documented` reads them).
-`jxai.metrics.compare` compares two maps, `compare(a, b) -> scalar`, and is no metric by itself.
+`jxai.metrics.compare` compares two maps, `compare(a, b) -> scalar`, and is no metric by itself; `jxai.metrics.counterfactual` judges
+counterfactuals, `metric(f, x, counterfactual, target, *, options) -> scalar`.
 """
 
-from jxai.metrics import compare as compare
+from jxai.metrics import compare as compare, counterfactual as counterfactual
 from jxai.metrics.adversarial import robustness_sr
 from jxai.metrics.axioms import completeness_error, monotonicity, monotonicity_correlation, non_sensitivity
 from jxai.metrics.complexity import effective_complexity, entropy, sparseness
