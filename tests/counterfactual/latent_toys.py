@@ -75,6 +75,20 @@ class Disc:
         return jnp.stack([jnp.zeros(()), self.scale * (((x - self.centre) ** 2).sum() - 1)])
 
 
+@_dataclass
+class Colours:
+    """Each part's code is its mean colour, and paints it evenly."""
+
+    parts: int = dataclasses.field(metadata={"static": True})
+
+    def encode(self, x, segments):
+        member = jax.nn.one_hot(segments, self.parts)
+        return jnp.einsum("hwr,hwc->rc", member, x) / jnp.maximum(member.sum((0, 1)), 1)[:, None]
+
+    def decode(self, codes, segments):
+        return codes[segments]
+
+
 def orthonormal(rows, columns, seed=0):
     return jnp.asarray(np.linalg.qr(np.random.default_rng(seed).normal(size=(rows, columns)))[0], jnp.float32)
 

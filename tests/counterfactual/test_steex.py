@@ -1,7 +1,5 @@
 """STEEX on scenes of three parts: only the chosen parts move, in code and in pixels, to where the model and the price say."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 from jax.tree_util import Partial
-from latent_toys import same
+from latent_toys import Colours, same
 
 from jxai.counterfactual import run
 from jxai.counterfactual.steex import steex
@@ -38,21 +36,6 @@ def trained():
     x, segments = scenes(64)
     model = SemanticAutoencoder(3, 3, code=4, features=8, hidden=16, rngs=nnx.Rngs(0))
     return train(model, loss, (x, segments), key=jax.random.key(1), steps=250, optimizer=optax.adam(1e-2), batch_size=64).model
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Colours:
-    """Each part's code is its mean colour, and paints it evenly."""
-
-    parts: int = dataclasses.field(metadata={"static": True})
-
-    def encode(self, x, segments):
-        member = jax.nn.one_hot(segments, self.parts)
-        return jnp.einsum("hwr,hwc->rc", member, x) / jnp.maximum(member.sum((0, 1)), 1)[:, None]
-
-    def decode(self, codes, segments):
-        return codes[segments]
 
 
 def reddest(layout):
