@@ -1,7 +1,7 @@
 """Trains a generative model, and says how good it is.
 
     python experiments/train.py vae mnist
-    python experiments/train.py glow mnist --steps 6000 --batch-size 64
+    python experiments/train.py glow mnist --steps 4000
     python experiments/train.py realnvp digits
 
 Needs the extra `experiments`, and mnist or fashion_mnist prepared by TFDS where they are named. The same command goes on where it was stopped.
@@ -15,13 +15,14 @@ critic's estimate of the Wasserstein distance is reported. The digits of scikit-
 Cost on 2 CPU cores: a VAE about a minute for ten epochs of MNIST, a WGAN about 20, a flow with the defaults 0.1 to 0.3 s for a step of 32 images.
 
 Writes `results.json` (mean over the test images with a 95 % bootstrap interval, seconds), the history of the loss (`history.npz`), a page of
-samples (`samples.png`) and the weights (`model/`, of `jxai.checkpoint`).
+samples (`samples.png`) and the weights (`model/`; `load` reads them).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,9 +62,10 @@ class Config:
     """What is run."""
 
     model: str
-    dataset: str = "digits"
-    steps: int = 3000
-    batch_size: int = 32
+    dataset: str
+    steps: int | None = None
+    """The recipe's own by default, and a fifth of them for the digits."""
+    batch_size: int | None = None
     learning_rate: float = 2e-3
     """Of Adam, which warms up and falls to 0 by a cosine; the adversarial models have their papers' own."""
     limit: int | None = None
@@ -91,16 +93,18 @@ class Recipe(NamedTuple):
     """`(config, examples) -> loss or parts`."""
     measure: str
     """A key of `MEASURES`."""
+    steps: int
+    batch_size: int
 
 
 def recipes() -> dict[str, Recipe]:
     """All models by name."""
 
     def vae(kind: Callable, *more: Any) -> Recipe:
-        return Recipe(lambda c, shape, rngs: kind(shape, *more, rngs=rngs), lambda c, n: models.vae_loss, "reconstruction_mse")
+        return Recipe(lambda c, shape, rngs: kind(shape, *more, rngs=rngs), lambda c, n: models.vae_loss, "reconstruction_mse", 10_000, 128)
 
     def flow(make: Callable) -> Recipe:
-        return Recipe(make, lambda c, n: functools.partial(models.likelihood_loss, levels=_levels(c)), "bits_per_dim")
+        return Recipe(make, lambda c, n: functools.partial(models.likelihood_loss, levels=_levels(c)), "bits_per_dim", 10_000, 32)
 
     def tc(c: Config, n: int) -> Callable:
         return functools.partial(models.tc_vae_loss, num_examples=n)
@@ -115,12 +119,12 @@ def recipes() -> dict[str, Recipe]:
         "vae": vae(models.VAE),
         "conv_vae": vae(models.ConvVAE),
         "conditional_vae": vae(models.ConditionalVAE, 10),
-        "btcvae": Recipe(lambda c, shape, rngs: models.BurgessVAE(32, shape[-1], rngs=rngs), tc, "reconstruction_mse"),
+        "btcvae": Recipe(lambda c, shape, rngs: models.BurgessVAE(32, shape[-1], rngs=rngs), tc, "reconstruction_mse", 10_000, 64),
         "adversarial_autoencoder": Recipe(
-            lambda c, shape, rngs: models.AdversarialAutoencoder(shape, rngs=rngs), lambda c, n: adversarial_autoencoder(), "reconstruction_mse"
+            lambda c, shape, rngs: models.AdversarialAutoencoder(shape, rngs=rngs), lambda c, n: adversarial_autoencoder(), "reconstruction_mse", 10_000, 128
         ),
-        "wgan_gp": Recipe(lambda c, shape, rngs: models.GAN(shape, rngs=rngs), lambda c, n: wgan_gp(), "distance"),
-        "conditional_gan": Recipe(lambda c, shape, rngs: models.ConditionalGAN(shape, 10, rngs=rngs), lambda c, n: wgan_gp(), "distance"),
+        "wgan_gp": Recipe(lambda c, shape, rngs: models.GAN(shape, rngs=rngs), lambda c, n: wgan_gp(), "distance", 20_000, 64),
+        "conditional_gan": Recipe(lambda c, shape, rngs: models.ConditionalGAN(shape, 10, rngs=rngs), lambda c, n: wgan_gp(), "distance", 20_000, 64),
         "realnvp": flow(realnvp),
         "glow": flow(glow),
     }
@@ -146,6 +150,9 @@ def run(config: Config, on_progress: Callable[[Progress], None] | None = None) -
     """Trains, or goes on; returns the row of the test split."""
     start, out = time.perf_counter(), Path(config.out) / f"{config.model}_{config.dataset}"
     recipe = recipes()[one_of("model", config.model, recipes())]
+    config = dataclasses.replace(config, batch_size=recipe.batch_size if config.batch_size is None else config.batch_size)
+    if config.steps is None:
+        config = dataclasses.replace(config, steps=recipe.steps // 5 if config.dataset == "digits" else recipe.steps)
     positive(steps=config.steps, batch_size=config.batch_size)
     within(0.0, 1.0, learning_rate=config.learning_rate)
     learn, test = splits(config)
@@ -163,11 +170,28 @@ def run(config: Config, on_progress: Callable[[Progress], None] | None = None) -
     row = record.row(values, model=config.model, dataset=config.dataset, measure=recipe.measure, steps=done.steps, outcome=done.outcome)
     row["accepted_at"] = ACCEPTED.get((config.model, config.dataset))
     row["accepted"] = None if row["accepted_at"] is None else bool(row["mean"] <= row["accepted_at"])
-    checkpoint.save(out / "model", done.steps, done.model)
+    checkpoint.save(out / "model", done.steps, done.model, extra={"config": dataclasses.asdict(config), "shape": learn.x.shape[1:]})
     save_arrays(out / "history.npz", **{name.replace("/", "_"): values for name, values in done.history.items()})
     sheet(samples(done.model, judge), out / "samples.png")
     record.write(out, config, [row], time.perf_counter() - start)
     return [row]
+
+
+def load(folder: str | Path) -> Any:
+    """The model that a run has trained. Its folder is `{out}/{model}_{dataset}`.
+
+    Raises:
+      FileNotFoundError: no whole model there.
+    """
+
+    def like(step: int, extra: dict[str, Any]) -> Any:
+        config = Config(**extra["config"])
+        return nnx.eval_shape(lambda: recipes()[config.model].build(config, tuple(extra["shape"]), nnx.Rngs(0)))
+
+    found = checkpoint.restore(Path(folder) / "model", like)
+    if found is None:
+        raise FileNotFoundError(f"no trained model in {Path(folder) / 'model'}; experiments/train.py makes one")
+    return jax.tree.map(jnp.asarray, found.tree)
 
 
 def splits(config: Config) -> tuple[Split, Split]:
@@ -226,7 +250,7 @@ def _levels(config: Config) -> int:
 
 
 class Bar:
-    """A progress bar on the error stream."""
+    """Progress on the error stream: a bar on a terminal, else a line every ten seconds."""
 
     def __enter__(self) -> Self:
         from rich.console import Console
@@ -234,7 +258,8 @@ class Bar:
         from rich.progress import Progress as Bars
 
         self.bars = Bars(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True))
-        self.task = self.bars.add_task("compiling", total=None)
+        self.bars.disable = not self.bars.console.is_terminal
+        self.task, self.said = self.bars.add_task("compiling", total=None), 0.0
         self.bars.start()
         return self
 
@@ -243,6 +268,9 @@ class Bar:
 
     def __call__(self, progress: Progress) -> None:
         self.bars.update(self.task, completed=progress.done, total=progress.total, description=progress.what)
+        if self.bars.disable and (time.monotonic() - self.said > 10 or progress.done == progress.total):
+            self.said = time.monotonic()
+            print(f"{progress.done}/{progress.total} steps, {progress.what}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -13,8 +13,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 import train as experiment  # noqa: E402
 
-from jxai import checkpoint, models  # noqa: E402
-
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -32,8 +30,7 @@ def run(name, out, **options):
 
 def test_autoencoder(tmp_path):
     config, row, folder = run("vae", tmp_path, steps=150)
-    template = models.VAE((8, 8, 1), rngs=nnx.Rngs(0))
-    model = checkpoint.restore(folder / "model", template).tree
+    model = experiment.load(folder)
     _, test = experiment.splits(config)
     x = np.float32(test.x) / 255
     mse = ((np.asarray(jax.vmap(lambda v: model.decode(model.encode(v)))(x)) - x) ** 2).mean()
@@ -44,7 +41,11 @@ def test_autoencoder(tmp_path):
 
 
 def test_flow_beats_independent_pixels_that_are_uniform(tmp_path):
-    _, row, _ = run("realnvp", tmp_path, steps=20, hidden=8, depth=2, limit=400)
+    config, row, folder = run("realnvp", tmp_path, steps=20, hidden=8, depth=2, limit=400)
+    _, test = experiment.splits(config)
+    flow, keys = experiment.load(folder), jax.random.split(jax.random.key(9), len(test.x))
+    bits = jax.jit(jax.vmap(lambda v, k: flow.bits_per_dim(v, k, levels=17)))(np.float32(test.x) / 255, keys)
+    assert row["mean"] == pytest.approx(float(bits.mean()), abs=0.02)  # other noise
     assert row["measure"] == "bits_per_dim" and row["mean"] < np.log2(17)
 
 
@@ -63,11 +64,13 @@ def test_all_models_are_built_and_bad_names_are_refused():
             and recipe.measure in experiment.MEASURES
             and callable(recipe.loss(config, 100)) != isinstance(recipe.loss(config, 100), tuple)
         )
+    with pytest.raises(FileNotFoundError, match="no trained model in nowhere/model"):
+        experiment.load("nowhere")
     for options, message in (
-        ({"model": "diffusion"}, "model='diffusion' must be one of"),
+        ({"model": "diffusion", "dataset": "digits"}, "model='diffusion' must be one of"),
         ({"model": "vae", "dataset": "cifar10"}, "dataset='cifar10' must be one of"),
-        ({"model": "vae", "learning_rate": -1.0}, "learning_rate=-1.0 must lie in"),
-        ({"model": "vae", "steps": 0}, "steps=0 must be"),
+        ({"model": "vae", "dataset": "digits", "learning_rate": -1.0}, "learning_rate=-1.0 must lie in"),
+        ({"model": "vae", "dataset": "digits", "steps": 0}, "steps=0 must be"),
     ):
         with pytest.raises(ValueError, match=message):
             experiment.run(experiment.Config(**options))
