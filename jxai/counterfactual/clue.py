@@ -101,7 +101,8 @@ def delta_clue(
       radius: δ > 0, in units of the code.
       The others: as in `clue`.
 
-    Returns, Raises, Cost: as `clue`; a key is needed.
+    Returns, Raises: as `clue`; a key is needed.
+    Cost: a forward and a backward pass of generator and members (and f) for each step.
     Reference: Ley et al. 2021, "δ-CLUE: Diverse Sets of Explanations for Uncertainty Estimates", arXiv 2104.06323.
     """
     options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints)
@@ -142,7 +143,8 @@ def nabla_clue(
     Returns:
       A `Counterfactual` of a set: x, latent, logits and valid have a leading axis k.
 
-    Raises, Cost: as `clue`, k times; a key is needed.
+    Raises: as `clue`; a key is needed.
+    Cost: k forward and backward passes of generator and members (and f) for each step.
     Reference: Ley et al. 2022, "Diverse, Global and Amortised Counterfactual Explanations for Uncertainty Estimates", AAAI, arXiv 2112.02646.
     """
     options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints)

@@ -16,6 +16,7 @@ from jxai.counterfactual.clue import check_members, check_untargeted, uncertaint
 from jxai.counterfactual.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.direct import direct
 from jxai.counterfactual.generator import check_generator, decoded, encoded, encodings
+from jxai.counterfactual.labels import checked
 from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import wide, within
 from jxai.typing import Array, Model
@@ -91,14 +92,14 @@ def fit_glam(
     within(0.0, math.inf, sparsity=sparsity, learning_rate=learning_rate, steps=steps)
     if (certain is None) != (certain_groups is None):
         raise ValueError("certain and certain_groups must be given together, or neither")
-    examples, groups = jnp.asarray(examples), _groups("groups", groups, len(examples), num_groups)
+    examples, groups = jnp.asarray(examples), checked("groups", groups, len(examples), num_groups)
     check_generator(generator, examples[0])
     check_untargeted(f, examples[0], None, members, "GLAM-CLUE")
     codes = encodings(generator, examples)
     start = jnp.zeros((num_groups, *codes.shape[1:]), codes.dtype)
     if certain is not None:
         goal = encodings(generator, jnp.asarray(certain))
-        start = _means(goal, _groups("certain_groups", certain_groups, len(goal), num_groups), num_groups) - _means(codes, groups, num_groups)
+        start = _means(goal, checked("certain_groups", certain_groups, len(goal), num_groups), num_groups) - _means(codes, groups, num_groups)
     arrays, rest = partition((f, generator, members))
     return _fit(arrays, codes, jnp.asarray(groups), start, sparsity, rest=rest, uncertainty=uncertainty, steps=steps, learning_rate=learning_rate, clip=clip)
 
@@ -145,16 +146,6 @@ def _translated(f: Model, x: Array, target: Array | None, key: Array | None, opt
     else:
         valid = uncertain <= options["threshold"]
     return Candidate(point, z, logits, valid, uncertain, valid)
-
-
-def _groups(name: str, groups: Array, n: int, num_groups: int) -> np.ndarray:
-    groups = np.asarray(groups)
-    if groups.shape != (n,) or not np.issubdtype(groups.dtype, np.integer) or (groups < 0).any() or (groups >= num_groups).any():
-        raise ValueError(f"{name} must be {n} integers in [0, {num_groups}), got {groups.dtype} of shape {groups.shape}")
-    missing = np.setdiff1d(np.arange(num_groups), groups)
-    if missing.size:
-        raise ValueError(f"{name} has no example of group {missing[0]}")
-    return groups
 
 
 def _means(codes: Array, groups: np.ndarray, num_groups: int) -> Array:

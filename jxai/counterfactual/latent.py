@@ -77,7 +77,8 @@ def revise(
         settings in which Höltgen et al. (2021) compared it.
       optimizer, clip, region, constraints: as in `diffeomorphic`.
 
-    Returns, Raises, Cost: as `diffeomorphic`.
+    Returns, Raises: as `diffeomorphic`.
+    Cost: a forward and a backward pass of generator and model for each step.
     Reference: Joshi et al. 2019, "Towards Realistic Individual Recourse and Actionable Explanations in Black-Box Decision Making Systems",
       arXiv 1907.09615.
     """

@@ -18,6 +18,7 @@ from jxai.callables import Static, partition
 from jxai.counterfactual.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.descent import descent
 from jxai.counterfactual.generator import decoded, encoded
+from jxai.counterfactual.labels import checked
 from jxai.counterfactual.search import Candidate, Search, check_search, method
 from jxai.scores import wide, within
 from jxai.typing import Array, Model
@@ -61,12 +62,7 @@ def class_features(f: Model, examples: Array, labels: Array, num_classes: int, l
     Raises:
       ValueError: labels that are no integers in [0, K), a class without examples, no such layer.
     """
-    labels, examples = np.asarray(labels), jnp.asarray(examples)
-    if labels.shape != (len(examples),) or not np.issubdtype(labels.dtype, np.integer) or (labels < 0).any() or (labels >= num_classes).any():
-        raise ValueError(f"labels must be {len(examples)} integers in [0, {num_classes}), got {labels.dtype} of shape {labels.shape}")
-    missing = np.setdiff1d(np.arange(num_classes), labels)
-    if missing.size:
-        raise ValueError(f"labels have no example of class {missing[0]}")
+    labels, examples = checked("labels", labels, len(examples), num_classes), jnp.asarray(examples)
     check_search(f, examples[0], None)
     arrays, rest = partition(f)
     values = np.asarray(_features(arrays, examples, rest=rest, layer=layer), np.float64)
@@ -136,9 +132,11 @@ def min_edit(
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
-    """Min-Edit: latent descent of the cross entropy `−log p(target | g(z))` that ends where the predicted class is the target.
+    """Min-Edit, a baseline of PIECE: latent descent of the cross entropy `−log p(target | g(z))` that ends where the predicted class is the target.
 
-    Args, Returns, Raises, Cost, Reference: as in `piece`, whose baseline it is.
+    Args, Returns, Raises: as in `piece`.
+    Cost: a forward and a backward pass of generator and model for each step.
+    Reference: Kenny and Keane 2021, "On Generating Plausible Counterfactual and Semi-Factual Explanations for Deep Learning", AAAI, arXiv 2009.06399.
     """
     options = dict(generator=generator, growth=0.0, start=1.0, clip=clip, constraints=(*constraints, *frozen(region)))
     return descent(_same, _look_at_class, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer)
@@ -157,11 +155,15 @@ def constrained_min_edit(
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
-    """C-Min-Edit: `‖φ(g(z)) − φ(x)‖₂ − λ log p(target | g(z))`, λ grows by `growth` at each step, until the predicted class is the target.
+    """C-Min-Edit, a baseline of PIECE: `‖φ(g(z)) − φ(x)‖₂ − λ log p(target | g(z))`, λ grows by `growth` at each step, until the predicted class is the target.
 
     Args:
       layer: φ, as in `taps.find`. growth: > 0; λ is that at the first step.
-      The others, Returns, Raises, Cost, Reference: as in `piece`, whose baseline it is.
+      The others: as in `piece`.
+
+    Returns, Raises: as in `piece`.
+    Cost: a forward and a backward pass of generator and model for each step.
+    Reference: Kenny and Keane 2021, "On Generating Plausible Counterfactual and Semi-Factual Explanations for Deep Learning", AAAI, arXiv 2009.06399.
     """
     within(math.ulp(0.0), math.inf, growth=growth)
     options = dict(generator=generator, growth=growth, start=growth, layer=layer, clip=clip, constraints=(*constraints, *frozen(region)))

@@ -14,6 +14,7 @@ import optax
 from jxai.counterfactual.constraints import Constraint, check_constraints, frozen, relaxed, settled
 from jxai.counterfactual.descent import descent
 from jxai.counterfactual.generator import check_generator, encoded, encodings
+from jxai.counterfactual.labels import checked
 from jxai.counterfactual.norms import soft
 from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import one_of, positive, wide, within
@@ -90,18 +91,14 @@ def class_prototypes(generator: Any, examples: Array, labels: Array, num_classes
     Raises:
       ValueError: labels that are no integers in [0, K), a class without examples, only one of k and x.
     """
-    labels = np.asarray(labels)
-    if labels.shape != (len(examples),) or not np.issubdtype(labels.dtype, np.integer) or (labels < 0).any() or (labels >= num_classes).any():
-        raise ValueError(f"labels must be {len(examples)} integers in [0, {num_classes}), got {labels.dtype} of shape {labels.shape}")
     if (k is None) != (x is None):
         raise ValueError(f"k={k} nearest examples need x, and x needs k: give both or neither")
+    labels = checked("labels", labels, len(examples), num_classes)
     check_generator(generator, jnp.asarray(examples)[0])
     codes = np.asarray(encodings(generator, examples))
     means = []
     for label in range(num_classes):
         own = codes[labels == label]
-        if not len(own):
-            raise ValueError(f"labels have no example of class {label}")
         if k is not None:
             positive(k=k)
             far = ((own - np.asarray(encoded(generator, jnp.asarray(x)))) ** 2).reshape(len(own), -1).sum(1)

@@ -198,7 +198,7 @@ def test_a_target_and_bad_groups_are_refused():
             method(DISC, ON, 1, generator=PLANE, **options)
     with pytest.raises(ValueError, match="groups"):
         fit_glam(DISC, PLANE, ON[None], np.asarray([2]), 2)
-    with pytest.raises(ValueError, match="no example of group 1"):
+    with pytest.raises(ValueError, match="groups has no example of 1"):
         fit_glam(DISC, PLANE, ON[None], np.asarray([0]), 2)
     with pytest.raises(ValueError, match="certain and certain_groups"):
         fit_glam(DISC, PLANE, ON[None], np.asarray([0]), 1, certain=ON[None])

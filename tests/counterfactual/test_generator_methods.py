@@ -19,6 +19,7 @@ from jxai.counterfactual.prototype import prototype
 from jxai.counterfactual.sharpshooter import sharpshooter
 from jxai.counterfactual.steex import steex
 from jxai.counterfactual.vcnet import vcnet
+from jxai.documented import line
 from jxai.models.vcnet import VCNet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -107,6 +108,7 @@ def test_new_weights_compile_nothing_anew_and_options_are_keywords(name, compile
     before = go._cache_size()
     go(other, example(method), target)
     assert go._cache_size() == before
+    assert line(method, "Cost") and line(method, "Reference")
     signature = inspect.signature(method)
     assert list(signature.parameters)[:4] == ["f", "x", "target", "key"]
     assert all(p.kind is p.KEYWORD_ONLY for p in list(signature.parameters.values())[4:])

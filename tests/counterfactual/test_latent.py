@@ -108,6 +108,14 @@ def test_region_and_constraints_hold_to_the_bit():
     assert np.linalg.norm(found.x - X) <= 0.2 + 1e-5 and not np.allclose(found.x, X)
 
 
+@pytest.mark.parametrize("far", [0.5, 3.0])
+def test_a_ball_passes_the_gradient_of_its_projection(far):
+    v = X + far * jnp.asarray([0.6, 0.8, 0, 0, 0, 0])
+    u = np.asarray((v - X) / jnp.linalg.norm(v - X))
+    expected = np.eye(6) if far < 1 else (np.eye(6) - np.outer(u, u)) / far
+    assert np.allclose(jax.jacobian(lambda w: Near(1.0).relaxed(w, X))(v), expected, atol=1e-4)
+
+
 def test_what_is_of_the_class_already_is_returned_as_it_is():
     found = diffeomorphic(F, X, int(F(X).argmax()), generator=linear_generator())
     assert np.array_equal(found.x, X) and bool(found.valid) and int(found.steps) == 0

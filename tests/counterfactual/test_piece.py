@@ -122,7 +122,7 @@ def test_bad_input_is_named():
     ]:
         with pytest.raises(ValueError, match=message):
             method(F, X, 1, **{"generator": G, **options})
-    with pytest.raises(ValueError, match="no example of class 2"):
+    with pytest.raises(ValueError, match="labels has no example of 2"):
         class_features(F, EXAMPLES[:80], LABELS[:80], 3, LAYER)
     with pytest.raises(ValueError, match="labels must be 120 integers"):
         class_features(F, EXAMPLES, LABELS[:80], 3, LAYER)

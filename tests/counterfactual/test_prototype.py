@@ -116,7 +116,7 @@ def test_bad_labels_are_named():
     examples = jnp.zeros((2, 6))
     for labels, options, message in [
         ([0, 3], {}, "labels must be 2 integers"),
-        ([0, 1], {}, "no example of class 2"),
+        ([0, 1], {}, "labels has no example of 2"),
         ([0, 1], {"k": 1}, "need x"),
     ]:
         with pytest.raises(ValueError, match=message):
