@@ -82,7 +82,8 @@ class Loop:
         self.x, self.y, self.epoch = jnp.asarray(x), None if y is None else jnp.asarray(y), None
         self.static = {"form": form, "seeds": seeds}
         ends = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        self.identity = {"data": _digest(x, y), "batch_size": batch_size, "every": every, "key": np.asarray(ends).tolist(), "updates": [p.steps for p in parts]}
+        self.identity = {"data": _digest(x, y), "validation": _digest(*validation or ()), "batch_size": batch_size, "every": every, "patience": patience}
+        self.identity |= {"key": np.asarray(ends).tolist(), "updates": [part.steps for part in parts]}
 
     def run(self, weights: dict[str, Array], folder: str | os.PathLike | None, on_progress: Callable | None) -> list[Trained]:
         state, begin = self._restored(self._start(weights), folder), time.monotonic()
@@ -95,7 +96,7 @@ class Loop:
                 if folder is not None:
                     checkpoints.save(folder, step, state, extra={**self.identity, "validations": state.validation.shape[1]})
             if on_progress is not None:
-                last = {name: float(np.nanmean(values[:, -1])) for name, values in state.history.items()}
+                last = {name: float(values[state.steps == step, -1].mean()) for name, values in state.history.items()}
                 words = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
                 on_progress(Progress(step, self.total, step - first, time.monotonic() - begin, words, last))
         return [self._trained(state, s) for s in range(self.size)]
@@ -132,15 +133,16 @@ class Loop:
         if folder is None:
             return state
 
-        def like(step: int, extra: dict) -> State:
+        def like(step: int, extra: dict | None) -> State:
+            extra = extra or {}
+            if differing := [name for name, value in self.identity.items() if extra.get(name) != value]:
+                raise ValueError(f"checkpoint={os.fspath(folder)!r} belongs to a training with other {', '.join(differing)}; name another folder or remove it")
             history = {name: np.zeros((self.size, step), np.float32) for name in state.history}
             return state._replace(history=history, validation=np.zeros((1 + self.size, extra["validations"]), np.float32))
 
         found = checkpoints.restore(folder, like)
         if found is None:
             return state
-        if differing := [name for name, value in self.identity.items() if found.extra[name] != value]:
-            raise ValueError(f"checkpoint={os.fspath(folder)!r} belongs to a training with other {', '.join(differing)}; name another folder or remove it")
         return jax.tree.map(lambda new, old: jnp.asarray(new) if isinstance(old, jax.Array) else new, found.tree, state)
 
     def _advance(self, state: State, step: int, count: int) -> State:

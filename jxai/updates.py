@@ -94,7 +94,7 @@ def update(weights, optimizer, fixed, x, y, rows, key, number, *, form: Form, pa
 
     def one(weights, optimizer, fixed, rows, key):
         def objective(own):
-            value, more = part.loss(form.model({**weights, **own}, fixed), pixels(x[rows]), None if y is None else y[rows], jax.random.fold_in(key, number))
+            value, more = _called(part.loss, form.model({**weights, **own}, fixed), x[rows], None if y is None else y[rows], jax.random.fold_in(key, number))
             return value, {"loss": value, **more}
 
         own = trained_by(part, weights)
@@ -117,7 +117,7 @@ def loss(weights, fixed, x, y, key, start, *, form: Form, part: Part, seeds: boo
     """A part's loss of one batch."""
 
     def one(weights, fixed, key):
-        return part.loss(form.model(weights, fixed), pixels(x), y, jax.random.fold_in(key, start))[0]
+        return _called(part.loss, form.model(weights, fixed), x, y, jax.random.fold_in(key, start))[0]
 
     return (jax.vmap(one) if seeds else one)(weights, fixed, key)
 
@@ -128,6 +128,9 @@ def permutation(key: Array, epoch: int, *, size: int, seeds: bool) -> Array:
     return (jax.vmap(one) if seeds else one)(key)
 
 
-def pixels(x: Array) -> Array:
-    """uint8 pixels as x in [0, 1]."""
-    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+def _called(loss: Loss, model: Any, x: Array, y: Array | None, key: Array) -> tuple[Scalar, dict[str, Scalar]]:
+    """The loss of a batch, uint8 pixels of which become x in [0, 1]."""
+    found = loss(model, x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x, y, key)
+    if not isinstance(found, tuple) or len(found) != 2 or jnp.shape(found[0]) != () or not isinstance(found[1], dict):
+        raise ValueError(f"loss must return (scalar, {{name: scalar}}), got {jax.tree.map(jnp.shape, found)}")
+    return found

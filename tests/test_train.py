@@ -139,7 +139,7 @@ def test_interruption_passes_on_and_a_longer_training_goes_on(tmp_path):
     assert same(longer.model, train(mlp(0), noisy, blobs(), **OPTIONS).model)
     again = train(mlp(0), noisy, blobs(), checkpoint=tmp_path, on_progress=lambda p: pytest.fail("nothing was left to do"), **OPTIONS)
     assert same(again.model, longer.model)
-    for changed in ({"batch_size": 15}, {"key": jax.random.key(4)}, {"every": 5}):
+    for changed in ({"batch_size": 15}, {"key": jax.random.key(4)}, {"every": 5}, {"validation": blobs(9)}):
         with pytest.raises(ValueError, match=f"belongs to a training with other {next(iter(changed))}"):
             train(mlp(0), noisy, blobs(), checkpoint=tmp_path, **{**OPTIONS, **changed})
     with pytest.raises(ValueError, match="other data"):
@@ -296,6 +296,8 @@ BAD = {
     "data has 60 examples and labels of shape (59,)": lambda: train(mlp(0), noisy, (X, Y[1:]), **FIT),
     "validation must be": lambda: train(mlp(0), noisy, (X, Y), validation=(X, Y, Y), **FIT),
     "loss=3 must be a function": lambda: train(mlp(0), 3, (X, Y), **FIT),
+    "loss must return (scalar, {name: scalar}), got ()": lambda: train({"w": jnp.ones(3)}, lambda m, x, y, k: (x @ m["w"]).sum(), (X, Y), **FIT),
+    "got ((10,), {})": lambda: train({"w": jnp.ones(3)}, lambda m, x, y, k: (x @ m["w"], {}), (X, Y), **FIT),
     "loss must be a function": lambda: train(mlp(0), [noisy], (X, Y), **FIT),
     "optimizer says nothing about parts": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0))], (X, Y), optimizer=optax.sgd(1.0), **FIT),
     "parts must have different names": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0))] * 2, (X, Y), **FIT),
