@@ -55,8 +55,8 @@ def sparse_vce(
     Cost: a forward and a backward pass for each step, and the sorting of x's entries.
     Reference: Boreiko et al. 2022, "Sparse Visual Counterfactual Explanations in Image Space", GCPR.
     """
-    within(math.ulp(0.0), math.inf, radius=radius, step_size=step_size)
-    within(0.0, 1.0, step_size=step_size)
+    within(math.ulp(0.0), math.nextafter(math.inf, 0.0), radius=radius)
+    within(math.ulp(0.0), 1.0, step_size=step_size)
     within(0.0, math.nextafter(1.0, 0.0), threshold=threshold, momentum=momentum)
     check_norm(p)
     positive(steps=steps)

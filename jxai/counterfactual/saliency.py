@@ -105,7 +105,7 @@ def deduce(
 
 def _greedy(loss: Loss, options: dict, delta, threshold, max_changes, momentum, steps, clip, region, *, stay: bool) -> Search:
     """The search; stay: an entry that has come to an end of the range is not moved again."""
-    within(math.ulp(0.0), math.inf, delta=delta)
+    within(math.ulp(0.0), math.nextafter(math.inf, 0.0), delta=delta)
     within(math.ulp(0.0), math.nextafter(1.0, 0.0), threshold=threshold)
     positive(steps=steps, max_changes=1 if max_changes is None else max_changes)
     frozen(region)

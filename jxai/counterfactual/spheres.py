@@ -51,7 +51,7 @@ def growing_spheres(
     Cost: `num_samples` forward passes for each step.
     Reference: Laugel et al. 2018, "Comparison-Based Inverse Classification for Interpretability in Machine Learning" (Growing Spheres), IPMU.
     """
-    within(math.ulp(0.0), math.inf, radius=radius)
+    within(math.ulp(0.0), math.nextafter(math.inf, 0.0), radius=radius)
     positive(num_samples=num_samples, steps=steps, chunk=chunk)
     frozen(region)
     options = {"num_samples": num_samples, "sparse": sparse, "clip": clip, "chunk": chunk}

@@ -163,6 +163,7 @@ def test_checkpoints_are_the_published_ones():
     "options, message",
     [
         (dict(radius=0.0), "radius=0.0 must lie in"),
+        (dict(radius=math.inf), "radius=inf must lie in"),
         (dict(p=0.5), "p=0.5 must be a number of at least 1"),
         (dict(p="2"), "p='2' must be a number of at least 1"),
         (dict(p=math.nan), "p=nan must be a number of at least 1"),

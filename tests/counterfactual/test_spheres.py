@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,6 +107,7 @@ def test_an_unreachable_target_fails_in_data():
     "options, message",
     [
         (dict(radius=0.0), "radius=0.0 must lie in"),
+        (dict(radius=math.inf), "radius=inf must lie in"),
         (dict(num_samples=0), "num_samples=0 must be a positive integer"),
         (dict(steps=0), "steps=0 must be a positive integer"),
         (dict(chunk=0), "chunk=0 must be a positive integer"),
