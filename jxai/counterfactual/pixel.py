@@ -34,6 +34,7 @@ def wachter(
     steps: int = 1000,
     learning_rate: float = 0.01,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+    start: Array | None = None,
     clip: tuple[float, float] | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
@@ -55,7 +56,8 @@ def wachter(
       price: 1/λ at first, > 0. growth: the factor, > 1.
       patience: steps without a nearer valid point before η is halved. halvings: the search ends at the one after these, or after
       steps: at most. learning_rate: η > 0. optimizer: `learning_rate -> optax transformation`, a module-level function such as `optax.adam`.
-      clip, constraints: as in `diffeomorphic`. region: likewise; may differ by example.
+      start: where x' begins, of x's shape: x by default, or an example of the target class (`nearest_unlike`) where the loss at x is flat; may differ
+        by example. clip, constraints: as in `diffeomorphic`. region: likewise; may differ by example.
 
     Returns:
       A `Counterfactual`, its latent None.
@@ -74,15 +76,18 @@ def wachter(
     positive(steps=steps, patience=patience, halvings=halvings)
     frozen(region)
     options = dict(loss=loss, distance=distance, scale=scale, threshold=threshold, growth=growth, price=price, patience=patience, halvings=halvings)
-    options |= dict(clip=clip, region=region, constraints=tuple(constraints))
+    options |= dict(start=start, clip=clip, region=region, constraints=tuple(constraints))
     update = Partial(optimizer, learning_rate)
     return Search(Partial(_init, update, options), Partial(_step, update, options), steps)
 
 
-def _init(update: Callable, options: dict, f: Model, x: Array, target: Array, key: Array | None, region: Array | None = None) -> tuple[Array, dict[str, Any]]:
+def _init(update: Callable, options: dict, f: Model, x: Array, target: Array, key: Array | None, region: Array | None = None, start: Array | None = None):
     held = frozen(options["region"] if region is None else region)
-    check_constraints((*options["constraints"], *held), x)
-    v = wide(x)
+    constraints = check_constraints((*options["constraints"], *held), x)
+    start = options["start"] if start is None else start
+    if start is not None and jnp.shape(start) != x.shape:
+        raise ValueError(f"start of shape {jnp.shape(start)} must have the shape of x, {x.shape}")
+    v = wide(x) if start is None else relaxed(jnp.asarray(start, wide(x).dtype), wide(x), constraints)
     infinite = jnp.asarray(jnp.inf, v.dtype)
     memory = {"x": x, "target": wanted(target), "frozen": held, "weight": jnp.ones_like(infinite) / options["price"], "short": infinite}
     memory |= {"best": v, "least": infinite, "since": jnp.int32(0), "halved": jnp.int32(0), "optimizer": update().init(v)}

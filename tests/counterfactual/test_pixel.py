@@ -116,6 +116,21 @@ def test_a_range_bends_the_way():
     assert found.x.max() <= 1 and found.valid.all()
 
 
+def test_a_start_among_the_target_class_serves_where_the_loss_is_flat():
+    f = Partial(lambda w, x: jnp.stack([jnp.zeros(()), jax.nn.relu(w @ x - 0.5) * 10 - 1]), jnp.asarray([1.0, 0.0]))
+    x, starts = np.asarray([[0.1, 0.3], [0.2, 0.6]], np.float32), np.asarray([[0.9, 0.9], [0.95, 0.1]], np.float32)
+    stuck = run(wachter.search(), f, x, [1, 1])
+    assert not stuck.valid.any()
+    np.testing.assert_array_equal(stuck.x, x)
+    found = run(wachter.search(loss="hinge"), f, x, [1, 1], per_example={"start": starts})
+    assert found.valid.all()
+    # The second feature goes all the way back.
+    np.testing.assert_allclose(found.x, np.stack([np.full(2, 0.6), x[:, 1]], 1), atol=2e-3)
+    np.testing.assert_array_equal(found.x[:, 1], x[:, 1])
+    alone = wachter(f, jnp.asarray(x[0]), 1, loss="hinge", start=starts[0], region=np.asarray([True, False]))
+    np.testing.assert_allclose(alone.x, [0.6, 0.3], atol=2e-3)
+
+
 def test_losses_are_their_formulas():
     logits = jnp.asarray([1.0, 3.0, -0.5])
     p = np.asarray(jax.nn.softmax(logits))
@@ -166,6 +181,7 @@ def test_moves_end_where_they_would_cross_x():
         (dict(patience=0), "patience=0 must be a positive integer"),
         (dict(halvings=0), "halvings=0 must be a positive integer"),
         (dict(learning_rate=-1.0), "learning_rate=-1.0 must lie in"),
+        (dict(start=np.zeros(2)), r"start of shape \(2,\) must have the shape of x, \(3,\)"),
         (dict(constraints=[3]), r"constraints\[0\] must be a constraint"),
         (dict(target=None), "target=None must be a class"),
     ],
