@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from jxai import counterfactual
+
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -70,3 +72,16 @@ def test_bounds_certify_and_are_attacked():
     assert bool((names["margins"] <= (y[:, label, None] - y).min(0) + 1e-5).all()) and names["margins"][label] == 0
     proved = jnp.delete(names["margins"], int(label)).min()
     assert bool(names["worst"].margin >= proved - 1e-5) and float(names["radius"]) > 0
+
+
+def test_counterfactuals_reach_their_targets():
+    pytest.importorskip("sklearn")
+    names: dict = {}
+    exec(BLOCKS[4], names)
+    found, f = names["found"], names["f"]
+    assert found.x.shape == (12, 10, 8, 8, 1) and found.valid.mean() > 0.9
+    said = jax.vmap(f)(found.x.reshape(-1, 8, 8, 1)).argmax(1).reshape(12, 10)
+    assert bool((said == names["targets"])[found.valid].all())
+    assert bool(names["one"].valid) and int(f(names["one"].x).argmax()) == 3
+    section = README.split("## Counterfactuals")[1].split("\n## ")[0]
+    assert set(counterfactual.METHODS) <= set(re.findall(r"`(\w+)`", section))
