@@ -25,13 +25,15 @@ test-slow: $(VENV)/.test
 	$(CACHE) $(PYTEST) -q -m slow
 
 experiments: $(VENV)/.experiments
-	for name in metric_validity sanity_checks pointing_game attribution_benchmark vnncomp_mnistfc eva_benchmark; do $(BIN)/python experiments/$$name.py || exit; done
+	for name in metric_validity sanity_checks pointing_game attribution_benchmark vnncomp_mnistfc eva_benchmark diffeomorphic; do $(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python -m pip install --quiet --no-deps auto-LiRPA==0.3  # it asks for an older torch than it needs
 	$(BIN)/python benchmarks/bounds.py
+	$(BIN)/python benchmarks/bound_tightness.py
+	$(BIN)/python benchmarks/counterfactual.py
 
 clean:
 	rm -rf build dist $(VENV)
