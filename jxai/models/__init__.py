@@ -8,6 +8,7 @@ and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists t
 from jxai.models.adversarial import adversarial_autoencoder, wgan_gp
 from jxai.models.burgess import BurgessVAE, btcvae
 from jxai.models.catalogue import ModelInfo, Pretrained, available
+from jxai.models.ddu import DDUResNet, SpectralNorm
 from jxai.models.digits import digits_cnn, digits_vae
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
 from jxai.models.flows import Glow, RealNVP, dequantised, initialised, likelihood_loss
@@ -17,9 +18,11 @@ from jxai.models.images import imagenet_class_names, load_image, preprocess
 from jxai.models.inversion import Inverted, encoder_loss
 from jxai.models.lenet import LeNet5, lenet5
 from jxai.models.resnet import CifarResNet, cifar_resnet
+from jxai.models.semantic import SemanticAutoencoder
 from jxai.models.simple import CNN, MLP, RobustCNN, robust_cnn
 from jxai.models.vae import VAE, ConditionalVAE, ConvVAE, mnist_vae
 from jxai.models.variational import elbo, tc_vae_loss, vae_loss
+from jxai.models.vcnet import VCNet
 
 __all__ = [
     "AdversarialAutoencoder",
@@ -29,6 +32,7 @@ __all__ = [
     "ConditionalGAN",
     "ConditionalVAE",
     "ConvVAE",
+    "DDUResNet",
     "EfficientNetLite",
     "GAN",
     "Glow",
@@ -39,7 +43,10 @@ __all__ = [
     "Pretrained",
     "RealNVP",
     "RobustCNN",
+    "SemanticAutoencoder",
+    "SpectralNorm",
     "VAE",
+    "VCNet",
     "adversarial_autoencoder",
     "available",
     "btcvae",
