@@ -35,7 +35,7 @@ def test_autoencoder(tmp_path):
     x = np.float32(test.x) / 255
     mse = ((np.asarray(jax.vmap(lambda v: model.decode(model.encode(v)))(x)) - x) ** 2).mean()
     np.testing.assert_allclose(row["mean"], mse, rtol=1e-4)
-    assert row["n"] == 360 and row["mean"] < 0.9 * x.var(0).mean() and row["measure"] == "reconstruction_mse" and row["accepted"] is None
+    assert row["n"] == 360 and row["mean"] < 0.9 * x.var(0).mean() and row["measure"] == "reconstruction_mse" and row["accepted"] is False
     (again,) = experiment.run(config, lambda progress: pytest.fail("nothing was left to do"))
     assert again["mean"] == row["mean"]
 
