@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -32,7 +33,7 @@ def glam_clue(
     threshold: float | None = None,
     clip: tuple[float, float] | None = (0.0, 1.0),
     region: Array | None = None,
-    constraints: tuple[Constraint, ...] = (),
+    constraints: Sequence[Constraint] = (),
 ) -> Search:
     """GLAM-CLUE: the example at `encode(x) + θ_g`, the translation that makes the group g of x, its predicted class, certain.
 
