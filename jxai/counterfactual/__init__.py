@@ -4,13 +4,14 @@ A method is `method(f, x, target, key=None, *, options) -> Counterfactual`, pure
 `run(search, f, x, target, key)` runs it for whole arrays of examples, targets and restarts, at the cost of the steps that were needed.
 """
 
+from jxai.counterfactual import operators as operators
 from jxai.counterfactual.clue import clue, delta_clue, nabla_clue
 from jxai.counterfactual.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
 from jxai.counterfactual.dive import dive, fisher_masks
 from jxai.counterfactual.frank_wolfe import sparse_vce
 from jxai.counterfactual.generator import Identity, latent_path
 from jxai.counterfactual.glam import fit_glam, glam_clue
-from jxai.counterfactual.inverse import Reconstruction, generative_regularizer
+from jxai.counterfactual.inverse import Reconstruction, generative_regularizer, regularized
 from jxai.counterfactual.lanes import Progress, run
 from jxai.counterfactual.latent import diffeomorphic, revise
 from jxai.counterfactual.piece import class_features, constrained_min_edit, min_edit, piece
@@ -34,5 +35,5 @@ __all__ = [
     *METHODS,
     *("Frozen", "Monotone", "Near", "OneHot", "Ordinal", "Range"),
     *("Candidate", "Counterfactual", "Identity", "Progress", "Reconstruction", "Search"),
-    *("class_features", "class_prototypes", "fisher_masks", "fit_glam", "generative_regularizer", "latent_path", "nearest_unlike", "run"),
+    *("class_features", "class_prototypes", "fisher_masks", "fit_glam", "generative_regularizer", "latent_path", "nearest_unlike", "operators", "regularized", "run"),
 ]

@@ -12,7 +12,7 @@ import optax
 from jxai.counterfactual.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.descent import descent
 from jxai.counterfactual.generator import decoded, encoded
-from jxai.counterfactual.search import Candidate, Search, method
+from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.scores import wide, within
 from jxai.typing import Array, Model
 
@@ -60,7 +60,7 @@ def diffeomorphic(
 def revise(
     *,
     generator: Any,
-    proximity: float = 1.0,
+    proximity: float = 0.1,
     threshold: float = 0.5,
     steps: int = 2000,
     learning_rate: float = 0.01,
@@ -73,8 +73,8 @@ def revise(
 
     Args:
       generator: with `decode(z) -> x` and `encode(x) -> z`. proximity: λ >= 0.
-      threshold: of the probability, in (0, 1). steps: at most. learning_rate: η; `optimizer=optax.sgd, learning_rate=1e-5, steps=50_000` are the
-        settings in which Höltgen et al. (2021) compared it.
+      threshold: of the probability, in (0, 1). steps: at most. learning_rate: η; `proximity=1, optimizer=optax.sgd, learning_rate=1e-5,
+        steps=50_000` are the settings in which Höltgen et al. (2021) compared it (with λ = 1 most digits stay what they are here).
       optimizer, clip, region, constraints: as in `diffeomorphic`.
 
     Returns, Raises: as `diffeomorphic`.
@@ -90,7 +90,7 @@ def revise(
 
 def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
     check_constraints(options["constraints"], x)
-    return encoded(options["generator"], x), {"x": x, "target": jnp.asarray(target)}
+    return encoded(options["generator"], x), {"x": x, "target": wanted(target)}
 
 
 def _nearer_the_target(f: Model, z: Array, memory: dict[str, Array], options: dict[str, Any]) -> tuple[Array, tuple[Candidate, dict]]:
