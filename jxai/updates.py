@@ -61,7 +61,7 @@ def formed(model: Any, parts: Sequence[Part]) -> tuple[Form, dict[str, Array], l
             floating |= {name} if trainable else set()
             if trainable and any(_owns(part, name) for part in parts):
                 names.append(name)
-                weights[name] = jnp.asarray(leaf)
+                weights[name] = jnp.asarray(leaf, leaf.dtype)  # without its weak type, which an update would end
             else:
                 names.append(None)
                 fixed.append(jnp.asarray(leaf))

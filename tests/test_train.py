@@ -84,6 +84,19 @@ def test_pixels_and_sources_are_the_same_data():
         np.testing.assert_array_equal(runs[0].history["label"], other.history["label"])
 
 
+def test_another_training_of_the_same_loss_compiles_nothing_anew():
+    traces = []
+
+    def loss(model, x, y, key):
+        traces.append(1)
+        return squares(model, x, y, key)
+
+    x, y = blobs()
+    for steps, seed in ((3, 0), (7, 1)):
+        train({"w": jnp.full(3, seed + 1.0)}, loss, (x + seed, np.float32(y)), key=jax.random.key(seed), steps=steps, batch_size=20)
+    assert len(traces) == 1
+
+
 def test_only_parameters_of_a_module_are_trained():
     class Net(nnx.Module):
         def __init__(self):
