@@ -1,6 +1,6 @@
 """How tight the bounds of every type of layer are: their width over that of the values found, and over that of IBP's.
 
-    python benchmarks/bound_tightness.py                           # all layers, about 15 minutes on 2 cores
+    python benchmarks/bound_tightness.py                           # all layers, about 20 minutes on 2 cores
     python benchmarks/bound_tightness.py --layers "relu,gelu"      # some
     python benchmarks/bound_tightness.py --picture docs/bound_tightness.png
 
