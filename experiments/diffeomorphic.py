@@ -1,7 +1,7 @@
 """Counterfactuals by gradient ascent in pixels, in a VAE's codes and in a flow's coordinates: which are digits, and which adversarial noise?
 
     python experiments/diffeomorphic.py                            # 100 images × 9 targets × 3 classifiers, about 10 minutes on 2 cores
-    python experiments/diffeomorphic.py --flow out/train/realnvp   # with a flow that experiments/train.py has trained
+    python experiments/diffeomorphic.py --flow out/train/glow_mnist   # with a flow that experiments/train.py has trained
 
 Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` classifiers (two passes over 10000 digits), the
 first test images that it has right are turned into every other class by the same search, `jxai.counterfactual.diffeomorphic` to p >= .99: in

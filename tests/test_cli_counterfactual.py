@@ -71,6 +71,22 @@ def test_a_data_set(tmp_path, capsys):
     assert Image.open(tmp_path / "run" / "counterfactuals.png").size[0] > 100
 
 
+def test_methods_without_a_target_and_sets(tmp_path, capsys, digits):
+    options = ["--nabla_clue.num_counterfactuals", "3", "--nabla_clue.steps", "4"]
+    assert main(["counterfactual", "digits", "--method", "nabla_clue", "--limit", "2", *options, "--out", str(tmp_path / "run")]) == 0
+    assert "of 6 searches reached" in capsys.readouterr().out
+    run = evaluate.Run(tmp_path / "run")
+    table, maps = run.table(), run.maps("counterfactual")
+    assert maps[0].shape == (3, 8, 8, 1) and table["reached"].shape == table["steps"].shape == (2, 3)
+    assert np.array_equal(np.asarray(jax.vmap(digits_cnn())(maps[1])).argmax(1), table["to"][1])
+    np.save(tmp_path / "x.npy", data.load(digits, [0]).x[0])
+    base = ["counterfactual", str(tmp_path / "x.npy"), "--model", "digits_cnn", "--out", str(tmp_path / "out")]
+    assert main([*base, "--method", "dive", "--target", "6,8", "--dive.num_counterfactuals", "2"]) == 0
+    kept = np.load(tmp_path / "out" / "counterfactual.npz")
+    assert kept["target"].tolist() == [6, 6, 8, 8] and kept["found"].shape == (4, 8, 8, 1)
+    assert main([*base, "--method", "clue"]) == 2 and "clue searches for certainty" in capsys.readouterr().err
+
+
 def test_an_image(tmp_path, digits, capsys):
     x = np.float32(digits[0].pixels) / np.float32(255) if digits[0].pixels.dtype == np.uint8 else np.float32(digits[0].pixels)
     np.save(tmp_path / "x.npy", x.reshape(8, 8, 1))
@@ -92,6 +108,7 @@ def test_an_image(tmp_path, digits, capsys):
         (["digits", "--target", "12"], "--target 12 must be in [0, 10)"),
         (["digits", "--target", "1,2"], "--target 1,2 must be second, all, or one class"),
         (["digits", "--method", "wachter", "--generator", "digits_vae"], "--generator says nothing about wachter"),
+        (["digits", "--method", "native_guide"], "native_guide needs the option examples, labels"),
         (["digits", "--generator", "nope"], "unknown generator 'nope'"),
         (["digits", "--diffeomorphic.threshold", "2"], "threshold=2 must lie in [0, 1]"),
         (["digits", "--diffeomorphic.steps", "0"], "steps=0 must be a positive integer"),

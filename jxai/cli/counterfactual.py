@@ -51,7 +51,7 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], genera
     out = args.out or "counterfactuals"
     where = dict(split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes)
     source = data.source(args.input, **where)
-    target = args.target or "second"
+    target = args.target or ("none" if _without_target(args.method) else "second")
     target = target if target in TARGETS else _class(target, subject)
     options = dict(method=args.method, options=setting, target=target, limit=args.limit, seed=args.seed, block=args.block or 100)
     options |= dict(preprocess=subject.preprocess, model_name=subject.name, generator_name=generator)
@@ -64,7 +64,7 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], genera
     for message in [m for m in run.table()["error"] if m][:5]:
         print(f"failed: {message}", file=sys.stderr)
     found = evaluate.found(run)
-    print(f"{found.examples} examples of {source.name}, {found.failed} failed; {args.method} from {subject.name}'s class to {args.target or 'the second'}:")
+    print(f"{found.examples} examples of {source.name}, {found.failed} failed; {args.method} by {subject.name}, target {target}:")
     print(f"  {found.valid} of {found.searches} searches reached their target, after {found.steps:.0f} steps on average")
     if found.searches:
         plot.save(_overview(run, source, subject), Path(out) / "counterfactuals.png")
@@ -77,6 +77,7 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
 
     from jxai import counterfactual, plot
     from jxai.cli import inputs
+    from jxai.evaluate.counterfactual_runs import columns_of, searched
     from jxai.files import save_arrays
 
     x = inputs.example(path, inputs.read(path), subject)
@@ -85,21 +86,26 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
         raise UserError(f"{path}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
     order = np.argsort(-logits, kind="stable")
     others = [c for c in order if c != order[0]]
-    text = args.target or "second"
+    text = args.target or ("none" if _without_target(args.method) else "second")
+    if text == "none":
+        raise UserError(f"{args.method} searches for certainty and not for a class: name a data set")
     wanted = others[:1] if text == "second" else others[:_SHOWN] if text == "all" else inputs.targets(text, subject, logits.size)
-    search = getattr(counterfactual, args.method).search(**setting)
-    found = counterfactual.run(search, subject.model, x[None], np.asarray([wanted], np.int32), jax.random.key(args.seed))
-    p = np.asarray(jax.nn.softmax(found.logits))[0, np.arange(len(wanted)), wanted]
-    lines = [_sentence(subject, int(order[0]), int(c), bool(found.valid[0, j]), float(p[j]), x, found.x[0, j], int(found.steps[0, j])) for j, c in enumerate(wanted)]
-    print("\n".join(f"{path.name}: {line}" for line in lines))
+    search = searched(args.method, setting)
+    wanted = np.asarray([wanted], np.int32)
+    got = counterfactual.run(search, subject.model, x[None], wanted, jax.random.key(args.seed))
+    found = jax.tree.map(lambda v: v[0], columns_of(got, x[None], wanted))
+    p = np.take_along_axis(np.asarray(jax.nn.softmax(found.logits)), found.to[:, None], -1)[:, 0]
+    for j, c in enumerate(found.to):
+        print(f"{path.name}: {_sentence(subject, int(order[0]), int(c), bool(found.valid[j]), float(p[j]), x, found.x[j], int(found.steps[j]))}")
     out = Path(args.out or "counterfactual")
-    titles = [[f"{subject.label(int(c))} {p[j]:.2f}" for j, c in enumerate(wanted)]]
-    plot.save(plot.counterfactuals(x[None], found.x, titles=titles, originals=[subject.label(int(order[0]))], valid=found.valid), out / "counterfactual.png")
+    titles = [[f"{subject.label(int(c))} {p[j]:.2f}" for j, c in enumerate(found.to)]]
+    figure = plot.counterfactuals(x[None], found.x[None], titles=titles, originals=[subject.label(int(order[0]))], valid=found.valid[None])
+    plot.save(figure, out / "counterfactual.png")
     generator = setting.get("generator")
-    if generator is not None and x.ndim == 3 and found.latent is not None:
-        frames = counterfactual.latent_path(generator, x, jax.tree.map(lambda z: z[0, 0], found.latent))
+    if generator is not None and x.ndim == 3 and got.latent is not None and got.valid.ndim == 2:  # of a set there are several ways
+        frames = counterfactual.latent_path(generator, x, jax.tree.map(lambda z: z[0, 0], got.latent))
         plot.save_animation(frames, out / "path.gif")
-    save_arrays(out / "counterfactual.npz", x=x, found=found.x[0], target=np.asarray(wanted), logits=found.logits[0], valid=found.valid[0], steps=found.steps[0])
+    save_arrays(out / "counterfactual.npz", x=x, found=found.x, target=found.to, logits=found.logits, valid=found.valid, steps=found.steps)
     print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))} into {out}")
 
 
@@ -126,6 +132,11 @@ def _overview(run, source, subject):
     label = lambda c: subject.label(int(c)).split(",")[0]
     titles = [[f"{label(c)} {p:.2f}" for c, p in zip(table["to"][r], table["probability"][r])] for r in rows]
     return plot.counterfactuals(x, found, titles=titles, originals=[label(table["predicted"][r]) for r in rows], valid=table["reached"][rows][:, :_SHOWN])
+
+
+def _without_target(method: str) -> bool:
+    """Whether a method searches for certainty: those are CLUE and its kin."""
+    return method.endswith("clue")
 
 
 def _class(text: str, subject) -> int:

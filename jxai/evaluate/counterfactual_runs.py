@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from jxai.evaluate.store import Run
 from jxai.evaluate.tasks import shown
 from jxai.typing import Model
 
-TARGETS = ("second", "all")
+TARGETS = ("second", "all", "none")
 
 
 class Found(NamedTuple):
@@ -62,13 +63,15 @@ def counterfactuals(
     Args:
       f: the model. source: the data set. out: the run's folder.
       method: a name of `jxai.counterfactual.METHODS`. options: of it, `generator` and all.
-      target: a class; "second", the one that the model gives the second highest logit; or "all", one search for each class but the predicted one.
+      target: a class; "second", the one that the model gives the second highest logit; "all", one search for each class but the predicted one; or "none", for
+        methods that search for certainty and not for a class (CLUE).
       preprocess, model_name, limit, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
       block: examples that are searched and written together. lanes: searches at once, see `jxai.counterfactual.run`.
 
     Returns:
-      The run. Its table has, beside `PER_EXAMPLE`, for each of m targets of an example `to` (the class), `reached`, `steps`, `probability` (of the
-      class, there), `l0` and `l1` `[n, m]`; its maps are the counterfactuals, `run.maps("counterfactual")`, `[m, *shape of x]`.
+      The run. Its table has, beside `PER_EXAMPLE`, for each of m targets of an example `to` (the class; without a target the one predicted there), `reached`,
+      `steps`, `probability` (of the class, there), `l0` and `l1` `[n, m]`; its maps are the counterfactuals, `run.maps("counterfactual")`, `[m, *shape of x]`.
+      A method that finds sets of k has m · k columns.
 
     Raises:
       ValueError: an empty data set, an unknown method, a bad option or target, a folder that holds another configuration.
@@ -77,7 +80,7 @@ def counterfactuals(
     search = searched(method, options)
     count, examples = number(source, limit), Examples(f, source, preprocess, block)
     _check_target(target, examples.classes)
-    _check(search, f, examples)
+    _check(search, f, examples, target)
     config = {
         **examples.describe(count, False, model_name),
         "counterfactual": {"method": method, "options": {k: _described(v) for k, v in sorted((options or {}).items())}, "generator": generator_name},
@@ -96,7 +99,9 @@ def searched(method: str, options: Mapping[str, Any] | None) -> counterfactual.S
     try:
         return getattr(counterfactual, method).search(**(options or {}))
     except TypeError as error:
-        raise ValueError(f"{method}: {error}") from None
+        needed = [name for name, p in inspect.signature(getattr(counterfactual, method).search).parameters.items() if p.default is p.empty]
+        missing = [name for name in needed if name not in (options or {})]
+        raise ValueError(f"{method} needs the option {', '.join(missing)}" if missing else f"{method}: {error}") from None
 
 
 def found(run: Run) -> Found:
@@ -110,7 +115,8 @@ def found(run: Run) -> Found:
     table = run.table()
     if not table:
         return Found(0, 0, 0, 0, float("nan"))
-    tried = table["valid"][:, None] & (table["to"] != table["predicted"][:, None])
+    same = (table["to"] == table["predicted"][:, None]) & (run.config["target"] != "none")
+    tried = table["valid"][:, None] & ~same
     steps = float(table["steps"][tried].mean()) if tried.any() else float("nan")
     return Found(len(tried), int((~table["valid"]).sum()), int(tried.sum()), int(table["reached"][tried].sum()), steps)
 
@@ -121,21 +127,47 @@ def _block(
     batch, predicted, confidence = examples.predict(indices)
     columns = examples.columns(batch, predicted, predicted, confidence)
     wanted = _targets(examples, batch.x, predicted, target)
-    m = wanted.shape[1]
+    m = 1 if wanted is None else wanted.shape[1]
     places = batch.index[:, None] * m + np.arange(m)
     told = lambda progress: tell("searching", progress.done / progress.total)
     got = counterfactual.run(search, examples.f, batch.x, wanted, key, index=places, batch_size=lanes, on_progress=told)
-    p = np.take_along_axis(np.asarray(jax.nn.softmax(got.logits)), wanted[..., None], -1)[..., 0]
-    change = (got.x - batch.x[:, None]).reshape(*wanted.shape, -1)
+    flat = columns_of(got, batch.x, wanted)
+    p = np.take_along_axis(np.asarray(jax.nn.softmax(flat.logits)), flat.to[..., None], -1)[..., 0]
+    change = (flat.x - batch.x[:, None]).reshape(*flat.to.shape, -1)
     keep = columns["valid"][:, None]
     numbers = {"probability": p, "l0": (np.abs(change) > 1e-5).sum(-1), "l1": np.abs(change).sum(-1)}
     columns |= {name: np.where(keep, v, np.nan).astype(np.float32) for name, v in numbers.items()}
-    columns |= {"to": wanted.astype(np.int32), "reached": got.valid & keep, "steps": got.steps}
-    return columns, {"counterfactual": got.x}
+    columns |= {"to": flat.to, "reached": flat.valid & keep, "steps": flat.steps}
+    return columns, {"counterfactual": flat.x}
 
 
-def _targets(examples: Examples, x: np.ndarray, predicted: np.ndarray, target: str | int) -> np.ndarray:
-    """`[n, m]`: the classes that are searched for."""
+class Columns(NamedTuple):
+    """Counterfactuals of n examples side by side: of every target, and of a set every one."""
+
+    x: np.ndarray
+    """`[n, c, *shape]`."""
+    logits: np.ndarray
+    """`[n, c, K]`."""
+    valid: np.ndarray
+    steps: np.ndarray
+    to: np.ndarray
+    """`[n, c]`: the classes that were searched for; without a target the one that is predicted there."""
+
+
+def columns_of(found: counterfactual.Counterfactual, x: np.ndarray, target: np.ndarray | None) -> Columns:
+    """What `jxai.counterfactual.run` found for x `[n, *shape]` and targets `[n, m]` (or none), sets laid flat."""
+    n, m = len(x), 1 if target is None else target.shape[1]
+    logits = found.logits.reshape(n, -1, found.logits.shape[-1])
+    size = logits.shape[1] // m
+    to = logits.argmax(-1) if target is None else np.repeat(target, size, 1)
+    steps = np.repeat(found.steps.reshape(n, -1), size, 1)
+    return Columns(found.x.reshape(n, -1, *x.shape[1:]), logits, found.valid.reshape(n, -1), steps, to.astype(np.int32))
+
+
+def _targets(examples: Examples, x: np.ndarray, predicted: np.ndarray, target: str | int) -> np.ndarray | None:
+    """`[n, m]`: the classes that are searched for; None without."""
+    if target == "none":
+        return None
     if isinstance(target, int):
         return np.full((len(x), 1), target)
     if target == "all":
@@ -156,15 +188,15 @@ def _check_target(target: str | int, classes: int) -> None:
         raise ValueError("f(x) must have two classes or more for there to be another")
 
 
-def _check(search: counterfactual.Search, f: Model, examples: Examples) -> None:
+def _check(search: counterfactual.Search, f: Model, examples: Examples, target: str | int) -> None:
     """Traces everything once, so that whatever is wrong is said before any work."""
     arrays, static = partition((f, search))
 
-    def first(arrays, key, x, target):
+    def first(arrays, key, x, label):
         f, search = static.combine(arrays)
-        return begin(search, f, x, target, key)
+        return begin(search, f, x, label, key)
 
-    x, label = jax.ShapeDtypeStruct(examples.shape, np.float32), jax.ShapeDtypeStruct((), np.int32)
+    x, label = jax.ShapeDtypeStruct(examples.shape, np.float32), None if target == "none" else jax.ShapeDtypeStruct((), np.int32)
     try:
         jax.eval_shape(first, arrays, jax.random.key(0), x, label)
     except (TypeError, NotImplementedError) as error:
