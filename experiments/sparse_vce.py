@@ -9,7 +9,7 @@ Needs the extra `experiments`, the data set mnist and the weights robust_mnist
 Claim that is tested (Boreiko et al. 2022, arXiv 2205.07972): counterfactuals in image space need a robust network, since an ordinary one's are adversarial;
 an l1.5 ball makes sparse changes specific to the class, between the few pixels of l1 and the spread of l2. Networks: the provably robust one (l-infinity
 only, so that whole pixels are outside of what it is robust to); by seed an ordinary one of the same architecture (`trained.ordinary`), and that one tuned by
-adversarial examples in l2 balls, which is nearer to the paper's (an l2 network tuned in several norms). Two judges have learnt from other digits: the same
+adversarial examples in l2 balls, which is nearer to the paper's (an l2 network tuned in several norms). Two judges were trained apart: the same
 architecture by another seed, to which adversarial examples may carry over, and a LeNet-5. `jxai.counterfactual.sparse_vce` seeks the most confident image
 of every other class in balls of radius k^(1/p), which hold exactly the changes of k pixels from 0 to 1: k is the same budget for every norm.
 
@@ -34,9 +34,9 @@ Found (3 seeds, n = 12 images, 108 searches for each cell, k = 30, 285 s on 2 bu
 
 So an ordinary network's are mostly adversarial, and for l1.5 an l2-robust one's convince LeNet-5 more often by .32 [.23, .43] and have more neighbours of
 the target by .11 [.07, .16]. Robustness in l-infinity alone does not help here (-.08 [-.17, .00]): the claim holds for the kind of robustness that fits the
-ball. l1.5 lies between l1 and l2 in L0 and L1, but at equal k the l2 ball, which is larger, is the more convincing. The judge of the same
-architecture agrees with .82 [.71, .92] of the ordinary network's: adversarial examples carry over, and such a judge is too lenient. The l2-robust network has had twice the passes
-(accuracy .95, against .92 and .98 of the robust one), so that a part of its lead may be due to these.
+ball. l1.5 lies between l1 and l2 in L0 and L1, but at equal k the l2 ball, which is larger, is the more convincing. The judge of the same architecture
+agrees with .82 [.71, .92] of the ordinary network's (l1.5): adversarial examples carry over, and such a judge is too lenient. The l2-robust network has had
+twice the passes (accuracy .95, against .92; the robust one .98), so that a part of its lead may be due to these.
 
 Writes `results.json` and `counterfactuals.png` (one digit as every other class, for each network and norm).
 """
