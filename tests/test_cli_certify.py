@@ -267,6 +267,7 @@ def test_bad_input_of_images_and_data_sets(here, capsys, arguments, message):
     assert message in main(capsys, *arguments, *GIVEN, code=2)
 
 
+@pytest.mark.slow  # the loop of blocks is that of evaluations, which are killed in tests/evaluate
 def test_kill_9_loses_the_block_in_flight_at_most(here, whole):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS") and not k.lower().endswith("_proxy")}

@@ -210,6 +210,7 @@ def test_every_value_of_a_by_name_option_works_and_matters(name, option):
     assert option in CASES[name].equal or (different and all(different)), results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name in METRICS if name in CASES for option in CASES[name].other])
 def test_every_other_option_matters(name, option):
     changed = variants(name)[option, "other"]
@@ -237,6 +238,7 @@ def test_half_precision(name):
         assert close(numbers(half), numbers(fn(f, x.astype(jnp.float32), own, a.astype(jnp.float32), key)), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", FILLS, ids=lambda fill: type(fill).__name__)
 @pytest.mark.parametrize("name", [name for name in METRICS if takes(name, "fill")])
 def test_every_fill_works_and_matters(name, fill):

@@ -125,6 +125,7 @@ def trained():
     return SpectralNorm(3.0, iterations=200)(nnx.merge(graph, weights)), np.asarray(x), np.asarray(y)
 
 
+@pytest.mark.slow
 def test_training_through_the_norm_gives_features_that_tell_noise_from_digits(trained):
     from jxai.counterfactual import run
     from jxai.counterfactual.saliency import deduce
