@@ -44,6 +44,7 @@ Writes `results.json` and `counterfactuals.png` (one digit as every other class,
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,7 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     return rows
 
 
+@functools.cache
 def trained_networks(seed: int, config: Config) -> tuple[dict[str, Callable], Callable]:
     """The networks to explain by name, and the judge of their architecture."""
     plain = ordinary(2 * seed, config.train)
