@@ -67,6 +67,8 @@ from jxai.uncertainty import gaussian_density
 class Config:
     """What is run."""
 
+    methods: tuple[str, ...] = ("deduce", "jsma", "jsma, same network", "prototype", "revise λ=.1", "revise λ=1")
+    """DeDUCE among them."""
     images: int = 20
     judged: int = 5
     """Images whose counterfactuals get AnoGAN's score, which costs most."""
@@ -124,7 +126,10 @@ def methods(config: Config, normal: DDUResNet, plain: DDUResNet) -> dict[str, Me
     vae = generators()["mnist_vae"]()
     h = np.concatenate([np.asarray(features(normal, part)) for part in np.array_split(x, -(-len(x) // 1000))])
     density = gaussian_density(h, y, 10)
-    prototypes = counterfactual.class_prototypes(vae, x[:2000], y[:2000], 10)
+
+    def prototype() -> Search:
+        prototypes = counterfactual.class_prototypes(vae, x[:2000], y[:2000], 10)
+        return counterfactual.prototype.search(generator=vae, prototypes=prototypes, steps=config.search_steps)
 
     def revise(proximity: float) -> Search:
         return counterfactual.revise.search(
@@ -132,14 +137,15 @@ def methods(config: Config, normal: DDUResNet, plain: DDUResNet) -> dict[str, Me
         )
 
     jsma = counterfactual.jsma.search(threshold=config.threshold)
-    return {
-        "deduce": Method(counterfactual.deduce.search(density=density, features="features", threshold=config.threshold), normal),
-        "jsma": Method(jsma, plain),
-        "jsma, same network": Method(jsma, normal, False),
-        "prototype": Method(counterfactual.prototype.search(generator=vae, prototypes=prototypes, steps=config.search_steps), plain),
-        "revise λ=.1": Method(revise(0.1), plain),
-        "revise λ=1": Method(revise(1.0), plain, False),
+    known = {
+        "deduce": lambda: Method(counterfactual.deduce.search(density=density, features="features", threshold=config.threshold), normal),
+        "jsma": lambda: Method(jsma, plain),
+        "jsma, same network": lambda: Method(jsma, normal, False),
+        "prototype": lambda: Method(prototype(), plain),
+        "revise λ=.1": lambda: Method(revise(0.1), plain),
+        "revise λ=1": lambda: Method(revise(1.0), plain, False),
     }
+    return {name: known[name]() for name in config.methods}
 
 
 @jax.jit
