@@ -25,7 +25,8 @@ test-slow: $(VENV)/.test
 	$(CACHE) $(PYTEST) -q -m slow
 
 experiments: $(VENV)/.experiments
-	for name in metric_validity sanity_checks pointing_game attribution_benchmark vnncomp_mnistfc eva_benchmark diffeomorphic; do $(BIN)/python experiments/$$name.py || exit; done
+	for name in metric_validity sanity_checks pointing_game attribution_benchmark vnncomp_mnistfc eva_benchmark diffeomorphic \
+		clue sharpshooter sparse_vce generative_regularizers deduce vcnet; do $(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution.py
