@@ -22,6 +22,7 @@ KEY = jax.random.key(3)
 PAIRS = [(name, kind) for name in METHODS for kind in SHAPES if kind in getattr(CASES.get(name), "shapes", SHAPES)]
 VIDEOS_SLOW = [pytest.param(*p, marks=pytest.mark.slow) if p[1] == "video" else p for p in PAIRS]
 """What of PAIRS runs when: programs of videos take long to compile."""
+IMAGES_QUICK = [p if p[1] == "image" else pytest.param(*p, marks=pytest.mark.slow) for p in PAIRS]
 STRINGS = [
     (name, option)
     for name in METHODS
@@ -99,7 +100,7 @@ def test_jit_is_eager_and_new_weights_do_not_retrace(name, kind):
     assert CASES[name].keyed == (not np.array_equal(first, jitted(f, x, jnp.int32(1), jax.random.key(77))))
 
 
-@pytest.mark.parametrize(("name", "kind"), VIDEOS_SLOW)
+@pytest.mark.parametrize(("name", "kind"), IMAGES_QUICK)
 def test_vmap_is_a_loop_and_each_too(name, kind):
     shape = SHAPES[kind]
     fn = method(name, kind)

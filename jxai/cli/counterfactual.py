@@ -102,8 +102,9 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
     figure = plot.counterfactuals(x[None], found.x[None], titles=titles, originals=[subject.label(int(order[0]))], valid=found.valid[None])
     plot.save(figure, out / "counterfactual.png")
     generator = setting.get("generator")
-    if generator is not None and x.ndim == 3 and got.latent is not None and got.valid.ndim == 2:  # of a set there are several ways
-        frames = counterfactual.latent_path(generator, x, jax.tree.map(lambda z: z[0, 0], got.latent))
+    moved = np.flatnonzero(found.steps)
+    if generator is not None and x.ndim == 3 and got.latent is not None and got.valid.ndim == 2 and moved.size:  # of a set there are several ways
+        frames = counterfactual.latent_path(generator, x, jax.tree.map(lambda z: z[0, moved[0]], got.latent))
         plot.save_animation(frames, out / "path.gif")
     save_arrays(out / "counterfactual.npz", x=x, found=found.x, target=found.to, logits=found.logits, valid=found.valid, steps=found.steps)
     print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))} into {out}")

@@ -21,7 +21,7 @@ class Counterfactual(NamedTuple):
     x: Array
     """The counterfactual, of x's shape; a set of k of them `[k, *shape]`, and so for the other fields."""
     latent: PyTree
-    """Where it lies in the coordinates of the generator; None where there is none."""
+    """Where it lies in the coordinates of the generator; None where there is none, 0 where x itself is returned (which the generator may not make)."""
     logits: Array
     """`[K]`: f there."""
     valid: Array
