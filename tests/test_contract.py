@@ -109,7 +109,7 @@ def test_vmap_is_a_loop_and_each_too(name, kind):
     jitted = jax.jit(fn)
     loop = jnp.stack([jitted(f, x, t, k) for x, t, k in zip(xs, targets, keys)])
     tolerance = 1e-3 if "perturbation" in name else 2e-5
-    if kind == CASES[name].shapes[0]:
+    if kind == "image":
         assert close(jax.jit(jax.vmap(fn, (None, 0, 0, 0)))(f, xs, targets, keys), loop, tolerance)
     driven = each(getattr(attribution, name), f, xs, targets, key=KEY, batch_size=2, **cases.options(name, shape))
     assert close(driven, loop, tolerance)
@@ -117,7 +117,7 @@ def test_vmap_is_a_loop_and_each_too(name, kind):
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "chunk" in inspect.signature(getattr(attribution, name)).parameters])
 def test_chunk_does_not_change_the_result(name):
-    kind = CASES[name].shapes[-1]
+    kind = "image"
     whole = run(name, kind, chunk=1000)
     tolerance = 1e-3 if "perturbation" in name else 2e-5
     assert close(run(name, kind, chunk=1), whole, tolerance) and close(run(name, kind, chunk=3), whole, tolerance)
@@ -174,7 +174,7 @@ def test_half_precision(name, kind, dtype):
 
 @pytest.mark.parametrize("name", [name for name in METHODS if CASES[name].black_box or CASES[name].passes])
 def test_targets_share_passes_and_passes_are_as_stated(name):
-    kind, count = CASES[name].shapes[-1], [0]
+    kind, count = "image", [0]
     f, x = cases.network(SHAPES[kind]), cases.example(SHAPES[kind])
 
     def counted(v):
@@ -222,7 +222,7 @@ def test_bad_arguments_are_one_line_that_names_them(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_scalar_function_is_explained_with_target_none(name):
-    kind = CASES[name].shapes[-1]
+    kind = "image"
     f, x = cases.network(SHAPES[kind]), cases.example(SHAPES[kind])
     options = {"score": "logit"} if "score" in inspect.signature(getattr(attribution, name)).parameters else {}
     if name == "sidu":
