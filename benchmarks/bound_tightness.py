@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "bounds"))
-from bound_layers import LAYERS, climbed, points  # noqa: E402
+from bound_layers import LAYERS  # noqa: E402
+from bound_points import climbed, points  # noqa: E402
 
 from jxai.bounds import METHODS  # noqa: E402
 

@@ -1,6 +1,5 @@
-"""EVA: closed forms on linear models, overlaps that no perturbation exceeds, and certificates that only the truth passes."""
+"""EVA: closed forms on linear models, and overlaps that no perturbation exceeds."""
 
-import dataclasses
 import functools
 import itertools
 import math
@@ -10,74 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from eva_overlaps import FORMS, GROUPS, IMAGE, KEY, RNG, SINGLE, X, attained, found, held, linear
 
 from jxai import data, taps
 from jxai.attribution import eva
-from jxai.attribution.overlap import overlaps
-from jxai.attribution.verified import EvaCertificate, eva_certificate
-from jxai.bounds import METHODS, ball, margins
+from jxai.attribution.verified import eva_certificate
+from jxai.bounds import METHODS, margins
 from jxai.bounds.attack import attack
 from jxai.bounds.certify import certify
 from jxai.bounds.projection import random_point
-from jxai.certificates import digests, load, save, verify
-from jxai.masks import Features, features
+from jxai.masks import features
 from jxai.models import available
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-RNG = np.random.default_rng(0)
-X = jnp.asarray(RNG.uniform(0.1, 0.9, 8), jnp.float32)
-GROUPS = np.asarray([0, 0, 1, 1, 1, 2, 3, 3])
-SINGLE = ("forward", "crown_ibp", "crown")
-FORMS = [(bound, True) for bound in METHODS] + [(bound, False) for bound in SINGLE]
-IMAGE = cases.SHAPES["image"]
-KEY = jax.random.key(5)
-
-
-def linear(classes, size=8, seed=0):
-    w = jnp.asarray(np.random.default_rng(seed).normal(size=(classes, size)), jnp.float32)
-    return jax.tree_util.Partial(lambda w, x: w @ x, w), np.asarray(w, np.float64)
-
-
-def found(f, x, target, radius, *, key=None, segments=None, grid=None, adversary=None, **options):
-    """The overlaps with each group held, and last with none; jitted."""
-    settings = dict(p=math.inf, clip=None, objective="overlap", bound="crown", per_group=True, rounding="nearest")
-    groups = features(x, segments, grid)
-    adversary = None if adversary is None else jnp.asarray(adversary)
-    given = jnp.asarray(groups.labels), key, jnp.asarray(radius, jnp.float32), adversary
-    return np.asarray(_found(f, x, target, *given, num=groups.num, **{**settings, **options}))
-
-
-@functools.partial(jax.jit, static_argnames="num p clip objective bound per_group rounding layer num_samples chunk".split())
-def _found(f, x, target, labels, key, radius, adversary, *, num, **options):
-    return overlaps(f, x, target, key, Features(labels, num), radius=radius, adversary=adversary, **options)
-
-
-def attained(f, region, target, n, key, adversary=None):
-    """The greatest overlap at points of a region: drawn ones, and corners towards which a gradient there points."""
-    return float(_attained(f, region, target, None if adversary is None else jnp.asarray(adversary), jax.random.split(key, n)).max())
-
-
-@jax.jit
-def _attained(f, region, target, adversary, keys):
-    classes = jnp.arange(jax.eval_shape(lambda v: f(v), region.lower).shape[0])
-
-    def overlap(v):
-        logits = f(v)
-        rivals = classes != target if adversary is None else classes == adversary
-        return jnp.where(rivals, logits, -jnp.inf).max() - logits[target]
-
-    def both(k):
-        v = random_point(region, k)
-        slope = jax.grad(overlap)(v)
-        corner = jnp.where(slope > 0, region.upper, region.lower) if math.isinf(region.p) else v
-        return jnp.maximum(overlap(v), overlap(corner))
-
-    return jax.vmap(both)(keys)
-
-
-def held(x, radius, segments, u, p=math.inf, clip=None):
-    return ball(x, jnp.where((segments == u).reshape(segments.shape + (1,) * (x.ndim - segments.ndim)), 0.0, radius), p, clip)
 
 
 @pytest.mark.parametrize(("bound", "per_group"), FORMS)
@@ -233,47 +177,6 @@ def test_outward_overlaps_hold_in_exact_arithmetic(bound, per_group):
 
 
 @functools.cache
-def certificate(per_group=True):
-    f, x = cases.network(IMAGE), cases.example(IMAGE)
-    return f, x, eva_certificate(f, x, 1, radius=0.2, clip=(0, 1), grid=2, bound="crown_ibp", per_group=per_group)
-
-
-@pytest.mark.parametrize("per_group", [True, False])
-def test_certificates(tmp_path, per_group):
-    f, x, made = certificate(per_group)
-    assert verify(f, x, made).holds
-    assert np.allclose(made.attribution, eva(f, x, 1, radius=0.2, clip=(0, 1), grid=2, bound="crown_ibp", per_group=per_group, rounding="outward"), atol=1e-6)
-    assert made.lower == pytest.approx(float(jnp.delete(f(x), 1).max() - f(x)[1]), abs=1e-6)
-    for u in range(5):
-        value = attained(f, held(x, 0.2, made.segments, u, clip=(0, 1)), 1, 500, KEY)
-        assert made.lower - 1e-5 <= value <= made.upper[u]
-    save(tmp_path / "eva.npz", made)
-    assert verify(f, x, load(tmp_path / "eva.npz", EvaCertificate)).holds
-
-
-def test_no_lie_passes():
-    f, x, made = certificate()
-
-    def holds(f=f, x=x, about=None, **changes):
-        changed = dataclasses.replace(made, **changes)
-        return verify(f, x, dataclasses.replace(changed, digests=digests(f, x)) if about else changed).holds
-
-    for u in range(5):
-        assert not holds(upper=made.upper.at[u].add(-0.02)) and holds(upper=made.upper.at[u].add(0.02))
-    assert not holds(lower=made.lower + 0.01) and holds(lower=made.lower - 1) and holds(upper=jnp.full(5, jnp.inf))
-    assert not holds(upper=jnp.full(5, jnp.nan)) and not holds(upper=made.upper[::-1])
-    other = cases.network(IMAGE, 1)
-    assert not holds(f=other) and not holds(f=other, about=True)
-    assert not holds(x=x.at[0, 0].add(-0.01)) and not holds(x=cases.example(IMAGE, 7))
-    assert not holds(radius=made.radius * 1.2) and holds(radius=made.radius * 0.8)
-    assert not holds(segments=made.segments[::-1]) and not holds(target=jnp.int32(2)) and not holds(bound="interval")
-    assert not holds(digests=None) and holds(adversary=jnp.int32(0), lower=jnp.float32(-1e3))  # the overlap with one of them is no greater
-    with pytest.raises(ValueError, match="the certificate's radius"):
-        verify(f, cases.example((4, 4, 2)), made)
-    with pytest.raises(ValueError, match="on the host"):
-        jax.jit(lambda x: eva_certificate(f, x, 1, radius=0.2).upper)(x)
-
-
 def test_what_is_wrong_under_a_trace_becomes_nan():
     f, x = cases.network((6,)), cases.example((6,))
     a = jax.jit(lambda x, t, j: eva(f, x, t, radius=0.1, adversary=j, bound="crown_ibp"))

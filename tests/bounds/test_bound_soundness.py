@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bound_layers import LAYERS, climbed, points
+from bound_layers import LAYERS
+from bound_points import climbed, points
 from jax import lax
 
 from jxai.bounds import METHODS, Box, ball
