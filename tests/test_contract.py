@@ -123,6 +123,7 @@ def test_chunk_does_not_change_the_result(name):
     assert close(run(name, kind, chunk=1), whole, tolerance) and close(run(name, kind, chunk=3), whole, tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "option"), STRINGS)
 def test_every_value_of_a_by_name_option_works_and_matters(name, option):
     for kind in CASES[name].shapes:
@@ -143,6 +144,7 @@ def test_every_value_of_a_by_name_option_works_and_matters(name, option):
         assert kind == "vector" or all(different), (kind, list(results))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "option"), [(name, option) for name in METHODS for option in CASES[name].other])
 def test_every_other_option_matters(name, option):
     kind = "image"
@@ -250,6 +252,7 @@ def test_attributions_are_differentiable(name):
     assert any(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slope))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", [fills.Mean(), fills.Blur(1.0), fills.Uniform(), fills.Neighbours()], ids=lambda fill: type(fill).__name__)
 @pytest.mark.parametrize("name", [name for name in METHODS if "fill" in inspect.signature(getattr(attribution, name)).parameters])
 def test_every_fill_works_and_matters(name, fill):

@@ -201,6 +201,7 @@ def test_chunk_does_not_change_the_result(name):
     assert close(variants(name)["chunk", "2"], numbers(plain(name, main_kind(name))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "option"), STRINGS)
 def test_every_value_of_a_by_name_option_works_and_matters(name, option):
     assert PARAMETERS[name][option].default in known_values(name, option)
