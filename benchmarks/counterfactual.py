@@ -29,6 +29,7 @@ from jxai.counterfactual import Progress
 from jxai.models import available, generators
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from every_class import cases  # noqa: E402
 from trained import mnist, ordinary  # noqa: E402
 
 THRESHOLD, STEPS = 0.99, 500
@@ -45,10 +46,7 @@ def main() -> None:
     count = 20 if args.quick else args.images
     f = available()["robust_mnist"].build().model if args.robust else ordinary(0)
     generator = generators()["mnist_vae"]()
-    x, y = mnist("test", 2 * count)
-    right = np.flatnonzero(np.asarray(jax.jit(jax.vmap(f))(x)).argmax(1) == y)[:count]
-    x, y = x[right], y[right]
-    target = (np.arange(9) + (np.arange(9) >= y[:, None])).astype(np.int32)
+    x, target = cases([f], *mnist("test", 2 * count), count)
     search = counterfactual.diffeomorphic.search(generator=generator, threshold=THRESHOLD, steps=STEPS)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {target.size} searches, {args.lanes} lanes; jax {jax.__version__} on {jax.default_backend()}")
 

@@ -127,7 +127,7 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
             rows += [{**r, "seed": seed, "method": name} for r in sets[name]]
             if on_progress is not None:
                 on_progress(f"ensemble {seed}, {name}: {seconds:.2f} s, {time.perf_counter() - start:.0f} s in all")
-    rows += overall(rows)
+    rows += record.overall(rows, "method")
     record.write(config.out, config, rows, time.perf_counter() - start)
     return rows
 
@@ -189,13 +189,6 @@ def judged(f: Callable, other: Callable, x: np.ndarray, points: np.ndarray) -> l
 
 def _again(generator: Any, x: jax.Array) -> jax.Array:
     return jnp.clip(generator.decode(generator.encode(x)), 0, 1)
-
-
-def overall(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The mean over seeds, with the interval of these means."""
-    keys = dict.fromkeys((r["method"], r["metric"]) for r in rows)
-    means = {key: [r["mean"] for r in rows if (r["method"], r["metric"]) == key] for key in keys}
-    return [record.row(values, seed="all", method=method, metric=metric) for (method, metric), values in means.items()]
 
 
 def main() -> None:

@@ -52,6 +52,7 @@ import numpy as np
 import optax
 import record
 from flax import nnx
+from every_class import cases, predicted
 from trained import mnist
 
 from jxai import counterfactual, each, plot
@@ -151,17 +152,6 @@ def methods(config: Config, normal: DDUResNet, plain: DDUResNet) -> dict[str, Me
 @jax.jit
 def features(model: DDUResNet, x: jax.Array) -> jax.Array:
     return jax.vmap(model.features)(x)
-
-
-def cases(models: list[Callable], x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first images that all models have right, and for each the other classes `[count, 9]`."""
-    right = np.all([predicted(f, x) == y for f in models], 0).nonzero()[0][:count]
-    others = np.arange(9)
-    return x[right], (others + (others >= y[right, None])).astype(np.int32)
-
-
-def predicted(f: Callable, x: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.jit(jax.vmap(f))(x)).argmax(1)
 
 
 def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:

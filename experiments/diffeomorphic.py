@@ -24,10 +24,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import record
+from every_class import cases, picture
 from trained import mnist, ordinary
 
 from jxai import counterfactual, each, plot
@@ -73,7 +73,7 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     tests = mnist("test", 4 * config.images)
     for seed in range(config.seeds):
         f, oracle = ordinary(2 * seed, config.train), ordinary(2 * seed + 1, config.train)
-        x, target = cases(f, *tests, config.images)
+        x, target = cases([f], *tests, config.images)
         for name, generator in coordinates(config).items():
             search = counterfactual.diffeomorphic.search(
                 generator=generator, threshold=config.threshold, steps=config.steps, learning_rate=LEARNING_RATES[name]
@@ -90,17 +90,10 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
             rows.append(record.row([seconds / target.size], seed=seed, coordinates=name, metric="seconds each, compilation included"))
             if seed == 0:
                 shown[name], judge = (x, target, found), oracle
-    rows += overall(rows)
+    rows += record.overall(rows, "coordinates")
     record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(picture(shown, judge), Path(config.out) / "counterfactuals.png")
+    plot.save(picture(shown, judge, "oracle"), Path(config.out) / "counterfactuals.png")
     return rows
-
-
-def cases(f: Callable, x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first images that f has right, and for each the other classes `[count, 9]`."""
-    right = np.flatnonzero(np.asarray(jax.jit(jax.vmap(f))(x)).argmax(1) == y)[:count]
-    others = np.arange(9)
-    return x[right], (others + (others >= y[right, None])).astype(np.int32)
 
 
 def judged(f: Callable, oracle: Callable, x: np.ndarray, target: np.ndarray, found: Counterfactual, pool: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
@@ -120,23 +113,6 @@ def judged(f: Callable, oracle: Callable, x: np.ndarray, target: np.ndarray, fou
         values = np.asarray(each(judge, f, *given, batch_size=8, **options))
         rows.append(record.row(values[ok], metric=metric))
     return rows
-
-
-def overall(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The mean over classifiers, with the interval of these means."""
-    keys = dict.fromkeys((r["coordinates"], r["metric"]) for r in rows)
-    means = {key: [r["mean"] for r in rows if (r["coordinates"], r["metric"]) == key] for key in keys}
-    return [record.row(values, seed="all", coordinates=name, metric=metric) for (name, metric), values in means.items()]
-
-
-def picture(shown: dict[str, tuple[np.ndarray, np.ndarray, Counterfactual]], oracle: Callable):
-    """One digit as every other class, a row for each coordinates; above each what it was to become, and what the oracle takes it for."""
-    rows = []
-    for x, target, found in shown.values():
-        said = np.asarray(jax.vmap(oracle)(found.x[0])).argmax(1)
-        rows.append((x[0], found.x[0], found.valid[0], [f"{t}, oracle: {s}" for t, s in zip(target[0], said)]))
-    x, found, valid, titles = (list(part) for part in zip(*rows))
-    return plot.counterfactuals(np.stack(x), np.stack(found), titles=titles, originals=list(shown), valid=np.stack(valid))
 
 
 def main() -> None:

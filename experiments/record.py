@@ -30,6 +30,13 @@ def row(values: np.ndarray, **names: Any) -> dict[str, Any]:
     return {**names, "mean": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
 
 
+def overall(rows: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
+    """The means over seeds for each value of `by` and each metric, with the intervals of these means."""
+    keys = dict.fromkeys((r[by], r["metric"]) for r in rows)
+    means = {key: [r["mean"] for r in rows if (r[by], r["metric"]) == key] for key in keys}
+    return [row(values, **{"seed": "all", by: name, "metric": metric}) for (name, metric), values in means.items()]
+
+
 def table(rows: list[dict[str, Any]], line: str, column: str) -> str:
     """The rows as a Markdown table: a line for each value of `line`, a column for each of `column`."""
     lines, columns = (list(dict.fromkeys(r[name] for r in rows)) for name in (line, column))

@@ -42,8 +42,8 @@ from typing import Any
 import jax
 import numpy as np
 import record
-from clue import logits, overall
-from diffeomorphic import cases
+from clue import logits
+from every_class import cases
 from trained import mnist, ordinary
 
 from jxai import counterfactual, each
@@ -82,7 +82,7 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     pool, tests = mnist("train", config.pool)[0], mnist("test", 4 * config.images)
     for seed in range(config.seeds):
         f, oracle = ordinary(2 * seed, config.train), ordinary(2 * seed + 1, config.train)
-        x, target = cases(f, *tests, config.images)
+        x, target = cases([f], *tests, config.images)
         class_means(f, generator, pool)
         begun = time.perf_counter()
         means = class_means(f, generator, pool)
@@ -101,7 +101,7 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
             own.append(record.row([(seconds[name] + extra) / target.size], method=name, metric="seconds each, class means included"))
             own.append(record.row([seconds[name] / first], method=name, metric="times the first's seconds"))
         rows += [{**r, "seed": seed} for r in own]
-    rows += overall(rows)
+    rows += record.overall(rows, "method")
     record.write(config.out, config, rows, time.perf_counter() - start)
     return rows
 

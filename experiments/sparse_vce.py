@@ -59,6 +59,7 @@ import optax
 import record
 from flax import nnx
 from jax.tree_util import Partial
+from every_class import cases, picture, predicted
 from trained import mnist, ordinary
 
 from jxai import counterfactual, each, models, plot
@@ -94,9 +95,10 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     pool = mnist("train", config.neighbours)
     for seed in range(config.seeds):
         networks, oracle = trained_networks(seed, config)
-        x, target = cases(networks, *mnist("test", 4 * config.images, seed), config.images)
+        x, target = cases(list(networks.values()), *mnist("test", 4 * config.images, seed), config.images)
         for name, f in {**networks, "same architecture": oracle, "LeNet-5": lenet()}.items():
-            rows.append(record.row(right(f, *mnist("test", 1000)), seed=seed, network=name, metric="accuracy"))
+            tests, labels = mnist("test", 1000)
+            rows.append(record.row(predicted(f, tests) == labels, seed=seed, network=name, metric="accuracy"))
         for network, f in networks.items():
             for p in config.norms:
                 for k in config.budgets:
@@ -109,7 +111,7 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
                         shown[f"{network}, p = {p:g}"] = (x, target, found)
     rows += rows_of(values, config)
     record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(picture(shown), Path(config.out) / "counterfactuals.png")
+    plot.save(picture(shown, lenet(), "LeNet"), Path(config.out) / "counterfactuals.png")
     return rows
 
 
@@ -161,18 +163,6 @@ def searched(f: Callable, x: np.ndarray, target: np.ndarray, p: float, k: int, s
     return counterfactual.run(search, f, x, target, per_example={"radius": np.full(len(x), k ** (1 / p))})
 
 
-def cases(networks: dict[str, Callable], x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first images that all networks have right, and for each the other classes `[count, 9]`."""
-    at = np.flatnonzero(np.all([right(f, x, y) for f in networks.values()], 0))[:count]
-    others = np.arange(9)
-    return x[at], (others + (others >= y[at, None])).astype(np.int32)
-
-
-def right(f: Callable, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """`[n]`: which digits f takes for what they are."""
-    return np.asarray(jax.jit(jax.vmap(f))(x)).argmax(1) == y
-
-
 def judged(
     f: Callable, oracle: Callable, x: np.ndarray, target: np.ndarray, found: Counterfactual, pool: np.ndarray, labels: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -202,16 +192,6 @@ def rows_of(values: dict[tuple, np.ndarray], config: Config) -> list[dict[str, A
             values["all", f"{network} − ordinary", *rest] = value - pooled["ordinary", *rest]
     names = ("seed", "network", "p", "budget", "metric")
     return [record.row(value, **dict(zip(names, key)), case=f"{key[1]}, p = {key[2]:g}, k = {key[3]}") for key, value in values.items()]
-
-
-def picture(shown: dict[str, tuple[np.ndarray, np.ndarray, Counterfactual]]):
-    """One digit as every other class, a row for each network and norm; above each what it was to become, and what LeNet-5 takes it for."""
-    rows = []
-    for x, target, found in shown.values():
-        said = np.asarray(jax.vmap(lenet())(found.x[0])).argmax(1)
-        rows.append((x[0], found.x[0], found.valid[0], [f"{t}, LeNet: {s}" for t, s in zip(target[0], said)]))
-    x, found, valid, titles = (list(part) for part in zip(*rows))
-    return plot.counterfactuals(np.stack(x), np.stack(found), titles=titles, originals=list(shown), valid=np.stack(valid))
 
 
 def main() -> None:

@@ -81,6 +81,7 @@ def _owns(part: Part, name: str) -> bool:
 
 
 def trained_by(part: Part, weights: dict[str, Array]) -> dict[str, Array]:
+    """The weights that a part trains, by name."""
     return {name: w for name, w in weights.items() if _owns(part, name)}
 
 
@@ -124,6 +125,7 @@ def loss(weights, fixed, x, y, key, start, *, form: Form, part: Part, seeds: boo
 
 @functools.partial(jax.jit, static_argnames=("size", "seeds"))
 def permutation(key: Array, epoch: int, *, size: int, seeds: bool) -> Array:
+    """`[size]` or `[S, size]`: the order of the data in an epoch."""
     one = lambda key: jax.random.permutation(jax.random.fold_in(key, epoch), size)
     return (jax.vmap(one) if seeds else one)(key)
 

@@ -12,6 +12,7 @@ from jxai import counterfactual
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import diffeomorphic  # noqa: E402
+import every_class  # noqa: E402
 import trained  # noqa: E402
 
 
@@ -25,7 +26,7 @@ def test_diffeomorphic(tmp_path):
     written = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert len(written) == len(rows) and {r["coordinates"] for r in rows} == {"pixels", "vae"}
     f, oracle = trained.ordinary(0, 2048), trained.ordinary(1, 2048)
-    x, target = diffeomorphic.cases(f, *trained.mnist("test", 8), 2)
+    x, target = every_class.cases([f], *trained.mnist("test", 8), 2)
     assert target.shape == (2, 9) and all(set(t) == set(range(10)) - {int(f(v).argmax())} for v, t in zip(x, target))
     search = counterfactual.diffeomorphic.search(generator=diffeomorphic.coordinates(config)["vae"], threshold=0.6, steps=80, learning_rate=0.05)
     found = counterfactual.run(search, f, x, target)

@@ -71,7 +71,7 @@ def test_sharpshooter(tmp_path, monkeypatch, ordinary):
     config = sharpshooter.Config(images=2, seeds=1, train=2048, pool=600, points=(8,), strict=0.9, steps=20, repeats=1, out=str(tmp_path))
     rows = rows_of(monkeypatch, sharpshooter, config, {"SharpShooter, 8 points", "diffeomorphic, p ≥ 0.9", "Min-Edit", "class means"})
     f, oracle = ordinary(0, 2048), ordinary(1, 2048)
-    x, target = sharpshooter.cases(f, *trained.mnist("test", 8), 2)
+    x, target = sharpshooter.cases([f], *trained.mnist("test", 8), 2)
     pool = trained.mnist("train", 600)[0]
     g, classes = generators()["mnist_vae"](), np.asarray(jax.vmap(f)(pool)).argmax(1)
     codes = np.asarray(jax.vmap(g.encode)(pool))

@@ -36,7 +36,7 @@ def test_sparse_vce(tmp_path):
     rows = ran(sparse_vce, config)
     assert (tmp_path / "counterfactuals.png").stat().st_size > 1000
     networks = sparse_vce.trained_networks(0, config)[0]
-    x, target = sparse_vce.cases(networks, *trained.mnist("test", 8, 0), 2)
+    x, target = sparse_vce.cases(list(networks.values()), *trained.mnist("test", 8, 0), 2)
     f = networks["robust"]
     found = counterfactual.run(counterfactual.sparse_vce.search(radius=20 ** (1 / 1.5), p=1.5, steps=10), f, x, target)
     d = (found.x - x[:, None]).reshape(2, 9, -1)

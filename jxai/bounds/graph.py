@@ -18,8 +18,6 @@ from jxai.bounds.use import Perturbed, Use
 from jxai.scores import wide
 from jxai.typing import Array, Model
 
-_CLOSED_LOOPS = ("while", "cond")
-
 
 @dataclasses.dataclass(frozen=True)
 class Node:
