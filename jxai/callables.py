@@ -7,6 +7,7 @@ pytree callables; a plain function is one without leaves.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -79,6 +80,17 @@ def partition(tree: PyTree) -> tuple[list[Array], Static]:
     leaves, treedef = jax.tree.flatten(tree)
     arrays = [leaf for leaf in leaves if is_array(leaf)]
     return arrays, Static(treedef, tuple(_ARRAY if is_array(leaf) else leaf for leaf in leaves))
+
+
+def compiled(f: PyTree, *args: Array) -> PyTree:
+    """`f(*args)`, compiled once for each structure of f and shapes, not for its weights."""
+    arrays, rest = partition(f)
+    return _called(arrays, *args, rest=rest)
+
+
+@functools.partial(jax.jit, static_argnames="rest")
+def _called(arrays: list[Array], *args: Array, rest: Static) -> PyTree:
+    return rest.combine(arrays)(*args)
 
 
 def is_array(leaf: Any) -> bool:

@@ -29,6 +29,7 @@ CLASSES = {
     "RobustnessCertificate": "jxai.bounds.certify",
     "EvaCertificate": "jxai.attribution.verified",
     "MinimalExplanation": "jxai.sufficiency.minimal",
+    "SufficientSubset": "jxai.sufficiency.subset",
     "Ball": "jxai.bounds.region",
     "Box": "jxai.bounds.region",
     "Interval": "jxai.bounds.region",
