@@ -34,6 +34,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m pip install --quiet --no-deps auto-LiRPA==0.3  # it asks for an older torch than it needs
 	$(BIN)/python benchmarks/bounds.py
 	$(BIN)/python benchmarks/bound_tightness.py
+	-$(MAKE) build/alibi/.done
 	$(BIN)/python benchmarks/counterfactual.py
 
 clean:
@@ -42,6 +43,12 @@ clean:
 # One stamp for each extra: a second run installs nothing, a change of the requirements installs again.
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]' --constraint constraints.txt
+	touch $@
+
+# alibi wants NumPy 1 and TensorFlow before 2.15, so Python 3.11 at most, and spaCy, which it imports, does not name click.
+build/alibi/.done:
+	$(PYTHON) -m venv build/alibi
+	build/alibi/bin/python -m pip install --quiet --disable-pip-version-check 'alibi[tensorflow]==0.9.6' click
 	touch $@
 
 $(BIN)/python:

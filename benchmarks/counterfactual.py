@@ -1,6 +1,6 @@
 """Counterfactuals in lanes that make room when done, beside the same search without that, one at a time, and over the floor of its passes.
 
-    python benchmarks/counterfactual.py                            # 100 digits × 9 targets, about 10 minutes on 2 cores
+    python benchmarks/counterfactual.py                            # 100 digits × 9 targets, about 15 minutes on 2 cores
     python benchmarks/counterfactual.py --quick                    # 20 digits
 
 Needs the data set mnist and the weights mnist_vae, and with `--robust` robust_mnist in place of an ordinary network, trained on the spot. The search is ascent in a
@@ -9,6 +9,9 @@ is timed after one that compiles, and its compilation is shown apart.
 
 Rows: `run` as it is; the pure method under `vmap`, in batches as wide, which do not make room (each runs until its slowest lane is done); a loop of single jitted searches (on a part of them, scaled); and the floor: the forward and backward passes that were needed, at
 the speed of bare passes at the best batch size. Columns: seconds, searches a second, lane-steps computed, over the floor.
+
+Then benchmarks/counterfactual_peer.py sets Wachter's search in pixels beside alibi's, which has none in codes, on the same network and digits: `--peer` of
+its searches, 20 images × 9 of ours. Where alibi is not installed (`make build/alibi/.done`), one line says so.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import counterfactual_peer
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +46,7 @@ def main() -> None:
     parser.add_argument("--robust", action="store_true", help="the provably robust network in place of one that is trained as usual")
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--singles", type=int, default=30, help="single searches that are timed")
+    parser.add_argument("--peer", type=int, default=20, help="searches by alibi; 0: no peer")
     args = parser.parse_args()
     count = 20 if args.quick else args.images
     f = available()["robust_mnist"].build().model if args.robust else ordinary(0)
@@ -92,7 +97,9 @@ def main() -> None:
     ):
         print(f"| {name} | {spent:.2f} | {target.size / spent:.0f} | {steps} | {spent / bare:.2f} | {spent / seconds:.2f} |")
     agree = np.abs(all_.x.reshape(found.x.shape) - found.x).max((2, 3, 4)) < 1e-3
-    print(f"\n{agree.mean():.1%} of the counterfactuals of both agree to 1e-3")
+    print(f"\n{agree.mean():.1%} of the counterfactuals of both agree to 1e-3", flush=True)
+    if args.peer:
+        print("\n" + counterfactual_peer.table(f, x[:20], target[:20], THRESHOLD, args.peer, args.lanes))
 
 
 def timed(call: Callable) -> tuple[float, tuple]:
