@@ -64,7 +64,8 @@ about as far from x as the nearest real digit is. So the larger edits are the mo
 for a prototype. Whether people's edits are like any of these only their edits could tell.
 
 To be read with care: LeNet-5 has 91 % of the unedited digits right, since they are what a weak network errs on, so that its agreement mostly tells what an edit
-spoils; the GAN's reconstructions spoil most. The generators and LeNet-5 were trained on training digits that are among the others here. With 40 edits substitutability compares small sets.
+spoils; the GAN's reconstructions spoil most. The generators and LeNet-5 come trained on MNIST, so that digits which judge are not new to them. With 40 edits
+substitutability compares small sets.
 
 Cost: 6 minutes of processor time, much of it compilation; 17 minutes of the clock on 2 CPU cores that others used too, so that the milliseconds are rough.
 Writes `results.json` (rows by seed and pooled over seeds, with intervals) and `edits.png`, five digits with all that was made of them.
