@@ -29,6 +29,8 @@ CLASSES = {
     "RobustnessCertificate": "jxai.bounds.certify",
     "EvaCertificate": "jxai.attribution.verified",
     "MinimalExplanation": "jxai.sufficiency.minimal",
+    "DisjointPair": "jxai.sufficiency.pairs",
+    "OverlappingPair": "jxai.sufficiency.pairs",
     "SufficientSubset": "jxai.sufficiency.subset",
     "Ball": "jxai.bounds.region",
     "Box": "jxai.bounds.region",

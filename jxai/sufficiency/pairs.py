@@ -1,0 +1,158 @@
+"""Two likely labels: sets of segments whose removal shows that they rest on different parts of x, or on the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jxai.callables import compiled
+from jxai.certificates import Digests, Verdict, judged
+from jxai.fills import remove
+from jxai.masks import spread
+from jxai.scores import check_example, wide
+from jxai.sufficiency.subset import ROUNDING
+from jxai.typing import Array, Model
+
+__all__ = ["DisjointPair", "OverlappingPair"]
+
+_fields = functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["labels", "removed", "segments", "fill", "delta", "shares", "whole"],
+    meta_fields=["score", "digests"],
+)
+
+
+class _Pair:
+    """What both kinds have."""
+
+    @property
+    def holds(self) -> Array:
+        """`[]`: whether the sets that were found show it."""
+        return self.reached >= self.delta
+
+    @property
+    def size(self) -> Array:
+        """Segments of each set."""
+        return self.removed.sum(-1)
+
+    def _scores(self, f: Model, shown: Array) -> tuple[Array, Array]:
+        """Of x and what is shown of it `[1 + n, *x]` the labels' scores of x, and those of the others as shares of them."""
+        scores = jnp.stack([of_labels(compiled(f, v), self.labels, self.score) for v in shown])
+        return scores[0], scores[1:] / scores[0]
+
+    def _check_shape(self, x: Array, fill: Array) -> None:
+        check_example(x)
+        if x.shape != fill.shape:
+            raise ValueError(f"x has shape {x.shape}, but the certificate's fill {fill.shape}")
+
+
+@_fields
+@dataclasses.dataclass(frozen=True)
+class DisjointPair(_Pair):
+    """The claim that two labels rest on different parts: δ-disjoint.
+
+    There are disjoint sets of segments A and B such that x without A has `f_a <= (1 − δ) f_a(x)` and `f_b >= δ f_b(x)`, and x without B the reverse.
+
+    Attributes:
+      labels: `[2]`, a and b. removed: `[2, num]`, booleans, A and B. segments: label map over the positions of x. fill: `[2, *shape of x]`, what
+        replaces each, as the arrays that it was. delta: `[]`, δ.
+      shares: `[2, 2]`, the scores of a and b without A, and without B, over those of x. whole: `[2]`, those of x. No part of the claim.
+      score: "probability" or "logit". digests: of x and of the weights; None where it was made under a trace.
+    """
+
+    labels: Array
+    removed: Array
+    segments: Array
+    fill: Array
+    delta: Array
+    shares: Array
+    whole: Array
+    score: str
+    digests: Digests | None
+
+    @property
+    def reached(self) -> Array:
+        """`[]`: the largest δ for which these sets show it."""
+        return jnp.minimum(apart(self.shares[..., 0, :]), apart(self.shares[..., 1, ::-1]))
+
+    def shown(self, x: Array) -> Array:
+        """`[2, *shape of x]`: x without A and without B."""
+        return jnp.stack([without(x, removed, self.segments, fill) for removed, fill in zip(self.removed, self.fill)])
+
+    def check(self, f: Model, x: Array) -> Verdict:
+        """Three forward passes: x, and x without each set."""
+        self._check_shape(x, self.fill[0])
+        whole, shares = self._scores(f, jnp.concatenate([x[None], self.shown(x)]))
+        values = {"disjoint": float(~(self.removed[0] & self.removed[1]).any()), "score": float(whole.min())}
+        values |= {"without_first": float(apart(shares[0])), "without_second": float(apart(shares[1, ::-1]))}
+        least = float(self.delta) - ROUNDING
+        return judged(f, x, self.digests, values, {"disjoint": 0.0, "score": 0.0, "without_first": least, "without_second": least})
+
+
+@_fields
+@dataclasses.dataclass(frozen=True)
+class OverlappingPair(_Pair):
+    """The claim that two labels rest on the same part: δ-overlapping. x without one set of segments has both scores at most `1 − δ` of those of x.
+
+    To remove everything shows nothing, since it lowers every score: the fewer segments, the more the claim says.
+
+    Attributes:
+      labels: `[2]`. removed: `[num]`, booleans. segments: label map over the positions of x. fill: `[*shape of x]`. delta: `[]`, δ.
+      shares: `[2]`, both scores without the set over those of x. whole: `[2]`, those of x. No part of the claim.
+      score: "probability" or "logit". digests: of x and of the weights; None where it was made under a trace.
+    """
+
+    labels: Array
+    removed: Array
+    segments: Array
+    fill: Array
+    delta: Array
+    shares: Array
+    whole: Array
+    score: str
+    digests: Digests | None
+
+    @property
+    def reached(self) -> Array:
+        """`[]`: the largest δ for which this set shows it."""
+        return together(self.shares)
+
+    def shown(self, x: Array) -> Array:
+        """x without the set."""
+        return without(x, self.removed, self.segments, self.fill)
+
+    def check(self, f: Model, x: Array) -> Verdict:
+        """Two forward passes: x, and x without the set."""
+        self._check_shape(x, self.fill)
+        whole, shares = self._scores(f, jnp.stack([x, self.shown(x)]))
+        values = {"score": float(whole.min()), "without": float(together(shares[0]))}
+        return judged(f, x, self.digests, values, {"score": 0.0, "without": float(self.delta) - ROUNDING})
+
+
+def apart(shares: Array) -> Array:
+    """`[..., 2] -> [...]`: the largest δ with `first <= 1 − δ` and `second >= δ`."""
+    return jnp.minimum(1 - shares[..., 0], shares[..., 1])
+
+
+def together(shares: Array) -> Array:
+    """`[..., 2] -> [...]`: the largest δ with both `<= 1 − δ`."""
+    return 1 - shares.max(-1)
+
+
+def without(x: Array, removed: Array, segments: Array, fill: Array) -> Array:
+    """x with the segments `[num]` that are removed replaced."""
+    return remove(x, spread(jnp.asarray(~removed, wide(x).dtype), segments, x, outside=1.0), fill)
+
+
+def pair_scores(f: Model, x: Array, labels: Array, score: str) -> Array:
+    """`[2]`: both labels' scores of x."""
+    return of_labels(f(x), labels, score)
+
+
+def of_labels(logits: Array, labels: Array, score: str) -> Array:
+    """`[2]`: the scores of two labels in logits `[K]`; NaN for one out of range."""
+    values = jax.nn.softmax(wide(logits)) if score == "probability" else wide(logits)
+    return values.at[labels].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

@@ -1,0 +1,268 @@
+"""Two labels: proofs by hand, every set tried in NumPy, certificates that fail where they must, and two real objects in one picture."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.tree_util import Partial
+
+from jxai import fills, segments
+from jxai.attribution import integrated_gradients, occlusion
+from jxai.certificates import load, save, verify
+from jxai.models import CNN
+from jxai.sufficiency import disambiguate, disambiguate_exactly, extreme_baselines
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+RNG = np.random.default_rng(0)
+X = np.ones(6, np.float32)
+# Class 0 looks at entries 0 to 2, class 1 at 3 to 5, class 2 at 0 to 2 as well.
+APART = np.float32([[3, 0, 3], [2, 0, 2], [1, 0, 1], [0, 3, 0], [0, 2, 0], [0, 1, 0]])
+LINEAR = Partial(lambda w, x: x @ w, jnp.asarray(APART))
+OPTIONS = dict(segments=np.arange(6), score="logit")
+
+
+def maps(labels, w=APART):
+    return np.stack([w[:, label] for label in labels])
+
+
+def test_two_things():
+    found = disambiguate(LINEAR, X, (0, 1), attribution=maps((0, 1)), delta=0.8, **OPTIONS)
+    # 3 + 2 of 6 is .83 for each; nothing takes from both but a set of both.
+    assert found.disjoint.holds and found.disjoint.removed.astype(int).tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0]]
+    assert found.disjoint.shares == pytest.approx(np.asarray([[1 / 6, 1], [1, 1 / 6]]), abs=1e-6)
+    assert found.largest_disjoint == pytest.approx(1) and found.disjoint.reached == pytest.approx(5 / 6)
+    assert found.largest_overlapping == pytest.approx(0, abs=1e-6) and not found.overlapping.holds
+    assert verify(LINEAR, X, found.disjoint).holds and not verify(LINEAR, X, found.overlapping).holds
+
+
+def test_one_thing():
+    found = disambiguate(LINEAR, X, (0, 2), attribution=maps((0, 2)), delta=0.8, **OPTIONS)
+    assert found.overlapping.holds and found.overlapping.removed.astype(int).tolist() == [1, 1, 0, 0, 0, 0]
+    assert found.largest_overlapping == pytest.approx(1) and found.largest_disjoint <= 0.5 and not found.disjoint.holds
+    assert verify(LINEAR, X, found.overlapping).holds and not verify(LINEAR, X, found.disjoint).holds
+
+
+def test_areas_are_limited():
+    w = np.float32([[4, 4], [3, 0], [0, 3], [0, 0]])
+    f = Partial(lambda w, x: x @ w, jnp.asarray(w))
+    options = dict(attribution=maps((0, 1), w), segments=np.arange(4), score="logit", delta=0.9)
+    # A set of three of the four lowers both to 0, but is more than half of x.
+    assert disambiguate(f, np.ones(4, np.float32), (0, 1), **options).largest_overlapping == pytest.approx(4 / 7)
+    whole = disambiguate(f, np.ones(4, np.float32), (0, 1), max_area=0.8, **options)
+    assert whole.largest_overlapping == pytest.approx(1) and whole.overlapping.removed.astype(int).tolist() == [1, 1, 1, 0]
+
+
+def by_rank(w, ranks, delta):
+    """The paper's two searches of a linear model for disjoint sets: the pairs that they come by, and the largest δ of each."""
+    share = lambda s: 1 - w[sorted(s)].sum(0) / w.sum(0) if s else np.ones(2)
+    apart = lambda s, way: min(1 - share(s)[way], share(s)[1 - way])
+    order = [np.argsort(-ranks[way], kind="stable").tolist() for way in (0, 1)]
+    worth = [ranks[way] / ranks[way].max() for way in (0, 1)]
+    own = [[s for s in order[way] if (worth[0][s] >= worth[1][s]) == (way == 0)] for way in (0, 1)]
+
+    def chosen(names, way, delta):
+        sets = [set(names[: n + 1]) for n in range(len(names))]
+        return next((s for s in sets if apart(s, way) >= delta), max(sets, key=lambda s: apart(s, way), default=set()))
+
+    pairs = []
+    for level in (delta, np.inf):
+        pairs.append([chosen(own[way], way, level) for way in (0, 1)])
+        a, b = (chosen(order[way], way, level) for way in (0, 1))
+        pairs.append([a - b, b - a])
+    return [(pair, min(apart(s, way) for way, s in enumerate(pair))) for pair in pairs]
+
+
+def test_the_paper_s_two_searches():
+    second = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        w, noise = rng.normal(0.3, 0.5, (6, 2)), rng.uniform(0.2, 1.8, (6, 2))
+        if w.sum(0).min() < 0.3:
+            continue
+        ranks, delta = (w * noise).T, 0.45
+        expected = by_rank(w, ranks, delta)
+        found = disambiguate(Partial(LINEAR.func, jnp.asarray(w, jnp.float32)), X, (0, 1), attribution=np.float32(ranks), delta=delta, **OPTIONS)
+        assert found.largest_disjoint == pytest.approx(max(r for _, r in expected), abs=1e-5)
+        reaching = [sum(map(len, pair)) for pair, r in expected if r >= delta]
+        assert found.disjoint.holds == bool(reaching)
+        assert not reaching or found.disjoint.size.sum() == min(reaching)
+        second += max(expected[1][1], expected[3][1]) > max(expected[0][1], expected[2][1]) + 1e-5
+    assert second > 2  # at times the second search is the better one
+
+
+def every_set(score, x, labels, num, delta, max_area):
+    """The definitions by brute force: the largest δ of disjoint sets and of overlapping ones, and the fewest segments at δ."""
+    at = lambda removed: np.asarray([score(np.where(np.isin(np.arange(len(x)), removed), 0, x))[label] for label in labels])
+    whole, sets = at([]), [s for r in range(num + 1) for s in itertools.combinations(range(num), r)]
+    share = {s: at(list(s)) / whole for s in sets}
+    first, second = ({s: min(1 - v[i], v[1 - i]) for s, v in share.items()} for i in (0, 1))
+    pairs = [(a, b) for a in sets for b in sets if not set(a) & set(b)]
+    overlap = {s: 1 - max(v) for s, v in share.items() if len(s) / len(x) <= max_area}
+    fewest = lambda reached, size: min((size(s) for s, d in reached.items() if d >= delta), default=None)
+    reached = {(a, b): min(first[a], second[b]) for a, b in pairs}
+    return max(reached.values()), max(overlap.values()), fewest(reached, lambda p: len(p[0]) + len(p[1])), fewest(overlap, len)
+
+
+def random_model(seed):
+    w = jnp.asarray(np.random.default_rng(seed).normal(size=(2, 6, 8)), jnp.float32)
+    return Partial(lambda w, x: jnp.tanh(x @ w[0]) @ w[1].T[:, :4], w)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_exact_search_is_every_set(seed):
+    f = random_model(seed)
+    x = np.random.default_rng(seed).uniform(0.5, 1.5, 6).astype(np.float32)
+    score = lambda v: np.asarray(jax.nn.softmax(f(jnp.asarray(v, jnp.float32))), np.float64)
+    labels = tuple(np.argsort(-score(x))[:2].tolist())
+    for delta in (0.2, 0.5):
+        found = disambiguate_exactly(f, x, labels, segments=np.arange(6), delta=delta)
+        disjoint, overlapping, few, few_common = every_set(score, x, labels, 6, delta, 0.5)
+        assert found.largest_disjoint == pytest.approx(disjoint, abs=1e-5) and found.largest_overlapping == pytest.approx(overlapping, abs=1e-5)
+        assert found.disjoint.holds == (few is not None) and found.overlapping.holds == (few_common is not None)
+        assert few is None or found.disjoint.size.sum() == few
+        assert few_common is None or found.overlapping.size == few_common
+        assert not (found.disjoint.removed[0] & found.disjoint.removed[1]).any()
+        for certificate in found[:2]:
+            assert verify(f, x, certificate).holds == bool(certificate.holds)
+        # What a search in the order of attributions finds is true, and so never more than the best.
+        ranked = disambiguate(f, x, labels, segments=np.arange(6), delta=delta, attribution=occlusion, attribution_options={"window": 1, "stride": 1})
+        assert ranked.largest_disjoint <= found.largest_disjoint + 1e-5 and ranked.largest_overlapping <= found.largest_overlapping + 1e-5
+        for certificate in ranked[:2]:
+            assert verify(f, x, certificate).holds == bool(certificate.holds)
+
+
+IMAGE = jnp.asarray(RNG.uniform(size=(6, 6, 3)), jnp.float32)
+PARTS = np.arange(36).reshape(6, 6) // 4
+
+
+@pytest.mark.parametrize("fill", [0.5, fills.Mean(), fills.Blur(1.0), fills.Uniform(0.0, 1.0), fills.Neighbours()])
+@pytest.mark.parametrize("search", [disambiguate, disambiguate_exactly])
+def test_certificates_hold_what_was_shown(search, fill, tmp_path):
+    model = CNN(3, (6,), 4, rngs=nnx.Rngs(0))
+    found = search(model, IMAGE, (0, 1), jax.random.key(0), segments=PARTS, fill=fill, delta=0.01)
+    for certificate in found[:2]:
+        save(tmp_path / "c.npz", certificate)
+        verdict = verify(model, IMAGE, load(tmp_path / "c.npz"))
+        assert verdict.holds == bool(certificate.holds)
+        reached = [v for name, v in verdict.values.items() if name.startswith("without")]
+        assert min(reached) == pytest.approx(float(certificate.reached), abs=1e-5)
+
+
+def test_false_claims_fail():
+    found = disambiguate(LINEAR, X, (0, 1), attribution=maps((0, 1)), delta=0.8, **OPTIONS).disjoint
+    common = disambiguate(LINEAR, X, (0, 2), attribution=maps((0, 2)), delta=0.8, **OPTIONS).overlapping
+    assert set(verify(LINEAR, X, found).values) == {"same_x", "same_weights", "disjoint", "score", "without_first", "without_second"}
+    for certificate in (found, common):
+        assert verify(LINEAR, X, certificate).holds
+        assert not verify(LINEAR, X * 1.01, certificate).holds
+        assert not verify(Partial(LINEAR.func, LINEAR.args[0] * 1.01), X, certificate).holds
+        assert not verify(LINEAR, X, dataclasses.replace(certificate, delta=jnp.float32(0.9))).holds
+        assert verify(LINEAR, X, dataclasses.replace(certificate, delta=jnp.float32(0.7))).holds
+        assert not verify(LINEAR, X, dataclasses.replace(certificate, removed=~certificate.removed)).holds
+        assert not verify(LINEAR, X, dataclasses.replace(certificate, labels=jnp.asarray([0, 7]))).holds
+        with pytest.raises(ValueError, match="shape"):
+            verify(LINEAR, X[:4], certificate)
+    assert not verify(LINEAR, X, dataclasses.replace(found, removed=found.removed[::-1])).holds
+    assert not verify(LINEAR, X, dataclasses.replace(found, labels=jnp.asarray([0, 2]))).holds
+    assert not verify(LINEAR, X, dataclasses.replace(common, labels=jnp.asarray([0, 1]))).holds
+    # Both without everything they look at, but the sets have a segment in common.
+    assert not verify(LINEAR, X, dataclasses.replace(found, removed=found.removed.at[:, 5].set(True).at[0, 5].set(True))).holds
+
+
+def test_verification_costs_what_it_says():
+    found = disambiguate(LINEAR, X, (0, 1), attribution=maps((0, 1)), **OPTIONS)
+    for certificate, passes in ((found.disjoint, 3), (found.overlapping, 2)):
+        seen = []
+
+        def f(x):
+            jax.debug.callback(lambda: seen.append(1))
+            return x @ jnp.asarray(APART)
+
+        certificate.check(f, X)
+        jax.effects_barrier()
+        assert len(seen) == passes
+
+
+def test_negative_logits_prove_nothing():
+    f = Partial(lambda w, x: x @ w - 20, jnp.asarray(APART))
+    for search in (lambda *a, **o: disambiguate(*a, attribution=maps((0, 1)), **o), disambiguate_exactly):
+        found = search(f, X, (0, 1), **OPTIONS)
+        assert not found.disjoint.holds and not found.overlapping.holds and not verify(f, X, found.disjoint).holds
+
+
+def test_transformations():
+    model, pairs = CNN(3, (6,), 4, rngs=nnx.Rngs(0)), np.asarray([[0, 1], [2, 1], [3, 0]])
+    one = lambda labels, x=IMAGE, chunk=None: disambiguate(model, x, labels, segments=PARTS, num_segments=9, attribution_options={"steps": 4}, chunk=chunk)
+    alone = [one(labels) for labels in pairs]
+    numbers = lambda found: jax.tree.leaves(dataclasses.replace(found.disjoint, digests=None)) + [found.largest_disjoint, found.largest_overlapping]
+    together = jax.vmap(one)(jnp.asarray(pairs))
+    assert jax.jit(lambda x: one(jnp.asarray([0, 1]), x))(IMAGE).disjoint.digests is None
+    for i, found in enumerate(alone):
+        for a, b, c in zip(numbers(found), numbers(jax.jit(one)(jnp.asarray(pairs[i]))), numbers(jax.tree.map(lambda v: v[i], together))):
+            assert np.allclose(a, b, atol=1e-5) and np.allclose(a, c, atol=1e-5)
+    for a, b in zip(numbers(alone[0]), numbers(one(pairs[0], chunk=3))):
+        assert np.allclose(a, b, atol=1e-5)
+    assert np.isneginf(jax.jit(one)(jnp.asarray([1, 1])).largest_disjoint) and np.isneginf(jax.jit(one)(jnp.asarray([1, 9])).largest_overlapping)
+    half = one((0, 1), IMAGE.astype(jnp.float16))
+    assert np.isfinite(half.largest_disjoint) and verify(model, IMAGE.astype(jnp.float16), half.disjoint).holds == bool(half.disjoint.holds)
+    broken = one((0, 1), IMAGE.at[0, 0, 0].set(jnp.nan))
+    assert not broken.disjoint.holds and not broken.overlapping.holds
+
+
+def test_the_attribution_of_the_paper():
+    model = CNN(3, (6,), 4, rngs=nnx.Rngs(0))
+    ends = [integrated_gradients(model, IMAGE, 1, baseline=float(v), steps=50) for v in (IMAGE.min(), IMAGE.max())]
+    assert np.allclose(extreme_baselines(model, IMAGE, 1), (0.5 * (ends[0] + ends[1])).max(-1, keepdims=True), atol=1e-6)
+
+
+def test_segments_by_scikit_image():
+    model = CNN(3, (6,), 4, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.kron(RNG.uniform(size=(2, 2, 3)), np.ones((8, 8, 1))), jnp.float32)
+    found = disambiguate(model, x, (0, 1), segments=segments.Segmentation("slic", (4,)), attribution_options={"steps": 4})
+    assert found.disjoint.segments.shape == (16, 16) and found.disjoint.removed.shape[1] == int(found.disjoint.segments.max()) + 1
+    assert disambiguate(model, x, (0, 1), attribution_options={"steps": 4}).disjoint.segments.shape == (16, 16)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(labels=(1, 1)), "two different classes"),
+        (dict(labels=(0, 3)), "target=3"),
+        (dict(labels=(-1, 2)), "target=-1"),
+        (dict(labels=(0, 1, 2)), "two integer classes"),
+        (dict(labels=(0.5, 1)), "two integer classes"),
+        (dict(segments=np.arange(5)), "segments must be integers of shape"),
+        (dict(segments=np.arange(6) - 1), "must not be negative"),
+        (dict(num_segments=4), "cover all positions"),
+        (dict(delta=0.0), "delta=0.0"),
+        (dict(delta=1.0), "delta=1.0"),
+        (dict(max_area=0.0), "max_area=0.0"),
+        (dict(score="odds"), "score='odds'"),
+        (dict(chunk=0), "chunk"),
+        (dict(fill=np.zeros(4)), "fill has shape"),
+        (dict(x=np.arange(6)), "floating-point"),
+        (dict(f=lambda x: x[:1]), "two classes"),
+    ],
+)
+def test_bad_input(change, message):
+    given = {"f": LINEAR, "x": X, "labels": (0, 1), **OPTIONS, **change}
+    f, x, labels = (given.pop(name) for name in ("f", "x", "labels"))
+    for search in (lambda *a, **o: disambiguate(*a, attribution=maps((0, 1)), **o), disambiguate_exactly):
+        with pytest.raises(ValueError, match=message):
+            search(f, x, labels, **given)
+
+
+def test_more_bad_input():
+    with pytest.raises(ValueError, match="two maps"):
+        disambiguate(LINEAR, X, (0, 1), attribution=maps((0, 1, 2)), **OPTIONS)
+    with pytest.raises(ValueError, match="attribution must have shape"):
+        disambiguate(LINEAR, X, (0, 1), attribution=np.zeros((2, 5)), **OPTIONS)
+    with pytest.raises(ValueError, match="15 labels"):
+        disambiguate_exactly(Partial(lambda x: x[:3]), np.ones(15, np.float32), (0, 1), segments=np.arange(15))
+    with pytest.raises(ValueError, match="concrete x"):
+        jax.jit(lambda x: disambiguate(CNN(3, (6,), 4, rngs=nnx.Rngs(0)), x, (0, 1)))(IMAGE)
