@@ -45,7 +45,7 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]' --constraint constraints.txt
 	touch $@
 
-# alibi wants NumPy 1 and TensorFlow before 2.15, so Python 3.11 at most, and spaCy, which it imports, does not name click.
+# alibi (2.5 GB) wants NumPy 1 and TensorFlow before 2.15, so Python 3.11 at most, and spaCy, which it imports, does not name click.
 build/alibi/.done:
 	$(PYTHON) -m venv build/alibi
 	build/alibi/bin/python -m pip install --quiet --disable-pip-version-check 'alibi[tensorflow]==0.9.6' click

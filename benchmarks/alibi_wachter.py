@@ -6,8 +6,8 @@ The peer wants NumPy 1, TensorFlow before 2.15 and its graphs of version 1, so t
 and the class is fixed in its graph: each class of the task gets a graph of its own, made before its searches are timed.
 
 TASK: x `[n, 28, 28, 1]`, target `[n]`, the weights by the layers of `jxai.models.RobustCNN`, and the explainer's options. FOUND, by search: x (NaN
-where none was found), gradient steps, wall and processor seconds; beside them the logits at x, the seconds until each graph is
-made and has run the first steps of a search, and the versions.
+where none was found), gradient steps, wall and processor seconds; beside them the logits at x, the processor seconds until each graph is made and
+has run the first steps of a search, and the versions.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ def logits(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 def searches(weights: dict[str, np.ndarray], x: np.ndarray, target: int, options: dict) -> tuple[list[tuple], float]:
-    """For each image what was found, gradient steps, wall and processor seconds; and the seconds that the graph took."""
+    """For each image what was found, gradient steps, wall and processor seconds; and the processor seconds that the graph took."""
     with tf.Graph().as_default(), tf.Session() as session:
         tf.keras.backend.set_session(session)
-        start = time.perf_counter()
+        start = time.process_time()
         explainer = Counterfactual(network(weights), shape=(1, *x.shape[1:]), target_class=target, **options)
         explainer.max_iter = 10  # a step for each value of the sweep
         explainer.explain(x[:1])
         explainer.max_iter = options["max_iter"]
-        made = time.perf_counter() - start
+        made = time.process_time() - start
         explainer.sess = counting = Counting(explainer.sess, explainer.compute_grads)
 
         def search(image: np.ndarray) -> tuple:

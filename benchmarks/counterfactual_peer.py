@@ -10,8 +10,8 @@ alibi lives in an environment of its own (`make build/alibi/.done`), see benchma
 lanes and one at a time. Ours is measured before and after alibi, in lanes on all images × 9 targets; alibi, which is slow, on some of those, drawn at random.
 
 Columns: searches n; searches a second on the wall clock; processor seconds of a search, and over those of `run`; gradient steps of a search; the share of the
-drawn ones that reached, as our model judges all of them; the mean L1 distance over those that every row reached; seconds of the first call beyond another (of
-alibi: until the graph that each class needs is made and has run a few steps).
+drawn ones that reached, as our model judges all of them; the mean L1 distance over those that every row reached; processor seconds of the first call beyond
+another (of alibi: until the graph that each class needs is made and has run a few steps).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def table(f: nnx.Module, x: np.ndarray, target: np.ndarray, threshold: float, co
         return jax.tree.map(lambda *leaves: np.stack(leaves), *(jax.block_until_ready(one(v, t)) for v, t in zip(few, wanted)))
 
     calls = {"jxai, `run`": (run, target.size), "jxai, one at a time, jitted": (singles, len(at))}
-    cold = {name: clocked(call)[1][0] for name, (call, _) in calls.items()}
+    cold = {name: clocked(call)[1][1] for name, (call, _) in calls.items()}
     before = {name: clocked(call) for name, (call, _) in calls.items()}
     theirs = {max_iter: alibi(f, few, wanted, threshold, max_iter) for max_iter in BUDGETS}
     after = {name: clocked(call)[1] for name, (call, _) in calls.items()}
@@ -66,7 +66,7 @@ def table(f: nnx.Module, x: np.ndarray, target: np.ndarray, threshold: float, co
         found, spent = before[name]
         wall, used = np.mean([spent, after[name]], 0) / n
         points, steps = found.x.reshape(-1, *x.shape[1:]), found.steps.ravel()
-        rows.append((name, points[at] if n == target.size else points, n, wall, used, steps.mean(), cold[name] - wall * n))
+        rows.append((name, points[at] if n == target.size else points, n, wall, used, steps.mean(), cold[name] - used * n))
     for max_iter, found in theirs.items():
         means = (found[column].mean() for column in ("wall", "processor", "steps", "graphs"))
         rows.append((f"alibi, max_iter {max_iter}", found["x"], len(at), *means))
