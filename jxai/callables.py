@@ -82,15 +82,16 @@ def partition(tree: PyTree) -> tuple[list[Array], Static]:
     return arrays, Static(treedef, tuple(_ARRAY if is_array(leaf) else leaf for leaf in leaves))
 
 
-def compiled(f: PyTree, *args: Array) -> PyTree:
-    """`f(*args)`, compiled once for each structure of f and shapes, not for its weights."""
-    arrays, rest = partition(f)
-    return _called(arrays, *args, rest=rest)
+def compiled(f: PyTree, *args: PyTree, **static: Any) -> PyTree:
+    """`f(*args, **static)`, compiled once for each structure and shapes: arrays in f and args are traced, everything else is static."""
+    arrays, rest = partition((f, args))
+    return _called(arrays, rest=rest, static=tuple(sorted(static.items())))
 
 
-@functools.partial(jax.jit, static_argnames="rest")
-def _called(arrays: list[Array], *args: Array, rest: Static) -> PyTree:
-    return rest.combine(arrays)(*args)
+@functools.partial(jax.jit, static_argnames=("rest", "static"))
+def _called(arrays: list[Array], *, rest: Static, static: tuple[tuple[str, Any], ...]) -> PyTree:
+    f, args = rest.combine(arrays)
+    return f(*args, **dict(static))
 
 
 def is_array(leaf: Any) -> bool:

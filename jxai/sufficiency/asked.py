@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai import fills
-from jxai.callables import Static, compiled, partition
+from jxai.callables import compiled
 from jxai.certificates import Digests, digests
 from jxai.fills import FillLike
 from jxai.masks import features
@@ -92,8 +91,7 @@ def answered(body: Callable, f: Model, asked: Asked, shape: Shape, **static: Any
     about = digests(f, asked.x)
     if about is None or any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(asked)):
         return body(f, asked, shape, **static), about
-    arrays, rest = partition((f, asked))
-    return _compiled(arrays, body=body, rest=rest, shape=shape, static=tuple(sorted(static.items()))), about
+    return compiled(body, f, asked, shape, **static), about
 
 
 class Found(NamedTuple):
@@ -121,9 +119,3 @@ def smallest(asked: Asked, shape: Shape, removal: Removal, passes: Array) -> Fou
     key = None if asked.key is None else jax.random.fold_in(asked.key, passes[last])
     filled = jnp.broadcast_to(fills.resolve(fills.fixed(asked.fill, asked.x, asked.key), asked.x, mask, key), asked.x.shape)
     return Found(held, removal.curve[last], filled, removal)
-
-
-@functools.partial(jax.jit, static_argnames=("body", "rest", "shape", "static"))
-def _compiled(arrays: list[Array], *, body: Callable, rest: Static, shape: Shape, static: tuple) -> Any:
-    f, asked = rest.combine(arrays)
-    return body(f, asked, shape, **dict(static))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import fills
-from jxai.callables import Static, partition
+from jxai.callables import compiled
 from jxai.certificates import digests
 from jxai.fills import FillLike
 from jxai.masks import features, positions, spread
@@ -129,18 +128,11 @@ def answer(body: Callable, f: Model, asked: Contest, *, score: str, **static: An
     if about is None or any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(asked)):
         found = body(f, asked, score=score, **static)
     else:
-        arrays, rest = partition((f, asked))
-        found = _compiled(arrays, body=body, rest=rest, static=tuple(sorted({**static, "score": score}.items())))
+        found = compiled(body, f, asked, score=score, **static)
     common = dict(labels=asked.labels, segments=asked.segments, delta=asked.delta, whole=found.whole, score=score, digests=about)
     disjoint = DisjointPair(removed=found.disjoint.removed, shares=found.disjoint.shares, fill=found.fills[:2], **common)
     overlapping = OverlappingPair(removed=found.overlapping.removed, shares=found.overlapping.shares, fill=found.fills[2], **common)
     return Disambiguation(disjoint, overlapping, found.largest_disjoint, found.largest_overlapping)
-
-
-@functools.partial(jax.jit, static_argnames=("body", "rest", "static"))
-def _compiled(arrays: list[Array], *, body: Callable, rest: Static, static: tuple) -> Found:
-    f, asked = rest.combine(arrays)
-    return body(f, asked, **dict(static))
 
 
 def whole_scores(f: Model, asked: Contest, score: str) -> Array:

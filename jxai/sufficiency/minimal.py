@@ -15,7 +15,7 @@ from jax import lax
 from jxai import loops
 from jxai.bounds import Region, ball, margins
 from jxai.bounds.certify import least
-from jxai.callables import Static, partition
+from jxai.callables import compiled
 from jxai.certificates import Digests, Verdict, digests, judged
 from jxai.masks import default_grid, features, spread
 from jxai.scores import check_example, check_target, need_key, num_classes, objective, one_of, wide
@@ -81,8 +81,7 @@ class MinimalExplanation:
         if x.shape != self.radius.shape:
             raise ValueError(f"x has shape {x.shape}, but the certificate's radius {self.radius.shape}")
         objective(f, x, int(self.label))
-        arrays, model = partition(f)
-        found = _margin(arrays, self.region(x), self.label, model=model, method=self.method, rounding=self.rounding)
+        found = compiled(_margin, f, self.region(x), self.label, method=self.method, rounding=self.rounding)
         return judged(f, x, self.digests, {"margin": float(found)}, {"margin": 0.0})
 
 
@@ -160,8 +159,7 @@ def minimal_explanation(
     if about is None or any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves((search, of.labels))):
         found = _greedy(f, x, of.labels, search, **static)
     else:
-        arrays, rest = partition((f, search))
-        found = _compiled(arrays, x, of.labels, rest=rest, **static)
+        found = compiled(_greedy, f, x, of.labels, search, **static)
     held, tried, all_margins, margin = found
     return MinimalExplanation(label, held, jnp.asarray(of.labels), whole, tried, all_margins, margin, p, clip, method, rounding, about)
 
@@ -206,15 +204,8 @@ def _greedy(
     return ~free, order.astype(jnp.int32), found, best
 
 
-@functools.partial(jax.jit, static_argnames=("rest", "num", "p", "clip", "method", "rounding", "chunk"))
-def _compiled(arrays: list[Array], x: Array, labels: Array, *, rest: Static, **static) -> tuple[Array, Array, Array, Array]:
-    f, search = rest.combine(arrays)
-    return _greedy(f, x, labels, search, **static)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "method", "rounding"))
-def _margin(arrays: list[Array], region: Region, label: Array, *, model: Static, method: str, rounding: str) -> Array:
-    return least(margins(model.combine(arrays), region, label, method=method, rounding=rounding), label)
+def _margin(f: Model, region: Region, label: Array, *, method: str, rounding: str) -> Array:
+    return least(margins(f, region, label, method=method, rounding=rounding), label)
 
 
 def _permutation(order: Array, num: int) -> Array:
