@@ -77,27 +77,22 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import record
 from clue import logits
-from deduce import means
-from flax import nnx
 from jax.tree_util import Partial
-from trained import mnist
+from leaning import PAIR, Digits, Resized, enlarged, fours_and_nines, network
+from nontrivial import Case, compared, said
 
-from jxai import counterfactual, each, plot, taps
+from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search, fisher_masks
-from jxai.metrics import counterfactual as judges
-from jxai.models import RobustCNN, generators, lenet5
+from jxai.models import generators, lenet5
 from jxai.scores import one_of, positive, within
-from jxai.train import train
 
-PAIR = (4, 9)
 GAPS = (-0.9, -0.6, -0.4, -0.1, 0.1, 0.4, 0.6, 0.9)
 """p(nine) − p(four) of the images that are explained: the published ones."""
 PRICE = 10.0
@@ -134,54 +129,11 @@ class Config:
     out: str = "out/dive"
 
 
-class Digits(NamedTuple):
-    """Fours and nines."""
-
-    x: np.ndarray
-    """`[n, 28, 28, 1]` in [0, 1]."""
-    y: np.ndarray
-    """`[n]`, int32: 4 or 9."""
-    alike: np.ndarray
-    """`[n]`, bool: a nine that leans more to the left than the median nine, or a four that leans more to the right than the median four."""
-
-
-class Case(NamedTuple):
-    """A classifier, and the n images that it is asked about."""
-
-    f: Callable
-    x: np.ndarray
-    """`[n, 28, 28, 1]`."""
-    digit: np.ndarray
-    """`[n]`: what the classifier and the oracle say of x and of its reconstruction."""
-    target: np.ndarray
-    """`[n]`: the other digit of the two."""
-    code: np.ndarray
-    """`[n, d]`."""
-    again: np.ndarray
-    """`[n, 28, 28, 1]`: the reconstruction."""
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Resized:
-    """A generator of images 32×32 as one of images 28×28."""
-
-    generator: Any
-
-    def encode(self, x: jax.Array) -> jax.Array:
-        """The code of the image, enlarged."""
-        return self.generator.encode(_resized(x, 32))
-
-    def decode(self, z: jax.Array) -> jax.Array:
-        """The image, made smaller."""
-        return _resized(self.generator.decode(z), 28)
-
-
 def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Trains, explains by every variant in every setting, and returns the rows."""
     check(config)
     start, rows, compiled = time.perf_counter(), [], False
-    generator, oracle = CODERS[config.generator](), Partial(_enlarged, lenet5())
+    generator, oracle = CODERS[config.generator](), Partial(enlarged, lenet5())
     digits, tests = fours_and_nines("train", config.train), fours_and_nines("test", config.tests)
     for seed in range(config.seeds):
         for agreement in config.agreements:
@@ -224,42 +176,6 @@ def check(config: Config) -> None:
         # As arrays, which they are to the searches, they would pass unchecked.
         within(0.0, 1.0, threshold=threshold)
         within(np.finfo(np.float32).tiny, np.inf, learning_rate=rate)
-
-
-def fours_and_nines(split: str, count: int) -> Digits:
-    """The fours and nines among the first digits of a split."""
-    x, y = mnist(split, count)
-    x, y = x[np.isin(y, PAIR)], y[np.isin(y, PAIR)].astype(np.int32)
-    lean, alike = slant(x), np.empty(len(x), bool)
-    for digit in PAIR:
-        left = lean[y == digit] > np.median(lean[y == digit])
-        alike[y == digit] = left if digit == PAIR[1] else ~left
-    return Digits(x, y, alike)
-
-
-def slant(x: np.ndarray) -> np.ndarray:
-    """`[n]`: how far the ink of images `[n, H, W, 1]` moves to the right from one row to the next below, in pixels: regression of columns on rows."""
-    ink, (rows, columns) = x[..., 0], np.indices(x.shape[1:3])
-    mean = lambda values: (ink * values).sum((1, 2)) / ink.sum((1, 2))
-    return (mean(rows * columns) - mean(rows) * mean(columns)) / (mean(rows**2) - mean(rows) ** 2)
-
-
-def network(digits: Digits, agreement: float, steps: int, seed: int) -> RobustCNN:
-    """A classifier (logits of all ten digits) trained on half of the digits, `agreement` of which lean as their class is to lean."""
-    rng, half = np.random.default_rng(seed), len(digits.x) // 2
-    counts = round(agreement * half), half - round(agreement * half)
-    kept = [rng.choice(np.flatnonzero(side), min(count, side.sum()), False) for side, count in zip((digits.alike, ~digits.alike), counts)]
-    kept = np.concatenate(kept)
-    data = digits.x[kept], digits.y[kept]
-    model = RobustCNN(rngs=nnx.Rngs(seed))
-    return train(model, _loss, data, key=jax.random.key(seed), steps=steps, batch_size=min(64, len(kept)), optimizer=_ADAM).model
-
-
-_ADAM = optax.adam(1e-3)
-
-
-def _loss(model: nnx.Module, x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Array, dict]:
-    return optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(x), y).mean(), {}
 
 
 def asked(f: Callable, oracle: Callable, generator: Any, tests: Digits, per_gap: int) -> tuple[Case, list[dict[str, Any]]]:
@@ -315,65 +231,6 @@ def timed(search: Search, case: Case, seed: int, compiled: bool) -> tuple[Counte
     return found, seconds
 
 
-def compared(case: Case, oracle: Callable, found: dict[str, Counterfactual]) -> list[dict[str, Any]]:
-    """One row for each measure of each variant, and for what spectral masks have more of, image by image; the reconstructions are the control."""
-    kept = {name: judged(case, oracle, c) for name, c in found.items()}
-    rows = [record.row(values, method=name, metric=metric) for name, of in kept.items() for metric, values in of.items()]
-    for name, of in kept.items():
-        for metric in ("non-trivial", "non-trivial, of the reached", "similarity, reached", "score"):
-            rows.append(record.row(kept["spectral"][metric] - of[metric], method=name, metric=f"{metric}, spectral's minus this"))
-    itself = alike(oracle, case.x, case.again[:, None])[:, 0]
-    return [*rows, record.row(itself, method="reconstruction", metric="similarity, reached")]
-
-
-def judged(case: Case, oracle: Callable, found: Counterfactual) -> dict[str, np.ndarray]:
-    """`[n]` for each measure: means over an image's explanations, NaN where there is none of the kind."""
-    n, k = found.valid.shape
-    given = np.repeat(case.x, k, 0), found.x.reshape(-1, *case.x.shape[1:])
-    sets = lambda values: np.asarray(values).reshape(n, k)
-    ask = lambda classes: sets(each(judges.validity, oracle, *given, np.repeat(classes, k), batch_size=64)) == 1
-    stays, follows = ask(case.digit) & found.valid, ask(case.target) & found.valid
-    similarity, far = alike(oracle, case.x, found.x), sets(each(judges.l1, None, *given, None, batch_size=64))
-    lean = sets(slant(given[1])) - slant(case.again)[:, None]
-    lean = np.where(case.target == PAIR[1], 1, -1)[:, None] * lean
-    values = {
-        "reached": found.valid.mean(1),
-        "non-trivial": stays.mean(1),
-        "trivial": follows.mean(1),
-        "non-trivial, of the reached": means(stays, found.valid),
-        "an image has a non-trivial one": stays.any(1),
-        "an image has both": stays.any(1) & follows.any(1),
-        "similarity, reached": means(similarity, found.valid),
-        "similarity, non-trivial": means(similarity, stays),
-        "score": np.where(stays, similarity, 0).mean(1),
-        "L1, reached": means(far, found.valid),
-        "slant, non-trivial": means(lean, stays),
-        "slant, trivial": means(lean, follows),
-        "steps": found.steps if found.steps.ndim == 1 else found.steps[:, 0],
-    }
-    if k > 1:
-        values["APD"] = np.asarray(each(judges.apd, None, case.x, found.x, None, batch_size=64))
-        cosines = np.asarray(each(judges.squared_cosines, None, case.code, found.latent, None, batch_size=64))
-        values["cos² of a pair"] = cosines / (k * (k - 1))
-    return values
-
-
-def alike(oracle: Callable, x: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`[n, k]`: the cosines of the oracle's 84 features of points `[n, k, …]` with those of x."""
-    a, b = (np.asarray(each(_features, oracle, v.reshape(-1, *x.shape[1:]), batch_size=64), np.float64) for v in (x, points))
-    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (a, b))
-    return np.einsum("nd,nkd->nk", a, b.reshape(*points.shape[:2], -1))
-
-
-def _features(oracle: Callable, x: jax.Array) -> jax.Array:
-    return taps.read(oracle, x, "f6")
-
-
-def said(f: Callable, x: np.ndarray) -> np.ndarray:
-    """`[n]`: the classes that f gives images `[n, H, W, C]`."""
-    return np.asarray(each(logits, f, x, batch_size=64)).argmax(1)
-
-
 def picture(case: Case, oracle: Callable, found: dict[str, Counterfactual]):
     """The first image with its sets, a row for each variant; above each what the oracle says."""
     sets = {name: c for name, c in found.items() if c.valid.shape[1] > 1}
@@ -385,14 +242,6 @@ def picture(case: Case, oracle: Callable, found: dict[str, Counterfactual]):
 def _through(generator: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     z = generator.encode(x)
     return z, jnp.clip(generator.decode(z), 0, 1)
-
-
-def _enlarged(model: Callable, x: jax.Array) -> jax.Array:
-    return model(_resized(x, 32))
-
-
-def _resized(x: jax.Array, side: int) -> jax.Array:
-    return jax.image.resize(x, (side, side, x.shape[-1]), "bilinear")
 
 
 def _name(setting: tuple[float, float]) -> str:

@@ -12,6 +12,7 @@ from jxai import counterfactual
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import dive  # noqa: E402
+import leaning  # noqa: E402
 
 from jxai.models import generators, lenet5  # noqa: E402
 
@@ -22,10 +23,10 @@ def test_slant_is_the_slope_of_a_weighted_regression():
     x = np.random.default_rng(0).uniform(size=(3, 7, 9, 1))
     rows, columns = np.indices((7, 9))
     slopes = [np.polyfit(rows.ravel(), columns.ravel(), 1, w=np.sqrt(ink.ravel()))[0] for ink in x]
-    np.testing.assert_allclose(dive.slant(x), slopes, atol=1e-9)
+    np.testing.assert_allclose(leaning.slant(x), slopes, atol=1e-9)
     stroke = np.zeros((1, 5, 9, 1))
     stroke[0, np.arange(5), 2 * np.arange(5)] = 1
-    assert dive.slant(stroke)[0] == pytest.approx(2)
+    assert leaning.slant(stroke)[0] == pytest.approx(2)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def _before(judge, x):
 def test_too_few_images_are_an_error():
     try:
         tests = dive.fours_and_nines("test", 100)
-        vae, oracle = generators()["mnist_vae"](), jax.tree_util.Partial(dive._enlarged, lenet5())
+        vae, oracle = generators()["mnist_vae"](), jax.tree_util.Partial(dive.enlarged, lenet5())
     except (FileNotFoundError, ImportError) as error:
         pytest.skip(f"needs the data set mnist and the weights mnist_vae and mnist_lenet5: {error}")
     never = jax.tree_util.Partial(lambda x: jax.nn.one_hot(0, 10) + 0 * x.sum())
