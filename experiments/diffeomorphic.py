@@ -1,7 +1,7 @@
 """Counterfactuals by gradient ascent in pixels, in a VAE's codes and in a flow's coordinates: which are digits, and which adversarial noise?
 
     python experiments/diffeomorphic.py                            # 100 images × 9 targets × 3 classifiers, about 10 minutes on 2 cores
-    python experiments/diffeomorphic.py --flow out/train/glow_mnist   # with a flow that experiments/train.py has trained
+    python experiments/diffeomorphic.py --flow out/train/glow_mnist --seeds 1   # and in a flow that experiments/train.py has trained, 8 minutes
 
 Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` classifiers (two passes over 10000 digits), the
 first test images that it has right are turned into every other class by the same search, `jxai.counterfactual.diffeomorphic` to p >= .99: in
@@ -10,7 +10,10 @@ the coordinates of the pixels themselves (the conventional, adversarial search),
 Claim that is tested (Dombrowski et al. 2022): ascent in a generator's coordinates stays among the data, ascent in pixels does not. Measured of the
 counterfactuals that reached their target: whether an oracle (the same architecture, another seed and other training images) agrees; the share of the
 target class among the 10 nearest of 5000 training digits; L1, L0, the distance to the nearest digit of the target class; and the steps.
-Expected: the oracle agrees with nearly all in the VAE's coordinates and with about .4 in pixels, although pixels change least in L1.
+Found on 3 × 900 searches: .994 reach the target in the VAE's coordinates and the oracle agrees with .999 of these; in pixels .959, and it agrees with .51
+(.25 to .71 by classifier), although pixels change less in L1 (75 against 92). With a Glow that experiments/train.py trained for 3000 steps (1.68 bits per
+pixel; the first classifier, 900 searches, 6 minutes): .960 [.947, .972] reach it in 76 steps on average, and the oracle agrees with all 864 of them. Its strokes
+break where the VAE's blur; the target has .66 of the ten neighbours there, .81 in the VAE's coordinates, .04 in pixels.
 
 Writes `results.json` (means over images with 95 % bootstrap intervals, by classifier and over all; failures are rows of their own) and
 `counterfactuals.png` (one digit as every other class, in every coordinates).
