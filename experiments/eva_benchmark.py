@@ -26,7 +26,7 @@ What was found: the second claim does not hold in any world. (CROWN's maps less 
 On mnist_ordinary CROWN anew for each group orders cells worse than chance (deletion .67 against .57 of noise). There the maps are brightest on the empty
 border: to hold it makes ReLUs near 0 stable, so the drop is as much the relaxation's as the model's. One pass for all groups, whose relaxation is one and the
 same, has no such drop: with CROWN it is better on deletion by .471 [.453, .488] and has the best Robustness-S_r of all (1.30; integrated gradients 1.58). The first
-claim holds for IBP's maps and for those of one pass against noise in every world (Robustness-S_r of fashion_robust open), not against integrated gradients,
+claim holds for IBP's maps and for those of one pass against noise (on fashion_robust insertion and Robustness-S_r overlap), not against integrated gradients,
 occlusion and Sobol on deletion and μFidelity.
 
 All methods are judged at the resolution of EVA's groups, 7 × 7 cells (CIFAR-10: 8 × 8); EVA bounds the overlap as the paper does. Labels that end in
