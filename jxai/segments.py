@@ -52,3 +52,23 @@ class Segmentation:
         if self.kind == "slic":
             return min(area, 2 * int(max(self.numbers)) + 1)
         return max(1, area // _MIN_SIZE)
+
+
+def from_masks(masks: np.ndarray) -> np.ndarray:
+    """A label map of masks that may overlap, such as those of Segment Anything: positions in the same masks get one label.
+
+    Args:
+      masks: `[M, *positions]`, booleans, M >= 1.
+
+    Returns:
+      `[*positions]`, int32: labels from 0 in the order of their first position; positions in no mask are a segment of their own.
+
+    Raises:
+      ValueError: no masks, or of another dtype.
+    """
+    masks = np.asarray(masks)
+    if masks.ndim < 2 or 0 in masks.shape or masks.dtype != bool:
+        raise ValueError(f"masks must be booleans [M, *positions], at least one, got {masks.dtype} of shape {masks.shape}")
+    _, first, labels = np.unique(masks.reshape(len(masks), -1), axis=1, return_index=True, return_inverse=True)
+    places = np.argsort(np.argsort(first))
+    return places[labels.ravel()].reshape(masks.shape[1:]).astype(np.int32)

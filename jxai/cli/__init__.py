@@ -13,6 +13,9 @@ from jxai.cli.errors import UserError, first_line
 
 MODEL = "efficientnet_lite0"
 
+_WITH_OPTIONS = ("explain", "evaluate", "certify", "counterfactual")
+_CLAIMS = ("suffice", "disambiguate")
+
 _EPILOG = """\
 Every option of a method is an option here: --sobol.grid 11, --rise.fill 0.5, --occlusion.fill blur:10, --lime.segments map.npy.
 `jxai methods NAME` lists a method's options with their defaults.
@@ -29,6 +32,16 @@ The same command again goes on where it was stopped.
 """
 
 
+_SUFFICE_EPILOG = """\
+Every option of a method is an option here: --batched_gradient_sis.per_step 100, --batched_gradient_sis.fill blur:10, --sis.segments slic:60.
+"""
+
+
+_DISAMBIGUATE_EPILOG = """\
+Every option of the search is an option here: --disambiguate.segments slic:40, --disambiguate.score logit, --disambiguate.attribution occlusion.
+"""
+
+
 _COUNTERFACTUAL_EPILOG = """\
 Every option of a method is an option here: --diffeomorphic.threshold 0.9, --wachter.distance l2. Methods: those of jxai.counterfactual.METHODS.
 The same command again goes on where it was stopped.
@@ -36,7 +49,7 @@ The same command again goes on where it was stopped.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Runs the command line and returns the exit code: 0, 1 where a certificate does not hold, 2 for bad input, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         return _main(argv)
@@ -54,14 +67,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
-    if argv[:1] in (["explain"], ["evaluate"], ["certify"], ["counterfactual"]):
+    if argv[:1] in [[command] for command in (*_WITH_OPTIONS, *_CLAIMS)]:
         from jxai.cli import options
 
         argv, given = options.split(argv)
     args = _parser().parse_args(argv)
-    if args.command in ("explain", "evaluate", "certify", "counterfactual"):
+    if args.command in _WITH_OPTIONS:
         _cache_compilations()
         importlib.import_module(f"jxai.cli.{args.command}").main(args, given)
+    elif args.command in (*_CLAIMS, "verify"):
+        _cache_compilations()
+        claims = importlib.import_module("jxai.cli.sufficiency")
+        if args.command == "verify":
+            return claims.verify(args)
+        getattr(claims, args.command)(args, given)
     elif args.command == "report":
         importlib.import_module("jxai.cli.evaluate").report(args)
     else:
@@ -90,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     _evaluation(commands)
     _certification(commands)
     _counterfactuals(commands)
+    _claims(commands)
     listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
     for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
@@ -175,6 +195,39 @@ def _counterfactuals(commands) -> None:
     _prepared(add)
     add("--seed", type=_seed, default=0, help="of random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are searched and written together (default: 100)")
+
+
+def _claims(commands) -> None:
+    told = {
+        "suffice": ("find the pixels that suffice for the model's confidence", "Finds few pixels that bring the model to its confidence.", _SUFFICE_EPILOG),
+        "disambiguate": (
+            "tell two objects from two guesses about one",
+            "Says whether likely labels rest on different parts of an image.",
+            _DISAMBIGUATE_EPILOG,
+        ),
+    }
+    for name, (short, description, epilog) in told.items():
+        command = commands.add_parser(name, help=short, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+        add = command.add_argument
+        add("image", nargs="?", metavar="IMAGE", help="an image file, or an .npy (default: a photograph of a cup of coffee)")
+        add("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
+        add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
+        if name == "suffice":
+            add("--method", default="batched_gradient_sis", help="batched_gradient_sis, sis (exact, patches) or random_subset (default: %(default)s)")
+            add("--target", help="index or name of the class (default: the top-1)")
+            add("--threshold", type=float, default=0.9, help="of the probability, or of the logit (default: %(default)s)")
+            add("--out", default="sufficient", help="folder for pictures and the certificate (default: %(default)s)")
+        else:
+            add("--top", type=int, default=5, help="all pairs of so many likeliest labels (default: %(default)s)")
+            add("--labels", help="indices or names of classes, separated by commas, instead")
+            add("--delta", type=float, default=0.8, help="the strength that a proof must have, in (0, 1) (default: %(default)s)")
+            add("--out", default="disambiguation", help="folder for pictures and certificates (default: %(default)s)")
+    verify = commands.add_parser(
+        "verify", help="check a certificate again", description="Checks a certificate again; the exit code is 1 where it does not hold."
+    )
+    verify.add_argument("certificate", metavar="CERTIFICATE", help="an .npz that certify, suffice or disambiguate wrote")
+    verify.add_argument("image", nargs="?", metavar="IMAGE", help="what it is about (default: the photograph of a cup of coffee)")
+    verify.add_argument("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
 
 
 def _prepared(add) -> None:

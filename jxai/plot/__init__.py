@@ -8,12 +8,14 @@ from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, out
 from jxai.plot.counterfactuals import counterfactuals, path, save_animation
 from jxai.plot.evaluation import critical_difference, curves, heatmap
 from jxai.plot.figures import grid, overlay, save
+from jxai.plot.sufficiency import confidence, removals
 
 __all__ = [
     "NOT_FINITE",
     "Scaled",
     "blend",
     "colors",
+    "confidence",
     "counterfactuals",
     "critical_difference",
     "curves",
@@ -24,6 +26,7 @@ __all__ = [
     "overlay",
     "path",
     "reduce_channels",
+    "removals",
     "save",
     "save_animation",
 ]

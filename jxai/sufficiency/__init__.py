@@ -1,7 +1,7 @@
 """Sufficiency: parts of an example that settle what the model says, or bring it to its confidence, whatever stands in place of the rest."""
 
 from jxai.sufficiency.contest import Disambiguation
-from jxai.sufficiency.disambiguate import disambiguate, extreme_baselines
+from jxai.sufficiency.disambiguate import disambiguate, disambiguate_pairs, extreme_baselines
 from jxai.sufficiency.exhaustive import disambiguate_exactly
 from jxai.sufficiency.gradient_sis import batched_gradient_sis
 from jxai.sufficiency.minimal import MinimalExplanation, minimal_explanation
@@ -19,6 +19,7 @@ __all__ = [
     "batched_gradient_sis",
     "disambiguate",
     "disambiguate_exactly",
+    "disambiguate_pairs",
     "extreme_baselines",
     "minimal_explanation",
     "random_subset",

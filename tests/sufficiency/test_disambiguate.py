@@ -266,3 +266,15 @@ def test_more_bad_input():
         disambiguate_exactly(Partial(lambda x: x[:3]), np.ones(15, np.float32), (0, 1), segments=np.arange(15))
     with pytest.raises(ValueError, match="concrete x"):
         jax.jit(lambda x: disambiguate(CNN(3, (6,), 4, rngs=nnx.Rngs(0)), x, (0, 1)))(IMAGE)
+
+
+def test_masks_that_overlap_become_a_partition():
+    masks = np.zeros((2, 3, 4), bool)
+    masks[0, :2, :2] = masks[1, 1:, 1:3] = True
+    labels = segments.from_masks(masks)
+    # In the first only, in neither, in both, in the second only: numbered as they come.
+    assert labels.tolist() == [[0, 0, 1, 1], [0, 2, 3, 1], [1, 3, 3, 1]] and labels.dtype == np.int32
+    assert segments.from_masks(np.ones((1, 5), bool)).tolist() == [0] * 5
+    for bad in (masks.astype(int), masks[0, 0], np.zeros((0, 3, 4), bool)):
+        with pytest.raises(ValueError, match="masks must be booleans"):
+            segments.from_masks(bad)

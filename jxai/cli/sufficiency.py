@@ -1,0 +1,162 @@
+"""`jxai suffice`, `jxai disambiguate` and `jxai verify`: claims about an image, with certificates that anyone can check again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai.cli import inputs, options
+from jxai.cli.errors import UserError, first_line, known
+
+METHODS = ("batched_gradient_sis", "sis", "random_subset")
+
+
+def suffice(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
+    """A subset of the image that brings the model to its confidence: a sentence, a picture, a certificate."""
+    from jxai import certificates, plot, sufficiency
+
+    fn = getattr(sufficiency, known("method", args.method, METHODS))
+    for name, option, _ in given:
+        if name in METHODS and name != args.method:
+            raise UserError(f"--{name}.{option}: {name} is not asked for, only {args.method}")
+    path, subject, x, logits = _image(args)
+    setting = {**options.parse(given, {args.method: fn})[args.method], "threshold": args.threshold}
+    score = setting.get("score", "probability")
+    values = np.asarray(jax.nn.softmax(logits)) if score == "probability" else logits
+    targets = inputs.targets(args.target, subject, logits.size) or [int(logits.argmax())]
+    if len(targets) > 1:
+        raise UserError(f"--target {args.target} must name one class")
+    label = targets[0]
+    if not values[label] >= args.threshold:
+        raise UserError(f"--threshold {args.threshold:g} is above the {score} of {subject.label(label)}, {values[label]:.4g}")
+    try:
+        found = fn(subject.model, x, label, jax.random.key(args.seed), **_segmented(setting, x))
+    except (ValueError, ImportError) as error:
+        raise UserError(first_line(error)) from error
+    out, num = Path(args.out), found.held.shape[-1]
+    certificates.save(out / "certificate.npz", found)
+    name, shown = subject.label(label), found.shown(x)
+    if x.ndim == 3:
+        titles = [path.name, f"{found.size} of {num} features held"]
+        plot.save(plot.removals(x, shown[None], np.asarray([[values[label]], [found.value]]), [name], titles=titles, score=score), out / "sufficient.png")
+    plot.save(plot.confidence({args.method: found.curve}, args.threshold, title=name, ylabel=score), out / "curve.png")
+    features = "pixels" if num == np.prod(x.shape[:-1] or x.shape) else "features"
+    print(
+        f"{path.name}: {int(found.size)} of {num} {features} ({float(found.size) / num:.1%}) suffice for {name} at {score} {float(found.value):.3g}, of {values[label]:.3g}"
+    )
+    _wrote(out)
+
+
+def disambiguate(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
+    """Whether likely labels are two things in the image or two guesses about one: a sentence for each pair, pictures, certificates."""
+    from jxai import certificates, plot, sufficiency
+    from jxai.sufficiency.disambiguate import DEFAULT
+
+    setting = options.parse(given, {"disambiguate": sufficiency.disambiguate})["disambiguate"]
+    path, subject, x, logits = _image(args)
+    setting = _segmented({"segments": DEFAULT, **setting}, x)
+    labels = inputs.targets(args.labels, subject, logits.size) or [int(c) for c in np.argsort(-logits, kind="stable")[: args.top]]
+    if len(labels) < 2:
+        raise UserError(f"--labels {args.labels} must name two classes or more" if args.labels else f"--top {args.top} must be 2 or more")
+    out, key = Path(args.out), jax.random.key(args.seed)
+    pairs = [(a, b) for n, a in enumerate(labels) for b in labels[n + 1 :]]
+    try:
+        found = sufficiency.disambiguate_pairs(subject.model, x, pairs, key, delta=args.delta, **setting)
+    except (ValueError, ImportError, TypeError) as error:
+        raise UserError(first_line(error)) from error
+    for (a, b), one in zip(pairs, found):
+        names = [subject.label(c).split(",")[0] for c in (a, b)]
+        print(f"{path.name}: {sentence(one, names)}")
+        for kind, certificate in (("disjoint", one.disjoint), ("overlapping", one.overlapping)):
+            if certificate.holds:
+                certificates.save(out / f"{kind}_{a}_{b}.npz", certificate)
+        chosen = one.disjoint if one.disjoint.holds or not one.overlapping.holds else one.overlapping
+        if x.ndim == 3:
+            shown = np.asarray(chosen.shown(x)).reshape(-1, *x.shape)
+            scores = np.concatenate([np.ones((1, 2)), np.asarray(chosen.shares).reshape(-1, 2)]) * np.asarray(chosen.whole)
+            titles = [
+                path.name,
+                *([f"without {name}'s {n} segments" for name, n in zip(names, chosen.size)] if len(shown) == 2 else ["without what they share"]),
+            ]
+            plot.save(plot.removals(x, shown, scores, names, titles=titles, score=chosen.score), out / f"pair_{a}_{b}.png")
+    _wrote(out)
+
+
+def sentence(found, names: list[str]) -> str:
+    """What was found out about two labels, in words."""
+    first, second = names
+    disjoint, overlapping = found.disjoint, found.overlapping
+    num = disjoint.removed.shape[-1]
+    if disjoint.holds:
+        whole, shares = np.asarray(disjoint.whole), np.asarray(disjoint.shares)
+        left = shares * whole
+        return (
+            f"{first} and {second} rest on different parts (δ = {float(disjoint.reached):.2f}): removing {int(disjoint.size[0])} of {num} segments drops {first} from "
+            f"{whole[0]:.2g} to {left[0, 0]:.2g} and leaves {second} at {left[0, 1]:.2g}; removing {int(disjoint.size[1])} others drops {second} from "
+            f"{whole[1]:.2g} to {left[1, 1]:.2g} and leaves {first} at {left[1, 0]:.2g}"
+        )
+    if overlapping.holds:
+        whole, left = np.asarray(overlapping.whole), np.asarray(overlapping.shares * overlapping.whole)
+        return (
+            f"{first} and {second} rest on the same part (δ = {float(overlapping.reached):.2f}): removing {int(overlapping.size)} of {num} segments drops {first} "
+            f"from {whole[0]:.2g} to {left[0]:.2g} and {second} from {whole[1]:.2g} to {left[1]:.2g}"
+        )
+    return (
+        f"{first} and {second}: nothing was proved at δ = {float(disjoint.delta):.2f} (disjoint up to {max(0.0, float(found.largest_disjoint)):.2f}, "
+        f"overlapping up to {max(0.0, float(found.largest_overlapping)):.2f})"
+    )
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Checks a certificate again; returns the exit code, 0 where it holds and 1 where it does not."""
+    from jxai import certificates
+
+    path = Path(args.certificate)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        certificate = certificates.load(path)
+    except ValueError as error:
+        raise UserError(first_line(error)) from error
+    image, subject, x, _ = _image(args)
+    try:
+        verdict = certificates.verify(subject.model, x, certificate)
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{path} is not about {image} and {subject.name}: {first_line(error)}") from error
+    print(f"{path.name}, {type(certificate).__name__}: {'holds' if verdict.holds else 'does NOT hold'}")
+    for name, value in verdict.values.items():
+        print(f"  {name:<16}{value:>10.4g}  must exceed {verdict.thresholds[name]:.4g}{'' if value > verdict.thresholds[name] else '  ← does not'}")
+    return 0 if verdict.holds else 1
+
+
+def _image(args: argparse.Namespace) -> tuple[Path, inputs.Subject, jax.Array, np.ndarray]:
+    path = Path(args.image) if args.image else inputs.photograph()
+    subject = inputs.subject(args.model)
+    x = jnp.asarray(inputs.example(path, inputs.read(path), subject))
+    inputs.num_classes(subject, x)
+    logits = np.asarray(jax.jit(lambda v: subject.model(v))(x), np.float32)
+    if not np.isfinite(logits).all():
+        raise UserError(f"{path}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
+    return path, subject, x, logits
+
+
+def _segmented(setting: dict[str, Any], x: jax.Array) -> dict[str, Any]:
+    """The options with segments of this image."""
+    from jxai.segments import Segmentation
+
+    segments = setting.get("segments")
+    if not isinstance(segments, Segmentation):
+        return setting
+    try:
+        return {**setting, "segments": segments(np.asarray(x))}
+    except ValueError as error:
+        raise UserError(first_line(error)) from error
+
+
+def _wrote(out: Path) -> None:
+    print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))} into {out}")
