@@ -45,6 +45,7 @@ def test_bad_configurations_are_named(options, message):
         dive.run(dive.Config(**options))
 
 
+@pytest.mark.slow
 def test_dive(tmp_path, monkeypatch):
     small = {"train": 1500, "tests": 600, "training_steps": 60, "examples": 32, "k": 3, "settings": ((0.4, 0.4),), "steps": 12}
     config = dive.Config(per_gap=1, seeds=1, agreements=(0.9,), out=str(tmp_path), **small)

@@ -46,6 +46,7 @@ def test_what_is_asked_for_must_be_there():
         human_edits.same_classes(np.array([7, 3, 3]), np.array([7, 3, 7]), 0)
 
 
+@pytest.mark.slow
 def test_rows_are_what_formulas_say(tmp_path, monkeypatch):
     try:
         trained.mnist("test", 60, 0), human_edits.latent(), available()["mnist_lenet5"].build()
