@@ -68,22 +68,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import record
-from clue import logits
 from every_class import picture
 from flax import nnx
+from scenes import BATCH, Foremost, carrying, layouts, mean_colours, odds, penultimate, removed, scores
 from trained import mnist
 
-from jxai import counterfactual, each, fills, plot, taps
-from jxai.attribution import feature_ablation
+from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search
 from jxai.metrics import compare
 from jxai.metrics import counterfactual as judges
 from jxai.models import SemanticAutoencoder, cifar_resnet, semantic
 from jxai.scores import positive, within
 from jxai.train import train
-
-BATCH = 40
-"""Images at once; one number, so that a network is compiled once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,25 +121,6 @@ class Config:
             raise ValueError(f"targeted={self.targeted} must be in [1, {self.images}]")
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Foremost:
-    """An autoencoder whose first code is that of the part which is searched, so that one compilation serves all parts.
-
-    Its segments are the labels plus R times that part.
-    """
-
-    autoencoder: SemanticAutoencoder
-
-    def encode(self, x: jax.Array, segments: jax.Array) -> jax.Array:
-        part, labels = divmod(segments, self.autoencoder.parts)
-        return jnp.roll(self.autoencoder.encode(x, labels), -part[0, 0], 0)
-
-    def decode(self, codes: jax.Array, segments: jax.Array) -> jax.Array:
-        part, labels = divmod(segments, self.autoencoder.parts)
-        return self.autoencoder.decode(jnp.roll(codes, part[0, 0], 0), labels)
-
-
 def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Trains and searches for every seed, and returns the rows."""
     start, rows, shown, tell = time.perf_counter(), [], {}, on_progress or (lambda text: None)
@@ -177,25 +154,6 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     return rows
 
 
-def layouts(x: np.ndarray, parts: int) -> np.ndarray:
-    """`[n, H, W]`, int32: the parts of images, from the one that lies nearest to the middle to the outermost.
-
-    Clusters by k-means of CIELAB colours and, at .3 a pixel, positions.
-    """
-    from scipy.cluster.vq import kmeans2
-    from skimage.color import rgb2lab
-
-    where = np.stack(np.mgrid[: x.shape[1], : x.shape[2]], -1).reshape(-1, 2)
-    far = np.abs(where - where.mean(0)).max(1)
-    found = []
-    for image in x:
-        labels = kmeans2(np.concatenate([rgb2lab(image).reshape(-1, 3), 0.3 * where], 1), parts, seed=0, minit="++")[1]
-        count = np.bincount(labels, minlength=parts)
-        mean = np.where(count > 0, np.bincount(labels, far, parts) / np.maximum(count, 1), np.inf)
-        found.append(np.argsort(np.argsort(mean))[labels].reshape(image.shape[:2]))
-    return np.asarray(found, np.int32)
-
-
 def learned(x: np.ndarray, segments: np.ndarray, seed: int, config: Config) -> SemanticAutoencoder:
     """An autoencoder trained by Adam at .01 falling to 0."""
     model = SemanticAutoencoder(config.parts, x.shape[-1], code=config.code, features=8, hidden=24, rngs=nnx.Rngs(seed))
@@ -218,13 +176,6 @@ def cases(autoencoder: SemanticAutoencoder, f: Callable, oracle: Callable, seed:
     if len(kept) < config.images:
         raise ValueError(f"{config.images=}: of {len(x)} images only {len(kept)} are taken for their class after reconstruction; train longer (steps)")
     return x[kept], segments[kept], made[kept], rows
-
-
-def mean_colours(x: np.ndarray, segments: np.ndarray, parts: int) -> np.ndarray:
-    """Images of which each part has its mean colour."""
-    member = np.eye(parts, dtype=np.float32)[segments]
-    mean = np.einsum("nhwr,nhwc->nrc", member, x) / np.maximum(member.sum((1, 2)), 1)[..., None]
-    return np.einsum("nhwr,nrc->nhwc", member, mean)
 
 
 def targets(f: Callable, x: np.ndarray, seed: int) -> np.ndarray:
@@ -301,13 +252,6 @@ def judged(
     return [*rows, record.row(ok * agrees, metric="oracle agrees, of all")]
 
 
-def carrying(change: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """`[n]`: how few parts hold .9 of changes `[n, H, W]`; 0 where nothing changes."""
-    by = np.stack([np.where(segments == r, change, 0).sum((1, 2)) for r in range(segments.max() + 1)], 1)
-    held = np.cumsum(-np.sort(-by, 1), 1)
-    return np.where(held[:, -1] > 0, (held < 0.9 * held[:, -1:]).sum(1) + 1, 0)
-
-
 def alone(
     autoencoder: SemanticAutoencoder, f: Callable, x: np.ndarray, made: np.ndarray, segments: np.ndarray, goal: np.ndarray, config: Config
 ) -> list[dict[str, Any]]:
@@ -322,7 +266,7 @@ def alone(
     before = scores(f, made)
     own = before.argmax(1)
     gain = odds(found.logits.reshape(n, parts, -1), goal, own) - odds(before[:, None], goal, own)
-    lost, size = np.asarray(_removed(f, made, own, goal, segments, parts)), inside.sum((2, 3))
+    lost, size = np.asarray(removed(f, made, own, goal, segments, parts)), inside.sum((2, 3))
     rows = [
         record.row(value[:, r], method=f"part {r}", metric=metric)
         for metric, value in (("reached", valid), ("gain in log odds", gain), ("lost without it", lost), ("pixels", size))
@@ -340,34 +284,6 @@ def alone(
     for name, value in (("loss without the part", lost), ("size", size), ("nearness to the middle", np.broadcast_to(-np.arange(parts), gain.shape))):
         values[f"rank correlation of gain and {name}"] = jax.vmap(compare.spearman)(np.float32(gain), np.float32(value))
     return rows + [record.row(value, method="one part", metric=metric) for metric, value in values.items()]
-
-
-def odds(values: np.ndarray, goal: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """`[n, m]`: log p(goal) / p(own) of logits `[n, m, K]`."""
-    pick = lambda c: np.take_along_axis(values, np.broadcast_to(c[:, None, None], (*values.shape[:2], 1)), 2)[..., 0]
-    return pick(goal) - pick(own)
-
-
-@functools.partial(jax.jit, static_argnames="parts")
-def _removed(f: Callable, x: jax.Array, own: jax.Array, goal: jax.Array, segments: jax.Array, parts: int) -> jax.Array:
-    """`[n, R]`: how much log p(own) / p(goal) falls where a part becomes the image's mean colour."""
-
-    def one(x: jax.Array, own: jax.Array, goal: jax.Array, segments: jax.Array) -> jax.Array:
-        margin = lambda v: f(v)[own] - f(v)[goal]
-        falls = feature_ablation(margin, x, None, segments=segments, num_segments=parts, fill=fills.Mean())
-        return jax.ops.segment_max(falls.ravel(), segments.ravel(), parts)
-
-    return jax.lax.map(lambda given: one(*given), (x, own, goal, segments))
-
-
-def scores(f: Callable, x: np.ndarray) -> np.ndarray:
-    """`[n, K]`: the logits of images."""
-    return np.asarray(each(logits, f, x, batch_size=BATCH))
-
-
-def penultimate(f: Callable, x: jax.Array) -> jax.Array:
-    """`[channels]`: the mean over positions of the last layer that has them."""
-    return taps.read(f, x).mean((0, 1))
 
 
 def main() -> None:

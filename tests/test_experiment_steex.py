@@ -14,6 +14,7 @@ from jxai import counterfactual
 from jxai.models import SemanticAutoencoder, cifar_resnet
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+import scenes  # noqa: E402
 import steex  # noqa: E402
 import trained  # noqa: E402
 
@@ -23,12 +24,12 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def test_layouts_go_from_the_middle_outwards():
     x = np.full((1, 12, 12, 3), (0.1, 0.6, 0.1), np.float32)
     x[0, 4:8, 4:8] = 0.9, 0.1, 0.1
-    layout = steex.layouts(x, 2)
+    layout = scenes.layouts(x, 2)
     expected = np.ones((1, 12, 12))
     expected[0, 4:8, 4:8] = 0
     np.testing.assert_array_equal(layout, expected)
     x[0, 4:8, 4:8, 0] += np.linspace(-0.1, 0.1, 4)
-    flat = steex.mean_colours(x, layout, 3)
+    flat = scenes.mean_colours(x, layout, 3)
     np.testing.assert_allclose(flat[0, 5, 5], (0.9, 0.1, 0.1), atol=1e-6)
     np.testing.assert_allclose(flat[0, 0, 0], (0.1, 0.6, 0.1), atol=1e-6)
 
@@ -39,18 +40,18 @@ def test_parts_that_hold_the_change_and_odds():
     change[0, 2] = 1
     one, none = np.zeros((1, 4, 5)), np.zeros((1, 4, 5))
     one[0, 0], one[0, 1] = 8.8, 1.2
-    got = steex.carrying(np.concatenate([change, one, none]), np.repeat(segments, 4, 0))
+    got = scenes.carrying(np.concatenate([change, one, none]), np.repeat(segments, 4, 0))
     # All in one part; a quarter in each of four; .88 in one, so that two are needed; nothing.
     np.testing.assert_array_equal(got, [1, 4, 2, 0])
     logits = np.arange(12.0).reshape(2, 2, 3) ** 2
-    np.testing.assert_array_equal(steex.odds(logits, np.array([2, 0]), np.array([0, 1])), [[4, 16], [-13, -19]])
+    np.testing.assert_array_equal(scenes.odds(logits, np.array([2, 0]), np.array([0, 1])), [[4, 16], [-13, -19]])
 
 
 def test_the_foremost_code_is_that_of_the_part():
     rng = np.random.default_rng(0)
     x, labels = jnp.asarray(rng.random((6, 6, 3)), jnp.float32), jnp.asarray(rng.integers(0, 3, (6, 6)), jnp.int32)
     plain = SemanticAutoencoder(3, 3, code=4, rngs=nnx.Rngs(0))
-    turned, codes = steex.Foremost(plain), plain.encode(x, labels)
+    turned, codes = scenes.Foremost(plain), plain.encode(x, labels)
     before = plain.decode(codes, labels)
     for part in range(3):
         packed = labels + 3 * part
@@ -85,10 +86,10 @@ def test_steex(tmp_path):
     row = {(r["method"], r["metric"]): r for r in rows if r["seed"] == 0}
     f, oracle = cifar_resnet(20), cifar_resnet(56)
     pool = trained.mnist("train", 96, 0, "cifar10")[0]
-    generator = steex.learned(pool, steex.layouts(pool, 3), 0, config)
+    generator = steex.learned(pool, scenes.layouts(pool, 3), 0, config)
     x, segments, made, _ = steex.cases(generator, f, oracle, 0, config)
     target = steex.targets(f, made, 0)
-    before = steex.scores(f, made)
+    before = scenes.scores(f, made)
     assert (target[:, 0] == np.argsort(-before, 1)[:, 1]).all() and (target[:, 1] != before.argmax(1)).all() and (target[:, 1] != target[:, 0]).all()
 
     def found(parts, x, target, segments):
@@ -97,13 +98,13 @@ def test_steex(tmp_path):
 
     all_parts = found(None, np.repeat(x, 2, 0), target.ravel(), np.repeat(segments, 2, 0))
     points, ok = np.asarray(all_parts.x), np.asarray(all_parts.valid)
-    p = np.asarray(jax.nn.softmax(steex.scores(f, points)))[np.arange(4), target.ravel()]
+    p = np.asarray(jax.nn.softmax(scenes.scores(f, points)))[np.arange(4), target.ravel()]
     assert ok.any() and (ok == (p >= 0.2)).all()
     name = "STEEX, λ = 0.3"
     assert row[name, "reached"]["mean"] == ok.mean() and row[name, "reached"]["n"] == 4
     far = np.sqrt(((points - np.repeat(x, 2, 0)) ** 2).sum((1, 2, 3)))
     assert row[name, "L2"]["mean"] == pytest.approx(far[ok].mean(), rel=1e-2) and row[name, "L2"]["n"] == ok.sum()
-    agrees = steex.scores(oracle, points).argmax(1) == target.ravel()
+    agrees = scenes.scores(oracle, points).argmax(1) == target.ravel()
     assert row[name, "oracle agrees"]["mean"] == pytest.approx(agrees[ok].mean())
     assert row["reconstruction", "squared error"]["n"] == 26 and row["reconstruction", "oracle agrees"]["mean"] == 0
     only = found((1,), x[:1], target[:1, 0], segments[:1])
@@ -112,4 +113,4 @@ def test_steex(tmp_path):
     assert row["part 1", "pixels"]["mean"] == (segments[0] == 1).sum()
     assert row["one part", "largest change outside"]["mean"] < 1e-5 < row["one part", "largest change inside"]["mean"]
     gone = np.where((segments[0] == 1)[..., None], made[0].mean((0, 1)), made[0])
-    assert row["part 1", "lost without it"]["mean"] == pytest.approx(gain(steex.scores(f, gone[None])) - gain(before), abs=2e-3)
+    assert row["part 1", "lost without it"]["mean"] == pytest.approx(gain(scenes.scores(f, gone[None])) - gain(before), abs=2e-3)

@@ -7,37 +7,19 @@ steps behind it are, equation by equation and constant by constant, those that `
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai import interpret
-from jxai.bounds import curves
-from jxai.bounds.curve import Curve
 from jxai.bounds.operations import Operation, Unary
 from jxai.bounds.reductions import LogSumExp, Softmax
+from jxai.bounds.templates import PLAIN, params, templates
 from jxai.interpret import Program, Step
 
-# Marks in the reference functions that stand for any constant.
-_MARKS = (0.37251, 0.61837)
-_PLAIN = {"copy", "copy_p", "convert_element_type", "stop_gradient", "reduce_precision"}
-_SPREAD = {*_PLAIN, "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose"}
+_SPREAD = {*PLAIN, "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose"}
 _COMMUTES = {"add", "mul", "max", "min"}
-_IGNORED = {"accuracy", "sharding", "out_sharding", "weak_type", "new_dtype", "jvp", "symbolic_zeros", "name"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Template:
-    """A curve and the expression that computes it: `("x",)`, a number, `("any", n)`, or `(primitive, params, operands)`."""
-
-    curve: Curve
-    expression: tuple
-    ordered: bool = False
-    """Whether it is the curve only where the first of two constants is not greater than the second."""
 
 
 class Matcher:
@@ -49,7 +31,7 @@ class Matcher:
 
     def match(self, step: Step) -> tuple[Operation, int] | None:
         """The operation that this step ends, and the reference of its only input; None where it ends none."""
-        for template in _templates().get(step.primitive, ()):
+        for template in templates().get(step.primitive, ()):
             bound: dict[Any, Any] = {}
             if self._same(template.expression, step.outputs[0], bound) and "x" in bound and len(step.outputs) == 1:
                 parameters = tuple(bound[mark] for mark in sorted(k for k in bound if k != "x"))
@@ -75,7 +57,7 @@ class Matcher:
         if not isinstance(expression, tuple) or expression[0] == "any":
             return False
         step = self.by.get(reference)
-        if step is None or step.primitive != expression[0] or _params(step.params) != expression[1] or len(step.inputs) != len(expression[2]):
+        if step is None or step.primitive != expression[0] or params(step.params) != expression[1] or len(step.inputs) != len(expression[2]):
             return False
         orders = [expression[2]] if expression[0] not in _COMMUTES else [expression[2], expression[2][::-1]]
         for operands in orders:
@@ -87,7 +69,7 @@ class Matcher:
 
     def _plain(self, reference: int) -> int:
         """What is behind copies and changes of type."""
-        while reference in self.by and self.by[reference].primitive in _PLAIN and self._floats(self.by[reference]):
+        while reference in self.by and self.by[reference].primitive in PLAIN and self._floats(self.by[reference]):
             reference = self.by[reference].inputs[0]
         return reference
 
@@ -180,7 +162,7 @@ class Matcher:
             numbers = jnp.arange(self.program.avals[total].size, dtype=jnp.float32).reshape(self.program.avals[total].shape)
             value = numbers
             for step in reversed(chain):
-                value = value if step.primitive in {*_PLAIN, "log"} else step.run([value])[0]
+                value = value if step.primitive in {*PLAIN, "log"} else step.run([value])[0]
             wanted = jnp.expand_dims(numbers, axes)
             if not value.shape and len(axes) == len(shape):
                 return True
@@ -191,7 +173,7 @@ class Matcher:
     def _constant_along(self, m: int, axes: tuple[int, ...]) -> bool:
         """Whether a value is the same all along these axes: it has size 1 there, or was spread over them."""
         shape = self.program.avals[m].shape
-        while m in self.by and self.by[m].primitive in _PLAIN:
+        while m in self.by and self.by[m].primitive in PLAIN:
             m = self.by[m].inputs[0]
         if all(shape[a] == 1 for a in axes):
             return True
@@ -216,71 +198,6 @@ class LogSoftmax:
     """Stands for `x − log Σ exp(x)`, which is laid out as two operations."""
 
     axes: tuple[int, ...]
-
-
-@functools.cache
-def _templates() -> dict[str, list[Template]]:
-    """By the primitive of their last step; longer ones first."""
-    any_, other = _MARKS
-    nn = jax.nn
-    spelled: list[tuple[Curve, Callable]] = [
-        (curves.CLIP, lambda x: jnp.minimum(jnp.maximum(x, any_), other)),
-        (curves.CLIP, lambda x: jnp.where(x > other, other, jnp.where(x < any_, any_, x))),
-        (curves.RELU, lambda x: jnp.where(x > 0, x, 0.0)),
-        (curves.RELU, lambda x: jnp.where(x >= 0, x, 0.0)),
-        (curves.LEAKY_RELU, lambda x: nn.leaky_relu(x, any_)),
-        (curves.LEAKY_RELU, lambda x: jnp.where(x > 0, x, any_ * x)),
-        (curves.ELU, lambda x: nn.elu(x, any_)),
-        (curves.CELU, lambda x: nn.celu(x, any_)),
-        (curves.SILU, nn.silu),
-        (curves.GELU, lambda x: nn.gelu(x, approximate=False)),
-        (curves.GELU_TANH, nn.gelu),
-        (curves.SOFTPLUS, nn.softplus),
-        (curves.SOFTPLUS, lambda x: jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))),
-        (curves.SOFTPLUS, lambda x: jnp.log1p(jnp.exp(x))),
-        (curves.MISH, nn.mish),
-        (curves.HARD_SILU, nn.hard_silu),
-        (curves.SOFT_SIGN, nn.soft_sign),
-    ]
-    found: dict[str, list[Template]] = {}
-    for curve, function in spelled:
-        expression = _expression(function)
-        found.setdefault(expression[0], []).append(Template(curve, expression, ordered=expression[0] == "select_n" and curve is curves.CLIP))
-    for templates in found.values():
-        templates.sort(key=lambda t: -_size(t.expression))
-    return found
-
-
-def _expression(function: Callable) -> tuple:
-    """The expression that a function of one number traces to."""
-    with jax.ensure_compile_time_eval():
-        traced = interpret.trace(function, jnp.float32(0))
-        program = interpret.flatten(traced, lambda eqn, path: True)
-        values: dict[int, Any] = dict(program.constants)
-        expressions: dict[int, Any] = {program.inputs[-1]: ("x",)}
-        for step in program.steps:
-            if all(r in values for r in step.inputs):
-                values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
-                continue
-            operands = tuple(_constant(values[r]) if r in values else expressions[r] for r in step.inputs)
-            plain = step.primitive in _PLAIN
-            expressions[step.outputs[0]] = operands[0] if plain else (step.primitive, _params(step.params), operands)
-        return expressions[program.outputs[0]]
-
-
-def _constant(value: Any) -> Any:
-    for n, mark in enumerate(_MARKS):
-        if np.allclose(float(value), mark, rtol=1e-6):
-            return ("any", n)
-    return float(value)
-
-
-def _params(params: dict[str, Any]) -> tuple:
-    return tuple(sorted((k, str(v)) for k, v in params.items() if k not in _IGNORED and v is not None))
-
-
-def _size(expression: Any) -> int:
-    return 1 + sum(map(_size, expression[2])) if isinstance(expression, tuple) and len(expression) == 3 else 1
 
 
 def _is_number(value: Any, number: float) -> bool:

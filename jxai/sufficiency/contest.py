@@ -13,10 +13,10 @@ from jxai import fills
 from jxai.callables import compiled
 from jxai.certificates import digests
 from jxai.fills import FillLike
-from jxai.masks import features, positions, spread
-from jxai.scores import SCORES, check_example, check_target, num_classes, one_of, wide
+from jxai.masks import features, positions
+from jxai.scores import SCORES, check_example, check_target, num_classes, one_of
 from jxai.segments import Segmentation
-from jxai.sufficiency.pairs import DisjointPair, OverlappingPair, apart, pair_scores, together
+from jxai.sufficiency.pairs import DisjointPair, OverlappingPair, apart, kept, pair_scores, together
 from jxai.typing import Array, Model
 
 
@@ -146,7 +146,7 @@ def judge(f: Model, asked: Contest, whole: Array, score: str) -> Callable[[Array
     fair = (whole > 0).all() & (asked.labels[0] != asked.labels[1])
 
     def shares(out: Array, number: Array) -> Array:
-        return jnp.where(fair, pair_scores(f, removed(_kept(out, asked), number), asked.labels, score) / whole, jnp.nan)
+        return jnp.where(fair, pair_scores(f, removed(kept(out, asked.segments, asked.x), number), asked.labels, score) / whole, jnp.nan)
 
     return shares
 
@@ -162,7 +162,7 @@ def conclude(asked: Contest, whole: Array, disjoint: Sets, overlapping: Sets, la
 
     def filled(out: Array, number: Array) -> Array:
         key = None if asked.key is None else jax.random.fold_in(asked.key, number)
-        return jnp.broadcast_to(fills.resolve(fixed, asked.x, _kept(out, asked), key), asked.x.shape)
+        return jnp.broadcast_to(fills.resolve(fixed, asked.x, kept(out, asked.segments, asked.x), key), asked.x.shape)
 
     three = [filled(disjoint.removed[0], disjoint.number[0]), filled(disjoint.removed[1], disjoint.number[1])]
     three.append(filled(overlapping.removed, overlapping.number))
@@ -182,7 +182,3 @@ def common(shares: Array) -> Array:
 def known(delta: Array) -> Array:
     """−∞ for NaN."""
     return jnp.where(jnp.isnan(delta), -jnp.inf, delta)
-
-
-def _kept(out: Array, asked: Contest) -> Array:
-    return spread((~out).astype(wide(asked.x).dtype), asked.segments, asked.x, outside=1.0)

@@ -18,19 +18,22 @@ from jxai.typing import Array, Model
 
 __all__ = ["DisjointPair", "OverlappingPair"]
 
-_fields = functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["labels", "removed", "segments", "fill", "delta", "shares", "whole"],
-    meta_fields=["score", "digests"],
-)
 
-
+@dataclasses.dataclass(frozen=True)
 class _Pair:
-    """What both kinds have."""
+    labels: Array
+    removed: Array
+    segments: Array
+    fill: Array
+    delta: Array
+    shares: Array
+    whole: Array
+    score: str
+    digests: Digests | None
 
     @property
     def holds(self) -> Array:
-        """`[]`: whether the sets that were found show it."""
+        """`[]`: whether what was found shows it at δ."""
         return self.reached >= self.delta
 
     @property
@@ -38,18 +41,24 @@ class _Pair:
         """Segments of each set."""
         return self.removed.sum(-1)
 
-    def _scores(self, f: Model, shown: Array) -> tuple[Array, Array]:
-        """Of x and what is shown of it `[1 + n, *x]` the labels' scores of x, and those of the others as shares of them."""
-        scores = jnp.stack([of_labels(compiled(f, v), self.labels, self.score) for v in shown])
+    def _shares(self, f: Model, x: Array) -> tuple[Array, Array]:
+        """The labels' scores of x, and as shares of these those of each of what is shown; one pass for each."""
+        check_example(x)
+        if self.fill.shape[self.fill.ndim - x.ndim :] != x.shape:
+            raise ValueError(f"x has shape {x.shape}, but the certificate's fill {self.fill.shape}")
+        shown = self.shown(x).reshape(-1, *x.shape)
+        scores = jnp.stack([of_labels(compiled(f, v), self.labels, self.score) for v in (x, *shown)])
         return scores[0], scores[1:] / scores[0]
 
-    def _check_shape(self, x: Array, fill: Array) -> None:
-        check_example(x)
-        if x.shape != fill.shape:
-            raise ValueError(f"x has shape {x.shape}, but the certificate's fill {fill.shape}")
+
+_registered = functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[field.name for field in dataclasses.fields(_Pair) if field.name not in ("score", "digests")],
+    meta_fields=["score", "digests"],
+)
 
 
-@_fields
+@_registered
 @dataclasses.dataclass(frozen=True)
 class DisjointPair(_Pair):
     """The claim that two labels rest on different parts: δ-disjoint.
@@ -63,16 +72,6 @@ class DisjointPair(_Pair):
       score: "probability" or "logit". digests: of x and of the weights; None where it was made under a trace.
     """
 
-    labels: Array
-    removed: Array
-    segments: Array
-    fill: Array
-    delta: Array
-    shares: Array
-    whole: Array
-    score: str
-    digests: Digests | None
-
     @property
     def reached(self) -> Array:
         """`[]`: the largest δ for which these sets show it."""
@@ -84,15 +83,14 @@ class DisjointPair(_Pair):
 
     def check(self, f: Model, x: Array) -> Verdict:
         """Three forward passes: x, and x without each set."""
-        self._check_shape(x, self.fill[0])
-        whole, shares = self._scores(f, jnp.concatenate([x[None], self.shown(x)]))
+        whole, shares = self._shares(f, x)
         values = {"disjoint": float(~(self.removed[0] & self.removed[1]).any()), "score": float(whole.min())}
         values |= {"without_first": float(apart(shares[0])), "without_second": float(apart(shares[1, ::-1]))}
         least = float(self.delta) - ROUNDING
         return judged(f, x, self.digests, values, {"disjoint": 0.0, "score": 0.0, "without_first": least, "without_second": least})
 
 
-@_fields
+@_registered
 @dataclasses.dataclass(frozen=True)
 class OverlappingPair(_Pair):
     """The claim that two labels rest on the same part: δ-overlapping. x without one set of segments has both scores at most `1 − δ` of those of x.
@@ -100,20 +98,8 @@ class OverlappingPair(_Pair):
     To remove everything shows nothing, since it lowers every score: the fewer segments, the more the claim says.
 
     Attributes:
-      labels: `[2]`. removed: `[num]`, booleans. segments: label map over the positions of x. fill: `[*shape of x]`. delta: `[]`, δ.
-      shares: `[2]`, both scores without the set over those of x. whole: `[2]`, those of x. No part of the claim.
-      score: "probability" or "logit". digests: of x and of the weights; None where it was made under a trace.
+      removed: `[num]`, booleans. fill: `[*shape of x]`. shares: `[2]`, both scores without the set over those of x. All others as in `DisjointPair`.
     """
-
-    labels: Array
-    removed: Array
-    segments: Array
-    fill: Array
-    delta: Array
-    shares: Array
-    whole: Array
-    score: str
-    digests: Digests | None
 
     @property
     def reached(self) -> Array:
@@ -126,8 +112,7 @@ class OverlappingPair(_Pair):
 
     def check(self, f: Model, x: Array) -> Verdict:
         """Two forward passes: x, and x without the set."""
-        self._check_shape(x, self.fill)
-        whole, shares = self._scores(f, jnp.stack([x, self.shown(x)]))
+        whole, shares = self._shares(f, x)
         values = {"score": float(whole.min()), "without": float(together(shares[0]))}
         return judged(f, x, self.digests, values, {"score": 0.0, "without": float(self.delta) - ROUNDING})
 
@@ -144,7 +129,12 @@ def together(shares: Array) -> Array:
 
 def without(x: Array, removed: Array, segments: Array, fill: Array) -> Array:
     """x with the segments `[num]` that are removed replaced."""
-    return remove(x, spread(jnp.asarray(~removed, wide(x).dtype), segments, x, outside=1.0), fill)
+    return remove(x, kept(removed, segments, x), fill)
+
+
+def kept(removed: Array, segments: Array, x: Array) -> Array:
+    """The mask over positions that is 0 in the segments `[num]` that are removed."""
+    return spread((~removed).astype(wide(x).dtype), segments, x, outside=1.0)
 
 
 def pair_scores(f: Model, x: Array, labels: Array, score: str) -> Array:

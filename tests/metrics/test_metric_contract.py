@@ -290,14 +290,3 @@ def test_bad_arguments_are_one_line_that_names_them(name):
     if takes(name, "chunk"):
         with pytest.raises(ValueError, match="chunk=0"):
             metric(name, kind, chunk=0)(f, x, own, a, key)
-
-
-def test_directions_are_read_and_required():
-    def metric():
-        """Direction: up."""
-
-    with pytest.raises(ValueError, match="Direction: 'up' must begin with one of 'higher is better'"):
-        documented.direction(metric)
-    with pytest.raises(ValueError, match="no line 'Cost'"):
-        documented.line(metric, "Cost")
-    assert documented.direction(metrics.sparseness) == 1 and documented.direction(metrics.entropy) == -1
