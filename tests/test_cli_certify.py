@@ -290,14 +290,3 @@ def test_kill_9_loses_the_block_in_flight_at_most(here, whole):
     assert outs[0][0].splitlines()[:4] == outs[1][0].splitlines()[:4] and "300/300" in outs[0][1]
     assert same(evaluate.Run(here / "killed"), evaluate.Run(here / "undisturbed"))
     assert all(path.stat().st_mtime_ns == written for path, written in there.items())
-
-
-def test_robust_mnist_as_the_paper_trained_it(here, capsys, monkeypatch):
-    shared = Path(os.environ.get("JXAI_DATA", Path(__file__).parents[2] / "shared"))
-    if not (shared / "weights" / "robust_mnist.npz").is_file() or not (shared / "tfds" / "mnist").is_dir():
-        pytest.skip("no shared data: set JXAI_DATA or put it into ../shared")
-    monkeypatch.setenv("JXAI_DATA", str(shared))
-    out = main(capsys, "mnist", "--model", "robust_mnist", "--radius", 0.1, "--limit", 16, "--margins.rounding", "nearest")
-    table = evaluate.Run("certification").table()
-    assert "16 examples of mnist" in out and (table["predicted"] == table["label"]).sum() >= 15
-    assert table["certified"].sum() >= 14 and not (table["certified"] & table["attacked"]).any()
