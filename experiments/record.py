@@ -1,9 +1,10 @@
-"""What every experiment shares: its results as one JSON file, and paired comparisons with intervals."""
+"""What every experiment shares: its results as one JSON file, what a stopped run had already, and comparisons with intervals."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from jxai.evaluate.identity import versions
 from jxai.evaluate.statistics import mean_interval
-from jxai.files import atomic
+from jxai.files import atomic, save_arrays
 
 
 def write(out: str | Path, config: Any, rows: list[dict[str, Any]], seconds: float) -> Path:
@@ -22,6 +23,30 @@ def write(out: str | Path, config: Any, rows: list[dict[str, Any]], seconds: flo
     with atomic(path) as part:
         part.write_text(json.dumps(content, indent=1, default=_plain) + "\n", "utf-8")
     return path
+
+
+def claim(out: str | Path, config: Any) -> None:
+    """Takes a folder for a configuration, so that what `kept` finds there belongs to it.
+
+    Raises:
+      ValueError: the folder is another configuration's.
+    """
+    path = Path(out) / "config.json"
+    own = json.dumps({name: value for name, value in dataclasses.asdict(config).items() if name != "out"}, indent=1, default=_plain) + "\n"
+    if not path.exists():
+        with atomic(path) as part:
+            part.write_text(own, "utf-8")
+    elif path.read_text("utf-8") != own:
+        raise ValueError(f"out={str(out)!r} holds results of another configuration, {path}: give another folder or remove it")
+
+
+def kept(out: str | Path, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays that `make()` returns, from `out/kept/NAME.npz` where a run that was stopped has written them."""
+    path = Path(out) / "kept" / f"{name}.npz"
+    if not path.exists():
+        save_arrays(path, **make())
+    with np.load(path) as file:
+        return dict(file)
 
 
 def row(values: np.ndarray, **names: Any) -> dict[str, Any]:

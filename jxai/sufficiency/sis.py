@@ -44,7 +44,7 @@ def sis(
       segments: integer label map over the positions of x; features are its labels, and positions of none are held always.
       grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis (or its length).
       num_segments: the number of labels, static; needed where `segments` is traced. score: "probability" or "logit".
-      chunk: passes at once; None: `jxai.loops.at_once`.
+      chunk: passes at once; None: `jxai.loops.at_once`, on a CPU at most an eighth of the features.
 
     Returns:
       A `SufficientSubset`; where the score of x itself is below the threshold it does not hold, and holds all of x. Under a trace it lacks
@@ -99,9 +99,16 @@ def sis_collection(
 
 
 def _block(asked: Asked, shape: Shape, chunk: int | None) -> int:
-    size = at_once(asked.x, chunk)
+    size = default_chunk(asked.x, shape.num) if chunk is None else chunk
     positive(chunk=size)
     return min(size, shape.num)
+
+
+def default_chunk(x: Array, num: int) -> int:
+    """Passes at once where none are asked for: what keeps the device busy; on a CPU an eighth of the features at most, since a block runs whole
+    however few candidates are left for it (64 of 64 features at once: twice the passes)."""
+    size = at_once(x, None)
+    return min(size, -(-num // 8)) if jax.default_backend() == "cpu" else size
 
 
 def _one(f: Model, asked: Asked, shape: Shape, *, size: int) -> Found:

@@ -1,0 +1,289 @@
+"""Overinterpretation: how few pixels does a network need to be sure, and do they carry what it learnt from?
+
+    python experiments/overinterpretation.py                              # all three parts
+    python experiments/overinterpretation.py --parts cifar10 --images 1000
+
+The same command goes on where it was stopped. Needs the extra `experiments`, the data sets cifar10 and imagenet_nips2017, and the weights cifar10_resnet20
+and cifar10_resnet56.
+
+Claims that are tested (Carter et al. 2021, arXiv 2003.08907): (1) networks classify CIFAR-10 images with confidence when 95 % of the pixels are
+removed, and ImageNet photographs by pixels of their border; random pixels do not do; (2) such subsets are no accident of one network: a network
+trained on 5 % subsets alone does nearly as well on those of new images as one on whole images, and far better than one on random subsets (published:
+92 to 95 % against 10 to 50); (3) ensembles and input dropout need more pixels.
+
+Part `cifar10`: the first `images` test images, the predicted class, batched gradient backward selection (`per_step` pixels at a step, published: one);
+a removed pixel becomes the mean colour that the network subtracts. Beside it random order and the order of attributions (`passes` forward passes for
+black-box methods, `steps` for averages of gradients). Measured: pixels that suffice for .9 and .99 (of images where the whole one does), and what
+`share` of the pixels leaves: its probability, whether the class stays, and whether it does for the other network ("other").
+Part `imagenet`: the same of EfficientNet-Lite0 and the first `photographs` of imagenet_nips2017 of which it is sure (.9); and how much of the kept
+pixels lies on the border, a tenth of the side wide (.36 of all pixels).
+Part `training`: small CNNs (`subset_training.py`) on `taught` training images (of the 10 000 of 50 000 that are here), by `seeds`: whole; the subsets
+that such a network itself selects, as the paper has it; those that ResNet-20 selects; random subsets of as many pixels; and *the masks alone*, without
+any colour, a control that the paper lacks: a subset is selected for a class, so that its very shape may tell which. Each is judged on test images
+treated alike. Then accuracy on whole images and the pixels that suffice for `confidence`: one network, ensembles of `members`, and one trained under
+input dropout (.8 of the pixels kept); and of ResNet-20, ResNet-56 and both together, for .9.
+
+Writes `results.json` (95 % bootstrap intervals over images; of training over seeds and images) and contact sheets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import record
+import subset_training
+from pixel_subsets import Order, at_random, by_attribution, by_gradients, on_border, probabilities, rankings, sheet, shown
+from trained import mnist
+
+from jxai import data, plot
+from jxai.models import available
+from jxai.scores import one_of, positive
+
+MEAN, STD = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
+"""What the CIFAR-10 ResNets normalise by."""
+THRESHOLDS = (0.9, 0.99)
+NETWORKS = ("cifar10_resnet20", "cifar10_resnet56")
+BIG = "efficientnet_lite0"
+ON_PHOTOGRAPHS = ("|gradient|", "integrated gradients", "grad-cam")
+"""The rankings that are tried on them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is run."""
+
+    parts: tuple[str, ...] = ("cifar10", "imagenet", "training")
+    images: int = 500
+    per_step: int = 4
+    """Pixels removed at a step, of 1024; twice as many in a given order."""
+    photographs: int = 50
+    photograph_per_step: int = 400
+    """The same, of 50176."""
+    share: float = 0.05
+    """Of the pixels, that is kept."""
+    passes: int = 130
+    steps: int = 16
+    taught: int = 4000
+    """Training images of the small networks."""
+    judged: int = 1000
+    """Test images that they are judged on."""
+    subset_per_step: int = 16
+    """Pixels removed at a step where subsets are made to train on."""
+    epochs: int = 12
+    seeds: int = 3
+    members: int = 3
+    sized: int = 200
+    """Test images whose sufficient subsets compare mitigations."""
+    confidence: float = 0.7
+    """That they are to suffice for, by small networks, which are sure of little."""
+    seed: int = 0
+    out: str = "out/overinterpretation"
+
+
+def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """Runs the parts, and returns the rows."""
+    positive(**{name: value for name, value in dataclasses.asdict(config).items() if isinstance(value, int) and name != "seed"})
+    for part in config.parts:
+        one_of("parts", part, tuple(PARTS))
+    for name in ("share", "confidence"):
+        if not 0 < getattr(config, name) < 1:
+            raise ValueError(f"{name}={getattr(config, name)} must lie between 0 and 1")
+    record.claim(config.out, config)
+    start = time.perf_counter()
+    tell = lambda text: on_progress and on_progress(f"{time.perf_counter() - start:.0f} s: {text}")
+    rows = [{**row, "part": part} for part in config.parts for row in PARTS[part](config, tell)]
+    record.write(config.out, config, rows, time.perf_counter() - start)
+    return rows
+
+
+def ordered(config: Config, name: str, tell: Callable, make: Callable[[], Order]) -> Order:
+    """An order, kept in a file."""
+    found = record.kept(config.out, name.replace(" ", "_").replace("|", "abs"), lambda: make()._asdict())
+    tell(name)
+    return Order(found["removed_at"], found["curve"], int(found["per_step"]))
+
+
+def orders(
+    config: Config, name: str, f: Callable, x: np.ndarray, label: np.ndarray, per_step: int, fill: Any, methods: dict[str, Any], tell: Callable
+) -> dict[str, Order]:
+    """The orders of all kinds, by name."""
+    key, fill = jax.random.key(config.seed), jnp.asarray(fill)
+    batch_size = 64 if x.shape[1] < 100 else 2
+    makes = {
+        "backward selection": lambda: by_gradients(f, x, label, key, per_step, fill, batch_size),
+        "random": lambda: at_random(f, x, label, key, 2 * per_step, fill),
+    }
+    makes |= {method: functools.partial(by_attribution, f, x, label, key, 2 * per_step, fill, of) for method, of in methods.items()}
+    return {kind: ordered(config, f"{name}, {kind}", tell, make) for kind, make in makes.items()}
+
+
+def measured(config: Config, f: Callable, x: np.ndarray, label: np.ndarray, order: Order, fill: Any, other: Callable | None = None) -> dict[str, np.ndarray]:
+    """`[n]` by metric."""
+    found = {f"pixels for {t}": order.sizes(t) for t in THRESHOLDS}
+    left = shown(x, order.masks(order.step_of(config.share), x.shape[1:3]), fill)
+    p = probabilities(f, left)
+    at = f"at {config.share:.0%}"
+    own = p[np.arange(len(x)), label]
+    found |= {f"p {at}": own, f"class stays {at}": p.argmax(1) == label, **{f"p ≥ {t} {at}": own >= t for t in THRESHOLDS}}
+    if other is not None:
+        q = probabilities(other, left)
+        found |= {f"other: class stays {at}": q.argmax(1) == label, f"other: p {at}": q[np.arange(len(x)), label]}
+    return found
+
+
+def cifar10(config: Config, tell: Callable) -> list[dict[str, Any]]:
+    """The two given ResNets."""
+    x, y = mnist("test", config.images, dataset="cifar10")
+    nets = {name: available()[name].build() for name in NETWORKS}
+    rows, pictures = [], []
+    for name, other in zip(NETWORKS, reversed(NETWORKS), strict=True):
+        f, names = nets[name].model, nets[name].class_names
+        label = probabilities(f, x).argmax(1)
+        rows.append(record.row(label == y, network=name, order="whole images", metric="accuracy"))
+        rows.append(record.row(probabilities(nets[other].model, x).argmax(1) == label, network=name, order="whole images", metric="other: class stays"))
+        found = orders(config, name, f, x, label, config.per_step, MEAN, rankings(config.passes, config.steps, x.shape[1]), tell)
+        for kind, order in found.items():
+            values = measured(config, f, x, label, order, MEAN, nets[other].model)
+            rows += [record.row(value, network=name, order=kind, metric=metric) for metric, value in values.items()]
+        pictures.append((f, x, label, found, names))
+    contact(config, *pictures[0], MEAN, "cifar10.png", 12)
+    return rows
+
+
+def imagenet(config: Config, tell: Callable) -> list[dict[str, Any]]:
+    """EfficientNet-Lite0."""
+    subject = available()[BIG].build()
+    x = sure(subject, config.photographs)
+    f, fill = subject.model, np.float32(0.5)
+    label = probabilities(f, x, 2).argmax(1)
+    methods = {name: of for name, of in rankings(config.passes, config.steps, x.shape[1]).items() if name in ON_PHOTOGRAPHS}
+    rows, width = [], x.shape[1] // 10
+    found = orders(config, BIG, f, x, label, config.photograph_per_step, fill, methods, tell)
+    for kind, order in found.items():
+        values = measured(config, f, x, label, order, fill)
+        for share in (config.share, 2 * config.share):
+            values[f"on the border at {share:.0%}"] = on_border(order.masks(order.step_of(share), x.shape[1:3]), width)
+        rows += [record.row(value, network=BIG, order=kind, metric=metric) for metric, value in values.items()]
+    contact(config, f, x, label, found, subject.class_names, fill, "imagenet.png", 8)
+    return rows
+
+
+def sure(subject: Any, count: int) -> np.ndarray:
+    """The first photographs that the network is sure of.
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    source, found = data.source("imagenet_nips2017", num_classes=len(subject.class_names)), []
+    for i in range(len(source)):
+        x = data.load(source, [i], preprocess=subject.preprocess).x
+        if probabilities(subject.model, x).max() >= THRESHOLDS[0]:
+            found.append(x[0])
+        if len(found) == count:
+            return np.stack(found)
+    raise ValueError(f"photographs={count} must be at most {len(found)}, as many as the network is sure of")
+
+
+def contact(config: Config, f: Callable, x: np.ndarray, label: np.ndarray, found: dict[str, Order], names: Any, fill: Any, file: str, count: int) -> None:
+    """The contact sheet of the first images of which the network is sure: what suffices for .99 (else .9), and random pixels as many."""
+    chosen, rest = found["backward selection"], found["random"]
+    at = THRESHOLDS[1] if np.isfinite(chosen.sizes(THRESHOLDS[1])).sum() >= count else THRESHOLDS[0]
+    first = np.flatnonzero(np.isfinite(chosen.sizes(at)))[:count]
+    sizes = chosen.sizes(at)[first]
+    columns = []
+    for text, order in (("suffice", chosen), ("random, as many", rest)):
+        part = Order(order.removed_at[first], order.curve[first], order.per_step)
+        steps = np.asarray([order.step_of(share) for share in sizes])
+        left = shown(x[first], part.masks(steps, x.shape[1:3]), fill)
+        columns.append((text, left, probabilities(f, left)[np.arange(len(first)), label[first]]))
+    titles = [f"{names[c].split(',')[0][:18]}\n{share:.1%}" for c, share in zip(label[first], sizes, strict=True)]
+    plot.save(sheet(x[first], titles, columns), Path(config.out) / file)
+
+
+def training(config: Config, tell: Callable) -> list[dict[str, Any]]:
+    """Small networks taught by subsets, and what makes networks need more pixels."""
+    unit = lambda images: (images - MEAN) / STD
+    (x, y), (tests, true) = mnist("train", config.taught, dataset="cifar10"), mnist("test", config.judged, dataset="cifar10")
+    whole = unit(x), unit(tests)
+    teacher = available()[NETWORKS[0]].build().model
+    by_teacher = [masks(config, f"teacher, {n}", teacher, part, MEAN, tell) for n, part in enumerate((x, tests))]
+    rng = np.random.default_rng(config.seed)
+    kept = int(by_teacher[0][0].sum())
+    chance = [np.argsort(np.argsort(rng.random((len(part), 1024)), 1), 1).reshape(-1, 32, 32, 1) < kept for part in (x, tests)]
+    rows, pooled = [], {}
+    for seed in range(config.seeds):
+        nets = [learnt(config, f"whole, {seed}, {n}", *whole, y, 100 * seed + n, tell) for n in range(config.members)]
+        f = nets[0][0]
+        own = [masks(config, f"own, {seed}, {n}", f, part, 0.0, tell) for n, part in enumerate(whole)]
+        taught = {
+            "subsets that it selects": [m * part for m, part in zip(own, whole, strict=True)],
+            "subsets that ResNet-20 selects": [m * part for m, part in zip(by_teacher, whole, strict=True)],
+            "random subsets": [m * part for m, part in zip(chance, whole, strict=True)],
+            "masks that it selects, alone": [np.repeat(m, 3, -1).astype(np.float32) for m in own],
+            "masks that ResNet-20 selects, alone": [np.repeat(m, 3, -1).astype(np.float32) for m in by_teacher],
+        }
+        said = {"whole images": nets[0][1]} | {name: learnt(config, f"{name}, {seed}", *sets, y, seed, tell)[1] for name, sets in taught.items()}
+        dropped = learnt(config, f"dropout, {seed}", *whole, y, seed, tell, subset_training.dropping)[0]
+        compared = {"one network": f, f"ensemble of {config.members}": subset_training.Ensemble([net for net, _ in nets]), "input dropout": dropped}
+        for name, p in said.items():
+            pooled.setdefault((name, "accuracy"), []).append(p.argmax(1) == true)
+        for name, net in compared.items():
+            for metric, value in sized(config, f"{name}, {seed}", net, whole[1], true, 0.0, config.confidence, tell).items():
+                pooled.setdefault((name, metric), []).append(value)
+    for (name, metric), values in pooled.items():
+        rows.append(record.row(np.concatenate(values), network="small", order=name, metric=metric))
+        if metric == "accuracy":
+            rows.append(record.row([v.mean() for v in values], network="small", order=name, metric="accuracy, by seed"))
+    given = {name: available()[name].build().model for name in NETWORKS}
+    for name, net in (given | {"both": subset_training.Ensemble(given.values())}).items():
+        values = sized(config, f"given, {name}", net, tests, true, MEAN, THRESHOLDS[0], tell)
+        rows += [record.row(value, network="given", order=name, metric=metric) for metric, value in values.items()]
+    return rows
+
+
+def masks(config: Config, name: str, f: Callable, x: np.ndarray, fill: Any, tell: Callable) -> np.ndarray:
+    """`[n, 32, 32, 1]`: the `share` of the pixels that f selects for what it predicts."""
+    label = probabilities(f, x).argmax(1)
+    order = ordered(config, name, tell, lambda: by_gradients(f, x, label, jax.random.key(config.seed), config.subset_per_step, jnp.asarray(fill), 64))
+    return order.masks(order.step_of(config.share), x.shape[1:3])
+
+
+def learnt(config: Config, name: str, x: np.ndarray, tests: np.ndarray, y: np.ndarray, seed: int, tell: Callable, loss: Callable = subset_training.plain):
+    """A small network, and its probabilities `[n, 10]` of the tests."""
+    net = subset_training.small(x, y, seed, config.epochs, loss, Path(config.out) / "networks" / name.replace(" ", "_").replace(",", ""))
+    tell(f"{name}, trained")
+    return net, probabilities(net, tests)
+
+
+def sized(config: Config, name: str, f: Callable, x: np.ndarray, true: np.ndarray, fill: Any, threshold: float, tell: Callable) -> dict[str, np.ndarray]:
+    """Accuracy on all tests, and the pixels that suffice of the first `sized`."""
+    p = probabilities(f, x)
+    few = x[: config.sized]
+    order = ordered(
+        config, f"sized, {name}", tell, lambda: by_gradients(f, few, p[: len(few)].argmax(1), jax.random.key(0), 2 * config.per_step, jnp.asarray(fill), 64)
+    )
+    return {"accuracy": p.argmax(1) == true, f"pixels for {threshold}": order.sizes(threshold)}
+
+
+PARTS = {"cifar10": cifar10, "imagenet": imagenet, "training": training}
+
+
+def main() -> None:
+    import tyro
+
+    config = tyro.cli(Config, description=__doc__)
+    rows = run(config, lambda text: print(text, flush=True))
+    for part, network in dict.fromkeys((r["part"], r["network"]) for r in rows):
+        print(f"\n{part}, {network}\n\n{record.table([r for r in rows if (r['part'], r['network']) == (part, network)], 'order', 'metric')}")
+
+
+if __name__ == "__main__":
+    main()
