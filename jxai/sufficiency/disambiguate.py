@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -131,10 +132,11 @@ def disambiguate_pairs(
     """
     if not len(pairs):
         raise ValueError(f"pairs={list(pairs)} must be at least one pair of labels")
+    defaults = inspect.signature(disambiguate).parameters
+    checked = [options.get(name, defaults[name].default) for name in ("delta", "max_area", "fill", "score")]
+    positive(chunk=loops.at_once(x, options.get("chunk")))
     for pair in pairs:
-        asked, num = contest(
-            f, x, pair, key, segments, num_segments, options.get("delta", 0.8), options.get("max_area", 0.5), 0.0, options.get("score", "probability")
-        )
+        asked, num = contest(f, x, pair, key, segments, num_segments, *checked)
         segments, num_segments = asked.segments, num
     labels = np.unique(np.asarray(pairs, np.int32))
     maps = compiled(_attributed, f, x, jnp.asarray(labels), key, attribution, attribution_options or {})

@@ -14,7 +14,7 @@ from jxai import fills, segments
 from jxai.attribution import integrated_gradients, occlusion
 from jxai.certificates import load, save, verify
 from jxai.models import CNN
-from jxai.sufficiency import disambiguate, disambiguate_exactly, extreme_baselines
+from jxai.sufficiency import disambiguate, disambiguate_exactly, disambiguate_pairs, extreme_baselines
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -270,6 +270,17 @@ def test_more_bad_input():
         disambiguate_exactly(Partial(lambda x: x[:3]), np.ones(15, np.float32), (0, 1), segments=np.arange(15))
     with pytest.raises(ValueError, match="concrete x"):
         jax.jit(lambda x: disambiguate(CNN(3, (6,), 4, rngs=nnx.Rngs(0)), x, (0, 1)))(IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"fill": np.zeros(5)}, "fill"), ({"chunk": 0}, "chunk=0"), ({"delta": 1.5}, "delta=1.5"), ({"score": "p"}, "score='p'")]
+)
+def test_pairs_are_refused_before_anything_is_attributed(change, message):
+    def never(f, x, target, key=None):
+        raise AssertionError("attributed")
+
+    with pytest.raises(ValueError, match=message):
+        disambiguate_pairs(LINEAR, X, [(0, 1)], attribution=never, **{**OPTIONS, **change})
 
 
 def test_masks_that_overlap_become_a_partition():
