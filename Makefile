@@ -26,7 +26,8 @@ test-slow: $(VENV)/.test
 
 experiments: $(VENV)/.experiments
 	for name in metric_validity sanity_checks pointing_game attribution_benchmark vnncomp_mnistfc eva_benchmark diffeomorphic \
-		clue sharpshooter sparse_vce generative_regularizers deduce vcnet dive steex human_edits; do $(BIN)/python experiments/$$name.py || exit; done
+		clue sharpshooter sparse_vce generative_regularizers deduce vcnet dive steex human_edits overinterpretation \
+		disambiguation; do $(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution.py
@@ -36,6 +37,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bound_tightness.py
 	-$(MAKE) build/alibi/.done
 	$(BIN)/python benchmarks/counterfactual.py
+	$(BIN)/python benchmarks/sufficiency.py
 
 clean:
 	rm -rf build dist $(VENV)

@@ -78,7 +78,7 @@ def montages(config: Any, right: tuple[np.ndarray, ...], image: Callable[[int], 
     """Two photographs of different classes in one picture, at random, and the classes; each photograph is used twice at most."""
     from skimage.transform import resize
 
-    places, labels, p = (v[right[2] >= config.confident] for v in right)
+    places, labels = (v[right[2] >= config.confident] for v in right[:2])
     rng = np.random.default_rng(config.seed)
     order = np.concatenate([rng.permutation(len(places)) for _ in range(2)])
     for i, j in zip(order[::2], order[1::2]):

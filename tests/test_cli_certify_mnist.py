@@ -10,6 +10,7 @@ from jxai import cli, evaluate
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 def test_robust_mnist_as_the_paper_trained_it(tmp_path, capsys, monkeypatch):
     shared = Path(os.environ.get("JXAI_DATA", Path(__file__).parents[2] / "shared"))
     if not (shared / "weights" / "robust_mnist.npz").is_file() or not (shared / "tfds" / "mnist").is_dir():

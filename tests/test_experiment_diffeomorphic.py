@@ -16,6 +16,7 @@ import every_class  # noqa: E402
 import trained  # noqa: E402
 
 
+@pytest.mark.slow
 def test_diffeomorphic(tmp_path):
     config = diffeomorphic.Config(images=2, seeds=1, train=2048, steps=80, threshold=0.6, out=str(tmp_path))
     try:

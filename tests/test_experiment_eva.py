@@ -21,6 +21,7 @@ import trained  # noqa: E402
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 def test_eva_benchmark(tmp_path, monkeypatch):
     world = eva_benchmark.World("digits", "digits_cnn", 0.05, 4, bounds=("eva_interval", "eva_crown_ibp"))
     every = eva_benchmark.methods(eva_benchmark.Config(), world, 8)

@@ -98,6 +98,7 @@ def moment(monkeypatch):
     return nets, sets["test"]
 
 
+@pytest.mark.slow
 def test_it_runs_goes_on_and_refuses(tmp_path, moment):
     nets, x = moment
     config = overinterpretation.Config(parts=("cifar10", "training"), out=str(tmp_path), **SMALL)

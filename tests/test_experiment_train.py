@@ -40,6 +40,7 @@ def test_autoencoder(tmp_path):
     assert again["mean"] == row["mean"]
 
 
+@pytest.mark.slow
 def test_flow_beats_independent_pixels_that_are_uniform(tmp_path):
     config, row, folder = run("realnvp", tmp_path, steps=20, hidden=8, depth=2, limit=400)
     _, test = experiment.splits(config)

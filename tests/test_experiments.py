@@ -95,6 +95,7 @@ def test_pointing_game(tmp_path, digits):
     assert row(results(tmp_path), images="difficult", method="centre", metric="relevance_rank")["n"] <= len(right)
 
 
+@pytest.mark.slow
 def test_sanity_checks(tmp_path, digits, monkeypatch):
     chosen = {name: given for name, given in sanity_checks.methods().items() if name in ("gradient", "guided_backprop")}
     monkeypatch.setattr(sanity_checks, "methods", lambda: chosen)

@@ -64,6 +64,7 @@ def test_loading_says_what_is_wrong(tmp_path):
         mnistfc(2, tmp_path)
 
 
+@pytest.mark.slow
 def test_verdicts(properties, tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, out=str(tmp_path))
     seen = []

@@ -49,6 +49,7 @@ def entropy(logits):
     return -(p * np.log(np.maximum(p, 1e-30))).sum(-1)
 
 
+@pytest.mark.slow
 def test_clue(tmp_path, monkeypatch, ordinary):
     config = clue.Config(images=4, seeds=1, members=2, train=512, tests=300, k=2, radii=(), weights=(), steps=8, uncertain=3, out=str(tmp_path))
     rows = rows_of(monkeypatch, clue, config, {"reconstruction", "CLUE, σ = .15", "CLUE", "GLAM-CLUE"})
@@ -67,6 +68,7 @@ def test_clue(tmp_path, monkeypatch, ordinary):
     assert rows["all", "CLUE, σ = .15", "APD"]["mean"] == rows[0, "CLUE, σ = .15", "APD"]["mean"] > 0
 
 
+@pytest.mark.slow
 def test_sharpshooter(tmp_path, monkeypatch, ordinary):
     config = sharpshooter.Config(images=2, seeds=1, train=2048, pool=600, points=(8,), strict=0.9, steps=20, repeats=1, out=str(tmp_path))
     rows = rows_of(monkeypatch, sharpshooter, config, {"SharpShooter, 8 points", "diffeomorphic, p ≥ 0.9", "Min-Edit", "class means"})

@@ -76,7 +76,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "vit" else ()) for name in MODELS])
 def test_every_cut_gives_the_function_back_and_its_gradient(name):
     f = MODELS[name]
     found = taps.layers(f, X)

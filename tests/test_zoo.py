@@ -23,7 +23,7 @@ def model(kind, name):
     return getattr(zoo, kind)[name](KEY), jax.random.uniform(jax.random.key(5), zoo.SHAPES[kind])
 
 
-@pytest.mark.parametrize(("kind", "name"), SPATIAL)
+@pytest.mark.parametrize(("kind", "name"), [pytest.param(*of, marks=pytest.mark.slow if of[1].startswith("vit") else ()) for of in SPATIAL])
 def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
     """The value read is f's own, the head completes it, and its gradient is what moves f when the value is moved."""
     f, x = model(kind, name)

@@ -106,6 +106,7 @@ def test_sampled_kernel_shap_is_complete_and_its_samples_are_paired(samples):
     np.testing.assert_allclose(got.sum(), game(jnp.ones(6)) - game(jnp.zeros(6)), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_sampled_kernel_shap_converges_and_is_exact_on_an_additive_score():
     d = 12  # 4094 coalitions
 

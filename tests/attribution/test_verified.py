@@ -112,7 +112,7 @@ def test_what_the_model_does_not_see_gets_nothing(bound, per_group):
         assert (a[2:5] == 0).all() and (jnp.abs(a[jnp.asarray([0, 5, 6])]) > 0).all()
 
 
-@pytest.mark.parametrize("per_group", [True, False])
+@pytest.mark.parametrize("per_group", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("objective", ["overlap", "margin"])
 def test_a_named_adversary(objective, per_group):
     f, x, segments = cases.network(IMAGE), cases.example(IMAGE), cases.segments(IMAGE)
@@ -238,6 +238,7 @@ def digit():
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 def test_a_digit(digit):
     """The whole ball's overlap is what `certify` finds; no attack exceeds an overlap; what matters is the digit, not the empty border."""
     f, x = digit

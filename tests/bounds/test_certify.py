@@ -64,7 +64,7 @@ def test_the_radius_of_a_linear_model(p):
     assert float(radius_of(f, x, p=p, high=0.5 * radius)) == pytest.approx(0.5 * radius)
 
 
-@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("p", [pytest.param(p, marks=() if p == np.inf else pytest.mark.slow) for p in NORMS])
 def test_the_radius_itself_is_certified_and_not_attacked(p):
     f, found = net(), []
     for seed in range(3):

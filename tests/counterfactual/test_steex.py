@@ -90,6 +90,7 @@ def test_the_search_settles_where_the_price_balances_the_gain():
     assert not bool(found.valid) and np.allclose(np.delete(np.asarray(off), 3), 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_batched_equals_one_at_a_time_with_layouts_of_examples():
     x, segments = dark(3)
     f = reddest(segments[0])

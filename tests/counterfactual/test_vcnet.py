@@ -55,6 +55,7 @@ def test_counterfactuals_are_valid_plausible_and_keep_what_may_not_change(traine
     assert np.abs(found.x[..., 0] - (0.2 + 0.3 * targets)).mean() < 0.08 and (group.argmax(-1) == targets).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_on_a_table_of_measurements():
     datasets = pytest.importorskip("sklearn.datasets")
     table, y = datasets.load_breast_cancer(return_X_y=True)

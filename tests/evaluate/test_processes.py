@@ -125,6 +125,7 @@ def peak(place, out, limit):
     return float(done.stdout.split()[-1])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_examples(place):
     peak(place, "warm", 32)  # fills the compilation cache, so that both runs compile alike
     few, many = peak(place, "few", 64), peak(place, "many", 1024)

@@ -56,6 +56,7 @@ def test_results_do_not_depend_on_blocks_or_devices(whole, tmp_path, options):
     assert runs.same(runs.run(tmp_path / "run", **options), whole)
 
 
+@pytest.mark.slow
 def test_what_suits_each_task_does_not_depend_on_blocks_or_devices_either(tmp_path):
     first = runs.run(tmp_path / "a", batch_size=None, block=8)
     assert runs.same(runs.run(tmp_path / "b", batch_size=None, block=20, devices=jax.devices()[:1]), first)

@@ -13,6 +13,7 @@ from jxai.models.digits import TRAINED_ON, digits_cnn
 SHARED = jax.random.key(1)
 
 
+@pytest.mark.slow
 def test_gradients_pass_and_guided_backprop_fails_as_published():
     """A trained CNN on digits that it has not seen: under random weights, guided backpropagation still draws the digit."""
     f = digits_cnn(steps=120)

@@ -206,6 +206,7 @@ def test_counterfactual_in_the_coordinates_of_a_flow():
     np.testing.assert_allclose(still.x, x, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_moons():
     """After a few hundred steps the likelihood of fresh moons is well above that of the normal distribution which fits them best."""
     moons = lambda seed: np.float32(make_moons(2000, noise=0.05, random_state=seed)[0])
