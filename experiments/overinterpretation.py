@@ -40,7 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 import record
 import subset_training
-from pixel_subsets import Order, at_random, by_attribution, by_gradients, on_border, probabilities, rankings, sheet, shown
+from pixel_subsets import Order, Ranking, at_random, by_attribution, by_gradients, on_border, probabilities, rankings, sheet, shown
 from trained import mnist
 
 from jxai import data, plot
@@ -52,8 +52,8 @@ MEAN, STD = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
 THRESHOLDS = (0.9, 0.99)
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet56")
 BIG = "efficientnet_lite0"
-ON_PHOTOGRAPHS = ("|gradient|", "integrated gradients", "grad-cam")
-"""The rankings that are tried on them."""
+FEW = ("|gradient|", "integrated gradients", "grad-cam")
+"""The rankings that are tried on the larger networks too; ResNet-20 gets all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def cifar10(config: Config, tell: Callable) -> list[dict[str, Any]]:
         label = probabilities(f, x).argmax(1)
         rows.append(record.row(label == y, network=name, order="whole images", metric="accuracy"))
         rows.append(record.row(probabilities(nets[other].model, x).argmax(1) == label, network=name, order="whole images", metric="other: class stays"))
-        found = orders(config, name, f, x, label, config.per_step, MEAN, rankings(config.passes, config.steps, x.shape[1]), tell)
+        found = orders(config, name, f, x, label, config.per_step, MEAN, ranked(config, x, name == NETWORKS[0]), tell)
         for kind, order in found.items():
             values = measured(config, f, x, label, order, MEAN, nets[other].model)
             rows += [record.row(value, network=name, order=kind, metric=metric) for metric, value in values.items()]
@@ -164,9 +164,8 @@ def imagenet(config: Config, tell: Callable) -> list[dict[str, Any]]:
     x = sure(subject, config.photographs)
     f, fill = subject.model, np.float32(0.5)
     label = probabilities(f, x, 2).argmax(1)
-    methods = {name: of for name, of in rankings(config.passes, config.steps, x.shape[1]).items() if name in ON_PHOTOGRAPHS}
     rows, width = [], x.shape[1] // 10
-    found = orders(config, BIG, f, x, label, config.photograph_per_step, fill, methods, tell)
+    found = orders(config, BIG, f, x, label, config.photograph_per_step, fill, ranked(config, x, False), tell)
     for kind, order in found.items():
         values = measured(config, f, x, label, order, fill)
         for share in (config.share, 2 * config.share):
@@ -174,6 +173,12 @@ def imagenet(config: Config, tell: Callable) -> list[dict[str, Any]]:
         rows += [record.row(value, network=BIG, order=kind, metric=metric) for metric, value in values.items()]
     contact(config, f, x, label, found, subject.class_names, fill, "imagenet.png", 8)
     return rows
+
+
+def ranked(config: Config, x: np.ndarray, all_of_them: bool) -> dict[str, Ranking]:
+    """The attributions that order the pixels of images like x."""
+    every = rankings(config.passes, config.steps, x.shape[1])
+    return every if all_of_them else {name: every[name] for name in FEW if name in every}
 
 
 def sure(subject: Any, count: int) -> np.ndarray:
