@@ -200,7 +200,8 @@ def test_negative_logits_prove_nothing():
 
 def test_transformations():
     model, pairs = CNN(3, (6,), 4, rngs=nnx.Rngs(0)), np.asarray([[0, 1], [2, 1]])
-    one = lambda labels, x=IMAGE, chunk=None: disambiguate(model, x, labels, segments=PARTS, num_segments=9, attribution_options={"steps": 4}, chunk=chunk)
+    given = jnp.asarray(RNG.normal(size=(2, 6, 6, 1)), jnp.float32)
+    one = lambda labels, x=IMAGE, chunk=None: disambiguate(model, x, labels, attribution=given, segments=PARTS, num_segments=9, chunk=chunk)
     alone = [one(labels) for labels in pairs]
     numbers = lambda found: jax.tree.leaves(dataclasses.replace(found.disjoint, digests=None)) + [found.largest_disjoint, found.largest_overlapping]
     together = jax.vmap(one)(jnp.asarray(pairs))
@@ -216,6 +217,13 @@ def test_transformations():
     assert np.isfinite(half.largest_disjoint) and verify(model, IMAGE.astype(jnp.float16), half.disjoint).holds == bool(half.disjoint.holds)
     broken = one((0, 1), IMAGE.at[0, 0, 0].set(jnp.nan))
     assert not broken.disjoint.holds and not broken.overlapping.holds
+
+
+def test_the_attribution_under_jit():
+    model, options = CNN(3, (6,), 4, rngs=nnx.Rngs(0)), {"steps": 2}
+    search = lambda x: disambiguate(model, x, (0, 1), segments=PARTS, num_segments=9, attribution_options=options)
+    for a, b in zip(jax.tree.leaves(jax.jit(search)(IMAGE)), jax.tree.leaves(search(IMAGE))):
+        assert np.allclose(a, b, atol=1e-5)
 
 
 def test_the_attribution_of_the_paper():
