@@ -21,6 +21,7 @@ from jxai.sufficiency import disambiguate, disambiguate_exactly
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import disambiguation  # noqa: E402
 import two_labels  # noqa: E402
+import verdicts  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -47,11 +48,11 @@ def test_two_things_are_disjoint_and_two_names_overlap(tmp_path, monkeypatch):
     config = disambiguation.Config(**{**SMALL, "segments": 10, "coarse": 8, "pictures": 0, "exact": 1, "out": str(tmp_path)})
     found = [disambiguation.examined(config, subject, two_labels.Pair(two_labels.TWO, 0, x, np.array(labels))) for labels in ((0, 1), (0, 2))]
     for view, method, score in (("fine", "feature_ablation", "probability"), ("coarse", "exact", "probability"), ("coarse", "exact", "logit")):
-        apart, same = (dict(zip(disambiguation.FIELDS, one[f"{view}, {method}, {score}"], strict=True)) for one in found)
+        apart, same = (dict(zip(verdicts.FIELDS, one[f"{view}, {method}, {score}"], strict=True)) for one in found)
         assert apart["holds, disjoint"] and apart["largest, disjoint"] > 0.9 and not same["holds, disjoint"] and same["largest, disjoint"] < 0.6
         assert same["holds, overlapping"] and same["largest, overlapping"] > 0.9
-    of = disambiguation.columns(found[:1], "fine, feature_ablation, probability")
-    assert [disambiguation.measured(of, world)["told right"] for world in ("two objects", "one object")] == [1, 0]
+    of = verdicts.columns(found[:1], "fine, feature_ablation, probability")
+    assert [verdicts.measured(of, world)["told right"] for world in ("two objects", "one object")] == [1, 0]
 
 
 def test_rows_are_what_the_routines_say_and_a_run_goes_on(tmp_path, monkeypatch):
@@ -92,7 +93,7 @@ def test_rows_are_what_the_routines_say_and_a_run_goes_on(tmp_path, monkeypatch)
         assert fewest["n"] == np.isfinite(shown["segments, exact"]).sum()
         assert fewest["n"] == 0 or fewest["mean"] == pytest.approx(np.nanmean(shown["segments, exact"]))
     for path in (tmp_path / "kept").iterdir():
-        found = {name: dict(zip(disambiguation.FIELDS, value, strict=True)) for name, value in np.load(path).items()}
+        found = {name: dict(zip(verdicts.FIELDS, value, strict=True)) for name, value in np.load(path).items()}
         coarse = [name for name in found if name.startswith("coarse")]
         assert len(coarse) == (2 * len(FEW) + 2 if path.stem[-1] < "2" else 0) and len(found) == 2 * len(FEW) + len(coarse)
         for name in coarse:
@@ -120,7 +121,7 @@ def test_verdicts_exclude_each_other():
     columns = {f"{what}, {kind}": np.ones(5) for kind in ("disjoint", "overlapping") for what in ("segments", "holds", "largest")}
     columns |= {"holds, disjoint": np.array([1, 0, 1, 0, 0]), "holds, overlapping": np.array([0, 1, 1, 0, 0]), "passes": np.ones(5)}
     columns |= {"largest, disjoint": np.array([0.9, 0.1, 0.9, 0.3, np.nan]), "largest, overlapping": np.array([0.1, 0.9, 0.8, 0.4, np.nan])}
-    values = disambiguation.measured(columns, "one object")
+    values = verdicts.measured(columns, "one object")
     for name, expected in {"disjoint": [1, 0, 0, 0, 0], "overlapping": [0, 1, 0, 0, 0], "both": [0, 0, 1, 0, 0], "none": [0, 0, 0, 1, 1]}.items():
         assert values[name].tolist() == expected
     assert np.array_equal(values["told right"], [0, 1, 0, 1, np.nan], equal_nan=True)
