@@ -19,11 +19,16 @@ SPATIAL = [("IMAGE", name) for name in zoo.IMAGE] + [("VIDEO", name) for name in
 EVERY = SPATIAL + [("VECTOR", name) for name in zoo.VECTOR]
 
 
+def slow(of, *prefixes):
+    """The models, those with such names for the slow tests."""
+    return [pytest.param(kind, name, marks=pytest.mark.slow if name.startswith(prefixes) else ()) for kind, name in of]
+
+
 def model(kind, name):
     return getattr(zoo, kind)[name](KEY), jax.random.uniform(jax.random.key(5), zoo.SHAPES[kind])
 
 
-@pytest.mark.parametrize(("kind", "name"), [pytest.param(*of, marks=pytest.mark.slow if of[1].startswith("vit") else ()) for of in SPATIAL])
+@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit"))
 def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
     """The value read is f's own, the head completes it, and its gradient is what moves f when the value is moved."""
     f, x = model(kind, name)
@@ -45,7 +50,7 @@ def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
     assert np.allclose(A.grad_cam(f, x, 2)[..., 0], upsample(cam, x.shape[:-1]), atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "name"), SPATIAL)
+@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit_mean"))
 def test_every_layer_method_runs_on_every_model(kind, name):
     f, x = model(kind, name)
     for method in LAYER_METHODS:
@@ -53,7 +58,7 @@ def test_every_layer_method_runs_on_every_model(kind, name):
         assert cam.shape == x.shape[:-1] + (1,) and jnp.isfinite(cam).all(), method
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
+@pytest.mark.parametrize(("kind", "name"), slow(EVERY, "vit_class_token"))
 def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     """With the rule "as it was", the rewritten function has the gradient of f; guided and deconvolution rules change it."""
     f, x = model(kind, name)

@@ -113,7 +113,7 @@ def test_what_the_model_does_not_see_gets_nothing(bound, per_group):
 
 
 @pytest.mark.parametrize("per_group", [pytest.param(True, marks=pytest.mark.slow), False])
-@pytest.mark.parametrize("objective", ["overlap", "margin"])
+@pytest.mark.parametrize("objective", ["overlap", pytest.param("margin", marks=pytest.mark.slow)])
 def test_a_named_adversary(objective, per_group):
     f, x, segments = cases.network(IMAGE), cases.example(IMAGE), cases.segments(IMAGE)
     options = {"segments": segments, "objective": objective, "per_group": per_group}
