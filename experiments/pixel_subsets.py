@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import record
 from matplotlib.figure import Figure
 
 from jxai import attribution, each
 from jxai.sufficiency import batched_gradient_sis, random_subset, ranked_subset
 from jxai.sufficiency.subset import last_crossing
 
+MEAN, STD = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
+"""What the CIFAR-10 ResNets normalise by."""
+NETWORKS = ("cifar10_resnet20", "cifar10_resnet56")
+THRESHOLDS = (0.9, 0.99)
 Ranking = tuple[Callable, Mapping[str, Any]]
 """A method of attribution and its options."""
 
@@ -91,6 +97,13 @@ def by_attribution(f: Callable, x: np.ndarray, label: np.ndarray, key: jax.Array
 
 def _order(found: Any, per_step: int) -> Order:
     return Order(np.asarray(found.removed_at), np.asarray(found.curve), per_step)
+
+
+def ordered(out: str | Path, name: str, tell: Callable[[str], Any], make: Callable[[], Order]) -> Order:
+    """An order, kept in a file."""
+    found = record.kept(out, name.replace(" ", "_").replace("|", "abs"), lambda: make()._asdict())
+    tell(name)
+    return Order(found["removed_at"], found["curve"], int(found["per_step"]))
 
 
 def probabilities(f: Callable, x: np.ndarray, batch_size: int = 64) -> np.ndarray:

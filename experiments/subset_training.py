@@ -1,18 +1,23 @@
-"""Small networks that are trained on whole images, on pixel subsets, or with pixels dropped, for overinterpretation.py."""
+"""Small networks that are trained on whole images, on pixel subsets, or with pixels dropped: a part of overinterpretation.py."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import record
 from flax import nnx
+from pixel_subsets import MEAN, NETWORKS, STD, THRESHOLDS, by_gradients, ordered, probabilities
+from trained import mnist
 
-from jxai.models import CNN
+from jxai.models import CNN, available
 from jxai.train import train
 
 WIDTHS = (16, 32, 64)
@@ -64,3 +69,68 @@ def small(x: np.ndarray, y: np.ndarray, seed: int, epochs: int, loss: Callable =
 def _adam(steps: int) -> optax.GradientTransformation:
     """One object for each number of steps, so that a second training compiles nothing."""
     return optax.adam(optax.cosine_decay_schedule(3e-3, steps))
+
+
+def training(config: Any, tell: Callable) -> list[dict[str, Any]]:
+    """Small networks taught by subsets, and what makes networks need more pixels."""
+    unit = lambda images: (images - MEAN) / STD
+    (x, y), (tests, true) = mnist("train", config.taught, dataset="cifar10"), mnist("test", config.judged, dataset="cifar10")
+    whole = unit(x), unit(tests)
+    teacher = available()[NETWORKS[0]].build().model
+    by_teacher = [masks(config, f"teacher, {n}", teacher, part, MEAN, tell) for n, part in enumerate((x, tests))]
+    rng = np.random.default_rng(config.seed)
+    kept = int(by_teacher[0][0].sum())
+    chance = [np.argsort(np.argsort(rng.random((len(part), 1024)), 1), 1).reshape(-1, 32, 32, 1) < kept for part in (x, tests)]
+    rows, pooled = [], {}
+    for seed in range(config.seeds):
+        nets = [learnt(config, f"whole, {seed}, {n}", *whole, y, 100 * seed + n, tell) for n in range(config.members)]
+        f = nets[0][0]
+        own = [masks(config, f"own, {seed}, {n}", f, part, 0.0, tell) for n, part in enumerate(whole)]
+        taught = {
+            "subsets that it selects": [m * part for m, part in zip(own, whole, strict=True)],
+            "subsets that ResNet-20 selects": [m * part for m, part in zip(by_teacher, whole, strict=True)],
+            "random subsets": [m * part for m, part in zip(chance, whole, strict=True)],
+            "masks that it selects, alone": [np.repeat(m, 3, -1).astype(np.float32) for m in own],
+            "masks that ResNet-20 selects, alone": [np.repeat(m, 3, -1).astype(np.float32) for m in by_teacher],
+        }
+        said = {"whole images": nets[0][1]} | {name: learnt(config, f"{name}, {seed}", *sets, y, seed, tell)[1] for name, sets in taught.items()}
+        dropped = learnt(config, f"dropout, {seed}", *whole, y, seed, tell, dropping)[0]
+        compared = {"one network": f, f"ensemble of {config.members}": Ensemble([net for net, _ in nets]), "input dropout": dropped}
+        for name, p in said.items():
+            pooled.setdefault((name, "accuracy"), []).append(p.argmax(1) == true)
+        for name, net in compared.items():
+            for metric, value in sized(config, f"{name}, {seed}", net, whole[1], true, 0.0, config.confidence, tell).items():
+                pooled.setdefault((name, metric), []).append(value)
+    for (name, metric), values in pooled.items():
+        rows.append(record.row(np.concatenate(values), network="small", order=name, metric=metric))
+        if metric == "accuracy":
+            rows.append(record.row([v.mean() for v in values], network="small", order=name, metric="accuracy, by seed"))
+    given = {name: available()[name].build().model for name in NETWORKS}
+    for name, net in (given | {"both": Ensemble(given.values())}).items():
+        values = sized(config, f"given, {name}", net, tests, true, MEAN, THRESHOLDS[0], tell)
+        rows += [record.row(value, network="given", order=name, metric=metric) for metric, value in values.items()]
+    return rows
+
+
+def masks(config: Any, name: str, f: Callable, x: np.ndarray, fill: Any, tell: Callable) -> np.ndarray:
+    """`[n, 32, 32, 1]`: the `share` of the pixels that f selects for what it predicts."""
+    label = probabilities(f, x).argmax(1)
+    order = ordered(config.out, name, tell, lambda: by_gradients(f, x, label, jax.random.key(config.seed), config.subset_per_step, jnp.asarray(fill), 64))
+    return order.masks(order.step_of(config.share), x.shape[1:3])
+
+
+def learnt(config: Any, name: str, x: np.ndarray, tests: np.ndarray, y: np.ndarray, seed: int, tell: Callable, loss: Callable = plain):
+    """A small network, and its probabilities `[n, 10]` of the tests."""
+    net = small(x, y, seed, config.epochs, loss, Path(config.out) / "networks" / name.replace(" ", "_").replace(",", ""))
+    tell(f"{name}, trained")
+    return net, probabilities(net, tests)
+
+
+def sized(config: Any, name: str, f: Callable, x: np.ndarray, true: np.ndarray, fill: Any, threshold: float, tell: Callable) -> dict[str, np.ndarray]:
+    """Accuracy on all tests, and the pixels that suffice of the first `sized`."""
+    p = probabilities(f, x)
+    few = x[: config.sized]
+    order = ordered(
+        config.out, f"sized, {name}", tell, lambda: by_gradients(f, few, p[: len(few)].argmax(1), jax.random.key(0), 2 * config.per_step, jnp.asarray(fill), 64)
+    )
+    return {"accuracy": p.argmax(1) == true, f"pixels for {threshold}": order.sizes(threshold)}

@@ -85,13 +85,14 @@ def test_linear_models_need_what_they_weigh():
 def moment(monkeypatch):
     """Random networks and noise in place of those given."""
     rng = np.random.default_rng(0)
-    nets = {name: CNN(3, (4, 8), rngs=nnx.Rngs(n)) for n, name in enumerate(overinterpretation.NETWORKS)}
+    nets = {name: CNN(3, (4, 8), rngs=nnx.Rngs(n)) for n, name in enumerate(pixel_subsets.NETWORKS)}
     subjects = {name: SimpleNamespace(build=lambda f=f: SimpleNamespace(model=f, class_names=tuple("abcdefghij"))) for name, f in nets.items()}
-    monkeypatch.setattr(overinterpretation, "available", lambda: subjects)
     sets = {split: rng.uniform(size=(200, 32, 32, 3)).astype(np.float32) for split in ("train", "test")}
     labels = rng.integers(0, 10, 200)
-    monkeypatch.setattr(overinterpretation, "mnist", lambda split, count, dataset: (sets[split][:count], labels[:count]))
-    monkeypatch.setattr(overinterpretation, "THRESHOLDS", (0.05, 0.1))
+    for module in (overinterpretation, subset_training):
+        monkeypatch.setattr(module, "available", lambda: subjects)
+        monkeypatch.setattr(module, "mnist", lambda split, count, dataset: (sets[split][:count], labels[:count]))
+        monkeypatch.setattr(module, "THRESHOLDS", (0.05, 0.1))
     monkeypatch.setattr(subset_training, "WIDTHS", (4, 8))
     every = pixel_subsets.rankings(130, 2, 32)
     monkeypatch.setattr(overinterpretation, "rankings", lambda *_: {name: every[name] for name in ("|gradient|", "grad-cam")})
@@ -107,7 +108,7 @@ def test_it_runs_goes_on_and_refuses(tmp_path, moment):
     assert len(written["rows"]) == len(rows) and all({"mean", "low", "high", "n"} <= set(row) for row in rows)
     assert (tmp_path / "cifar10.png").stat().st_size > 5000
     f = nets["cifar10_resnet56"]
-    fill = jnp.asarray(overinterpretation.MEAN)
+    fill = jnp.asarray(pixel_subsets.MEAN)
     sizes = [batched_gradient_sis(f, v, None, jax.random.fold_in(jax.random.key(0), i), threshold=0.1, per_step=64, fill=fill) for i, v in enumerate(x[:3])]
     row = next(
         r for r in rows if (r["network"], r["order"], r["metric"]) == ("cifar10_resnet56", "backward selection", "pixels for 0.1")
