@@ -19,7 +19,7 @@ __all__ = ["CIFAR10_CLASSES", "CifarResNet", "cifar_resnet"]
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # The statistics that the training normalised by: ImageNet's, although the images are CIFAR's.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _WIDTHS = (16, 32, 64)
 _EPSILON = 1e-5
 # PyTorch pads both sides; "SAME" at stride 2 would pad only the far side.
@@ -50,7 +50,7 @@ class CifarResNet(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         check_input(x, 3)
-        x = self.stem((x - jnp.array(_MEAN, x.dtype)) / jnp.array(_STD, x.dtype))
+        x = self.stem((x - jnp.array(MEAN, x.dtype)) / jnp.array(STD, x.dtype))
         for block in self.blocks:
             x = block(x)
         return self.classifier(x.mean((0, 1)))

@@ -14,7 +14,7 @@ from jxai.callables import compiled
 from jxai.certificates import digests
 from jxai.fills import FillLike
 from jxai.masks import features, positions
-from jxai.scores import SCORES, check_example, check_target, num_classes, one_of
+from jxai.scores import SCORES, check_example, num_classes, one_of
 from jxai.segments import Segmentation
 from jxai.sufficiency.pairs import DisjointPair, OverlappingPair, apart, kept, pair_scores, together
 from jxai.typing import Array, Model
@@ -98,8 +98,9 @@ def contest(
         labels = np.asarray(labels)
         if labels.shape != (2,) or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"labels={labels.tolist()} must be two integer classes")
-        for label in labels:
-            check_target(int(label), num_classes(f, x))
+        classes = num_classes(f, x)
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ValueError(f"labels={labels.tolist()} must be classes from 0 to {classes - 1}")
         if labels[0] == labels[1]:
             raise ValueError(f"labels={labels.tolist()} must be two different classes")
     elif labels.shape != (2,):
