@@ -1,7 +1,7 @@
 """What sufficient subsets cost over the bare passes that they need, whether their memory is flat, and exact selection beside a loop on the host.
 
-    python benchmarks/sufficiency.py                                # all of it, about 8 minutes on 2 quiet cores
-    python benchmarks/sufficiency.py --quick                        # fewer images, steps and rounds: about 90 seconds, twice that at load 6
+    python benchmarks/sufficiency.py                                # all of it, 11 minutes on 2 quiet cores
+    python benchmarks/sufficiency.py --quick                        # fewer images, steps and rounds: 3 minutes on busy cores
     python benchmarks/sufficiency.py --models cifar10_resnet20 --parts gradient --clock processor
 
 Three parts, each on those of its models that `--models` names:

@@ -13,11 +13,10 @@ import record
 from matplotlib.figure import Figure
 
 from jxai import attribution, each
+from jxai.fills import remove
 from jxai.sufficiency import batched_gradient_sis, random_subset, ranked_subset
 from jxai.sufficiency.subset import last_crossing
 
-MEAN, STD = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
-"""What the CIFAR-10 ResNets normalise by."""
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet56")
 THRESHOLDS = (0.9, 0.99)
 Ranking = tuple[Callable, Mapping[str, Any]]
@@ -117,7 +116,7 @@ def _softmax(f: Callable, x: jax.Array) -> jax.Array:
 
 def shown(x: np.ndarray, mask: np.ndarray, fill: jax.Array) -> np.ndarray:
     """Images with all but the mask replaced."""
-    return np.asarray(mask * x + (1 - mask) * np.asarray(fill), np.float32)
+    return np.asarray(remove(x, mask, np.asarray(fill, np.float32)))
 
 
 def on_border(mask: np.ndarray, width: int) -> np.ndarray:

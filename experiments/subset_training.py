@@ -14,10 +14,11 @@ import numpy as np
 import optax
 import record
 from flax import nnx
-from pixel_subsets import MEAN, NETWORKS, STD, THRESHOLDS, by_gradients, ordered, probabilities
+from pixel_subsets import NETWORKS, THRESHOLDS, by_gradients, ordered, probabilities
 from trained import mnist
 
 from jxai.models import CNN, available
+from jxai.models.resnet import MEAN, STD
 from jxai.train import train
 
 WIDTHS = (16, 32, 64)
@@ -73,7 +74,7 @@ def _adam(steps: int) -> optax.GradientTransformation:
 
 def training(config: Any, tell: Callable) -> list[dict[str, Any]]:
     """Small networks taught by subsets, and what makes networks need more pixels."""
-    unit = lambda images: (images - MEAN) / STD
+    unit = lambda images: (images - np.float32(MEAN)) / np.float32(STD)
     (x, y), (tests, true) = mnist("train", config.taught, dataset="cifar10"), mnist("test", config.judged, dataset="cifar10")
     whole = unit(x), unit(tests)
     teacher = available()[NETWORKS[0]].build().model
@@ -131,6 +132,6 @@ def sized(config: Any, name: str, f: Callable, x: np.ndarray, true: np.ndarray, 
     p = probabilities(f, x)
     few = x[: config.sized]
     order = ordered(
-        config.out, f"sized, {name}", tell, lambda: by_gradients(f, few, p[: len(few)].argmax(1), jax.random.key(0), 2 * config.per_step, jnp.asarray(fill), 64)
+        config.out, f"sized, {name}", tell, lambda: by_gradients(f, few, p[: len(few)].argmax(1), jax.random.key(config.seed), 2 * config.per_step, jnp.asarray(fill), 64)
     )
     return {"accuracy": p.argmax(1) == true, f"pixels for {threshold}": order.sizes(threshold)}

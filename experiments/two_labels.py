@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from pixel_subsets import probabilities
 
 from jxai import data, loops, plot
-from jxai.callables import compiled
 from jxai.segments import Segmentation
 
 TWO, ONE = "two objects", "one object"
@@ -45,7 +45,7 @@ def worlds(config: Any, subject: Any, source: data.Source) -> tuple[list[Pair], 
     for world, candidates in ((TWO, montages), (ONE, singles)):
         fates[world], kept = [], 0
         for x, labels in candidates(config, right, lambda i: data.load(source, [i], preprocess=subject.preprocess).x[0]):
-            p = np.asarray(compiled(probabilities, subject.model, jnp.asarray(x[None])))[0]
+            p = probabilities(subject.model, x[None])[0]
             labels = np.asarray(np.argsort(-p)[:2] if labels is None else labels, np.int32)
             in_top, likely = (p > p[labels].min()).sum() < config.top, p[labels].min() >= config.least
             fates[world].append("kept" if in_top and likely else "not likely enough" if in_top else "not in top")
@@ -63,15 +63,10 @@ def classified(config: Any, subject: Any, source: data.Source) -> tuple[np.ndarr
     """`[n]`: the places, classes and probabilities of the images that are classified right."""
     found = []
     for batch in data.batches(source, 50, preprocess=subject.preprocess, limit=config.images):
-        p = np.asarray(compiled(probabilities, subject.model, jnp.asarray(batch.x)))
+        p = probabilities(subject.model, batch.x, 2)
         right = batch.valid & (p.argmax(1) == batch.label)
         found.append((batch.index[right], batch.label[right], p.max(1)[right]))
     return tuple(map(np.concatenate, zip(*found)))
-
-
-def probabilities(f: Callable, x: jax.Array) -> jax.Array:
-    """`[n, K]` of images `[n, H, W, C]`."""
-    return loops.stack(lambda i: jax.nn.softmax(f(x[i])), len(x), loops.at_once(x[0], None))
 
 
 def montages(config: Any, right: tuple[np.ndarray, ...], image: Callable[[int], np.ndarray]) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:

@@ -108,7 +108,7 @@ def test_it_runs_goes_on_and_refuses(tmp_path, moment):
     assert len(written["rows"]) == len(rows) and all({"mean", "low", "high", "n"} <= set(row) for row in rows)
     assert (tmp_path / "cifar10.png").stat().st_size > 5000
     f = nets["cifar10_resnet56"]
-    fill = jnp.asarray(pixel_subsets.MEAN)
+    fill = jnp.asarray(overinterpretation.MEAN)
     sizes = [batched_gradient_sis(f, v, None, jax.random.fold_in(jax.random.key(0), i), threshold=0.1, per_step=64, fill=fill) for i, v in enumerate(x[:3])]
     row = next(
         r for r in rows if (r["network"], r["order"], r["metric"]) == ("cifar10_resnet56", "backward selection", "pixels for 0.1")
