@@ -1,0 +1,70 @@
+"""Batch normalisation of models that take one example: trained on what a mapped batch shares, then settled to statistics of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jxai.scores import positive
+from jxai.typing import Array
+
+__all__ = ["BATCH", "batch_norm", "in_batches", "settled"]
+
+BATCH = "batch"
+"""The name of the mapped axis over which statistics are taken."""
+
+
+def batch_norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    """`γ (x - μ) / √(σ² + 10⁻⁵) + β` for each channel of one example; μ and σ² are kept ones until `in_batches` takes them from a batch."""
+    return nnx.BatchNorm(channels, use_running_average=True, axis_name=BATCH, rngs=rngs)
+
+
+def in_batches(model: nnx.Module) -> Callable[[Array], Array]:
+    """`x [n, ...] -> f(x) [n, ...]`, normalised by the batch's own mean and variance over examples and positions: for the loss of a training.
+
+    Pure: the kept statistics stay as they are (`settled` sets them after the training). Without batch normalisation it is `jax.vmap(model)`.
+    """
+    return lambda x: jax.vmap(lambda v: _own(model)(v), axis_name=BATCH)(x)
+
+
+def settled(model: nnx.Module, x: Array, batch_size: int = 250) -> nnx.Module:
+    """The model to explain: its kept statistics are those of data x `[n, ...]` under its weights, the mean of batches of the same size.
+
+    A running average of a training is of weights that have changed since; this one is of the last ones ("precise" batch normalisation).
+
+    Raises:
+      ValueError: fewer examples than `batch_size`; those of a last incomplete batch are left out.
+
+    Reference: Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576.
+    """
+    positive(batch_size=batch_size)
+    if len(x) < batch_size:
+        raise ValueError(f"{batch_size=} is more than the {len(x)} examples of x")
+    batches = jnp.reshape(x[: len(x) // batch_size * batch_size], (-1, batch_size, *x.shape[1:]))
+    statistics = jax.jit(lambda model, batches: jax.tree.map(lambda v: v.mean(0), jax.lax.map(lambda batch: _statistics(model, batch), batches)))
+    model = nnx.clone(model)
+    nnx.update(model, statistics(model, batches))
+    return model
+
+
+def _statistics(model: nnx.Module, batch: Array) -> Any:
+    """The mean and variance of one batch before each batch normalisation."""
+
+    def seen(v: Array) -> Any:
+        own = _own(model)
+        for _, layer in nnx.iter_graph(own):
+            if isinstance(layer, nnx.BatchNorm):
+                layer.momentum = 0.0
+        own(v)
+        return nnx.state(own, nnx.BatchStat)
+
+    return jax.vmap(seen, axis_name=BATCH, out_axes=None)(batch)
+
+
+def _own(model: nnx.Module) -> nnx.Module:
+    """A copy that takes statistics from its batch and may be written to inside of a transformation."""
+    return nnx.clone(nnx.view(model, use_running_average=False, raise_if_not_found=False))
