@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from jxai import plot
+from jxai import each, plot
 from jxai.counterfactual import Counterfactual
 
 
@@ -20,7 +20,11 @@ def cases(models: Sequence[Callable], x: np.ndarray, y: np.ndarray, count: int) 
 
 def predicted(f: Callable, x: np.ndarray) -> np.ndarray:
     """`[n]`: the classes of images `[n, H, W, C]`."""
-    return np.asarray(jax.jit(jax.vmap(f))(x)).argmax(1)
+    return np.asarray(each(_logits, f, x)).argmax(1)
+
+
+def _logits(f: Callable, x: jax.Array) -> jax.Array:
+    return f(x)
 
 
 def picture(shown: dict[str, tuple[np.ndarray, np.ndarray, Counterfactual]], judge: Callable, name: str):

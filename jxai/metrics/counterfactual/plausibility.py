@@ -115,7 +115,8 @@ def anogan_score(
 ) -> Array:
     """AnoGAN's score: how near a generator comes to x', `min_z ‖x' − G(z)‖₁ + λ ‖φ(x') − φ(G(z))‖₁`.
 
-    Adam from z ~ N(0, I), the last fifth of the steps with a tenth of η; the least loss of all steps and restarts counts. These are DeDUCE's settings.
+    Adam from z ~ N(0, I), the last fifth of the steps with a tenth of η; the least loss of all steps and restarts counts. Steps, η and restarts are
+    DeDUCE's, whose code descends without Adam and takes each restart's last loss.
     What was searched for in the coordinates of this very generator scores 0 by construction; judge it by another one.
 
     Args:
