@@ -46,7 +46,8 @@ def train(
 
     Args:
       model: a pytree with floating-point weights. Of an `nnx.Module` the `Param`s are trained; of others all floating-point arrays. What else a call
-        changes in it (batch statistics, random states) is not kept.
+        changes in it (batch statistics, random states) is not kept: with batch normalisation take `models.batch_norm.in_batches(model)` in the loss and
+        `settled` afterwards.
       loss: `(model, x, y, key) -> (scalar, {name: scalar})` of a batch; or `Part`s, which alternate.
       data: what is trained on. key: for orders and noise.
       steps, epochs: how long, one of the two; the last incomplete batch of an epoch is left out.

@@ -4,14 +4,18 @@ import json
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jxai import counterfactual
+from jxai.models.layers import Conv
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import deduce  # noqa: E402
 import trained  # noqa: E402
+from deduce_networks import PlainResNet  # noqa: E402
 
 
 def test_means_of_what_is_kept():
@@ -21,7 +25,8 @@ def test_means_of_what_is_kept():
 
 @pytest.mark.slow
 def test_deduce(tmp_path):
-    small = dict(images=1, judged=1, train=512, steps=30, widths=(2,), search_steps=20, judge_steps=2)
+    small = dict(seeds=2, images=1, judged=1, train=512, steps=30, widths=(4, 8), blocks=1)
+    small |= dict(search_steps=20, judge_steps=2, judge_starts=1)
     config = deduce.Config(methods=("deduce", "jsma"), threshold=0.105, out=str(tmp_path), **small)
     try:
         rows = deduce.run(config)
@@ -29,13 +34,52 @@ def test_deduce(tmp_path):
         pytest.skip(f"needs the data set mnist and the weights mnist_vae and mnist_gan: {error}")
     assert (tmp_path / "counterfactuals.png").stat().st_size > 1000
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == len(rows)
-    assert deduce.Config().threshold == 0.5 and {r["metric"] for r in rows} >= {"failures", "steps", "L0", "L1", "AnoGAN", "accuracy"}
-    plain, normal = (deduce.network(config.widths, 512, 30, 0, normal) for normal in (False, True))
-    x, target = deduce.cases([normal, plain], *trained.mnist("test", 1000), 1)
+    assert {r["metric"] for r in rows} >= {"failures", "steps", "L0", "L1", "AnoGAN", "accuracy", "L0 more than DeDUCE"}
+    told = []
+    again = deduce.run(config, told.append)
+    untimed = lambda rows: [r for r in rows if not r["metric"].startswith("seconds")]
+    assert untimed(again) == untimed(rows) and not any("/" in text for text in told)  # no search ran anew
+    # By hand, of the second seed's image and networks.
+    normal, plain = deduce.networks((4, 8), 1, 512, 30, 1, tmp_path)
+    x, y = (v[1000:] for v in trained.mnist("test", 2000))
+    x, target = deduce.cases([normal, plain], x, y, 1)
     assert target.shape == (1, 9) and all(set(t) == set(range(10)) - {int(f(v).argmax())} for f in (plain, normal) for v, t in zip(x, target))
     found = counterfactual.run(counterfactual.jsma.search(threshold=0.105), plain, x, target)
-    row = {(r["of"], r["metric"]): r for r in rows if r["method"] == "jsma"}
-    assert row["all", "failures"]["mean"] == pytest.approx(1 - found.valid.mean()) and row["all", "steps"]["mean"] == pytest.approx(found.steps.mean())
-    changed = (np.abs(found.x - x[:, None]) > 1e-5).reshape(1, 9, -1).sum(2)
-    each = [changed[i][found.valid[i]].mean() for i in range(1) if found.valid[i].any()]
-    assert row["reached", "L0"]["mean"] == pytest.approx(np.mean(each)) and row["reached", "L0"]["n"] == len(each)
+    row = {(r["seed"], r["of"], r["metric"]): r for r in rows if r["method"] == "jsma"}
+    assert row[1, "all", "failures"]["mean"] == pytest.approx(1 - found.valid.mean())
+    assert row[1, "all", "steps"]["mean"] == pytest.approx(found.steps.mean())
+    changes = (found.x != x[:, None]).reshape(1, 9, -1).sum(2)
+    expected = changes[found.valid].mean() if found.valid.any() else np.nan
+    np.testing.assert_allclose(row[1, "reached", "L0"]["mean"], expected)
+    both = [row[seed, "all", "failures"]["mean"] for seed in (0, 1)]
+    assert row["all", "all", "failures"]["mean"] == pytest.approx(np.mean(both)) and row["all", "all", "failures"]["n"] == 2
+
+
+def test_the_baselines_network_is_a_resnet_whose_last_stage_sees_one_position():
+    network = PlainResNet((4, 6, 8, 10), 2, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(28, 28, 1)), jnp.float32)
+    assert network(x).shape == (10,) and len(network.blocks) == 8
+    y = nnx.max_pool(nnx.relu(network.norm(network.stem(x))), (3, 3), (2, 2), ((1, 1), (1, 1)))
+    sizes = [y.shape[0]]
+    for block in network.blocks:
+        y = block(y)
+        sizes.append(y.shape[0])
+    assert sizes == [7, 7, 7, 4, 4, 2, 2, 1, 1]
+    # 7×7 stem, 16 convolutions of 3×3 and three shortcuts, each with a normalisation after it.
+    layers = [layer for _, layer in nnx.iter_graph(network)]
+    assert sum(isinstance(layer, Conv) for layer in layers) == sum(isinstance(layer, nnx.BatchNorm) for layer in layers) == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(seeds=0), "seeds=0 must be a positive integer"),
+        (dict(images=0), "images=0 must be a positive integer"),
+        (dict(methods=("deduce", "jsmb")), "methods={'jsmb'} must be among"),
+        (dict(methods=("jsma",)), "must have 'deduce' among them"),
+    ],
+)
+def test_bad_configurations(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        deduce.run(deduce.Config(**options, out=str(tmp_path)))
+    assert not any(tmp_path.iterdir())

@@ -12,23 +12,19 @@ from flax import nnx
 from jxai.scores import positive
 from jxai.typing import Array
 
-__all__ = ["BATCH", "batch_norm", "in_batches", "settled"]
+__all__ = ["in_batches", "settled"]
 
-BATCH = "batch"
+_BATCH = "batch"
 """The name of the mapped axis over which statistics are taken."""
-
-
-def batch_norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """`γ (x - μ) / √(σ² + 10⁻⁵) + β` for each channel of one example; μ and σ² are kept ones until `in_batches` takes them from a batch."""
-    return nnx.BatchNorm(channels, use_running_average=True, axis_name=BATCH, rngs=rngs)
 
 
 def in_batches(model: nnx.Module) -> Callable[[Array], Array]:
     """`x [n, ...] -> f(x) [n, ...]`, normalised by the batch's own mean and variance over examples and positions: for the loss of a training.
 
+    The model's `nnx.BatchNorm`s need no options: they are told of the batch here, and have `use_running_average=True` (or a view has) elsewhere.
     Pure: the kept statistics stay as they are (`settled` sets them after the training). Without batch normalisation it is `jax.vmap(model)`.
     """
-    return lambda x: jax.vmap(lambda v: _own(model)(v), axis_name=BATCH)(x)
+    return lambda x: jax.vmap(lambda v: _own(model)(v), axis_name=_BATCH)(x)
 
 
 def settled(model: nnx.Module, x: Array, batch_size: int = 250) -> nnx.Module:
@@ -45,26 +41,29 @@ def settled(model: nnx.Module, x: Array, batch_size: int = 250) -> nnx.Module:
     if len(x) < batch_size:
         raise ValueError(f"{batch_size=} is more than the {len(x)} examples of x")
     batches = jnp.reshape(x[: len(x) // batch_size * batch_size], (-1, batch_size, *x.shape[1:]))
-    statistics = jax.jit(lambda model, batches: jax.tree.map(lambda v: v.mean(0), jax.lax.map(lambda batch: _statistics(model, batch), batches)))
     model = nnx.clone(model)
-    nnx.update(model, statistics(model, batches))
+    nnx.update(model, _statistics(model, batches))
     return model
 
 
-def _statistics(model: nnx.Module, batch: Array) -> Any:
-    """The mean and variance of one batch before each batch normalisation."""
+@jax.jit
+def _statistics(model: nnx.Module, batches: Array) -> Any:
+    """The mean and variance before each batch normalisation, the mean over batches."""
 
     def seen(v: Array) -> Any:
-        own = _own(model)
-        for _, layer in nnx.iter_graph(own):
-            if isinstance(layer, nnx.BatchNorm):
-                layer.momentum = 0.0
+        own = _own(model, momentum=0.0)
         own(v)
         return nnx.state(own, nnx.BatchStat)
 
-    return jax.vmap(seen, axis_name=BATCH, out_axes=None)(batch)
+    of_each = jax.lax.map(jax.vmap(seen, axis_name=_BATCH, out_axes=None), batches)
+    return jax.tree.map(lambda v: v.mean(0), of_each)
 
 
-def _own(model: nnx.Module) -> nnx.Module:
-    """A copy that takes statistics from its batch and may be written to inside of a transformation."""
-    return nnx.clone(nnx.view(model, use_running_average=False, raise_if_not_found=False))
+def _own(model: nnx.Module, **options: Any) -> nnx.Module:
+    """A copy that takes statistics from its batch, with these options, and may be written to inside of a transformation."""
+    own = nnx.clone(nnx.view(model, use_running_average=False, raise_if_not_found=False))
+    for _, layer in nnx.iter_graph(own):
+        if isinstance(layer, nnx.BatchNorm):
+            for name, value in {"axis_name": _BATCH, **options}.items():
+                setattr(layer, name, value)
+    return own

@@ -12,7 +12,6 @@ from flax import nnx
 from jax import lax
 
 from jxai import kernels
-from jxai.models.batch_norm import batch_norm as normalisation
 from jxai.models.layers import Conv, check_input
 from jxai.scores import positive, within
 
@@ -113,7 +112,7 @@ class _Block(nnx.Module):
 
 
 def _norm(channels: int, wanted: bool, rngs: nnx.Rngs) -> Callable[[jax.Array], jax.Array]:
-    return normalisation(channels, rngs=rngs) if wanted else _identity
+    return nnx.BatchNorm(channels, use_running_average=True, rngs=rngs) if wanted else _identity
 
 
 def _identity(x: jax.Array) -> jax.Array:

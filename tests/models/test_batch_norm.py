@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from jxai.models import DDUResNet, SpectralNorm
-from jxai.models.batch_norm import batch_norm, in_batches, settled
+from jxai.models.batch_norm import in_batches, settled
 from jxai.train import train
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -20,7 +20,8 @@ class Net(nnx.Module):
     """Two normalisations with a product and a ReLU between."""
 
     def __init__(self, rngs):
-        self.first, self.second, self.mix = batch_norm(3, rngs=rngs), batch_norm(2, rngs=rngs), nnx.Linear(3, 2, rngs=rngs)
+        self.first, self.second = (nnx.BatchNorm(n, use_running_average=True, rngs=rngs) for n in (3, 2))
+        self.mix = nnx.Linear(3, 2, rngs=rngs)
 
     def __call__(self, x):
         return self.second(nnx.relu(self.mix(self.first(x))))
@@ -79,6 +80,14 @@ def test_settled_statistics_are_means_over_batches(net):
     np.testing.assert_allclose(jax.vmap(once)(x), in_batches(net)(x), rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(once.first.scale[...], net.first.scale[...])
     assert once.first.use_running_average and once.first.momentum == net.first.momentum
+
+
+def test_a_model_without_positions():
+    layer = nnx.BatchNorm(3, momentum=0.5, use_running_average=True, rngs=nnx.Rngs(0))
+    x = examples(8).reshape(-1, 3)
+    expected = (x - x.mean(0)) / jnp.sqrt(x.var(0) + 1e-5)
+    np.testing.assert_allclose(in_batches(layer)(x), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(settled(layer, x, len(x)).mean[...], x.mean(0), rtol=1e-5)
 
 
 def test_without_normalisation_it_is_the_mapped_model():
