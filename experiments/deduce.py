@@ -69,7 +69,7 @@ from jxai.counterfactual import Progress, Search
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators, mnist_gan
 from jxai.models.ddu import DDUResNet
-from jxai.scores import positive
+from jxai.scores import positive, within
 from jxai.uncertainty import gaussian_density
 
 
@@ -111,7 +111,6 @@ class Method(NamedTuple):
 
     search: Search
     f: Callable
-    published: bool = True
 
 
 class Found(NamedTuple):
@@ -160,7 +159,9 @@ def features(model: DDUResNet, x: jax.Array) -> jax.Array:
 def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Trains, searches by every method, and returns the rows."""
     start, tell = time.perf_counter(), on_progress or (lambda text: None)
-    positive(seeds=config.seeds, images=config.images)
+    sizes = ("seeds", "images", "train", "steps", "blocks", "search_steps", "judge_steps", "judge_starts")
+    positive(**{name: getattr(config, name) for name in sizes})
+    within(0, config.images, judged=config.judged)
     if unknown := set(config.methods) - set(Config.methods):
         raise ValueError(f"methods={unknown} must be among {Config.methods}")
     if "deduce" not in config.methods:
@@ -170,7 +171,7 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     shown = None
     for seed in range(config.seeds):
         x, target, found, accuracies = of_seed(config, seed, tell)
-        measures = {("jsma" if name == "plain" else "deduce", "its network", "accuracy"): right for name, right in accuracies.items()}
+        measures = {(name, "networks", "accuracy"): right for name, right in accuracies.items()}
         measures |= measured(x, target, found) | judged(config, seed, x, found, tell)
         values |= {(seed, *key): value for key, value in measures.items()}
         shown = shown or (x, target, found)

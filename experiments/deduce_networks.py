@@ -2,8 +2,7 @@
 
 DeDUCE's is DDU's ResNet-18 at full resolution under spectral normalisation (`models.ddu.DDUResNet`), the baselines' a ResNet-18 as for photographs: a
 7×7 convolution of stride 2 and a pooling before the blocks, so that the last stage sees one position. Both have batch normalisation and are trained by SGD
-at .1 with momentum .9, a tenth of it after half of the steps and a hundredth after four fifths, in batches of 32 (published 128, over 50 epochs: here what
-counts is the number of updates, of which smaller batches give more in the same time).
+at .1 with momentum .9, a tenth of it after half of the steps and a hundredth after four fifths, in batches of 32 (published: of 128, over 50 epochs).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from jxai.models.layers import Conv, check_input
 from jxai.train import Progress, train
 
 NORM = SpectralNorm(4.0, iterations=1)
-"""The published coefficient and iterations, in training; the network that is explained takes 300."""
+"""The published coefficient, in training; the network that is explained takes 300 iterations."""
 
 
 class PlainResNet(nnx.Module):

@@ -39,6 +39,7 @@ def test_deduce(tmp_path):
     again = deduce.run(config, told.append)
     untimed = lambda rows: [r for r in rows if not r["metric"].startswith("seconds")]
     assert untimed(again) == untimed(rows) and not any("/" in text for text in told)  # no search ran anew
+    assert {r["method"] for r in rows if r["metric"] == "accuracy"} == {"normalised", "plain"}
     # By hand, of the second seed's image and networks.
     normal, plain = deduce.networks((4, 8), 1, 512, 30, 1, tmp_path)
     x, y = (v[1000:] for v in trained.mnist("test", 2000))
@@ -75,6 +76,8 @@ def test_the_baselines_network_is_a_resnet_whose_last_stage_sees_one_position():
     [
         (dict(seeds=0), "seeds=0 must be a positive integer"),
         (dict(images=0), "images=0 must be a positive integer"),
+        (dict(judged=41), "judged=41 must lie in"),
+        (dict(judge_steps=0), "judge_steps=0 must be a positive integer"),
         (dict(methods=("deduce", "jsmb")), "methods={'jsmb'} must be among"),
         (dict(methods=("jsma",)), "must have 'deduce' among them"),
     ],

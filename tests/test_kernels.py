@@ -156,6 +156,14 @@ def test_one_equation_each_and_one_on_every_platform():
         assert ("stablehlo.convolution" in lowered) == expected
 
 
+@pytest.mark.parametrize(("case", "expected"), [("dense", True), ("dense strided", True), ("few positions", False), ("few positions strided", False)])
+def test_few_positions_are_a_product_on_a_cpu(case, expected):
+    ours, _, x, kernel = pair(case)
+    forward = jax.jit(ours).trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
+    backward = jax.jit(jax.grad(lambda x: ours(x, kernel).sum())).trace(x).lower(lowering_platforms=("cpu",)).as_text()
+    assert ("stablehlo.convolution" in forward, "stablehlo.convolution" in backward) == (expected, expected)
+
+
 def test_equation_can_be_bound_again():
     """What an interpreter does with it."""
     ours, _, x, kernel = pair("dense strided")

@@ -14,7 +14,7 @@ that was fastest when measured (jax 0.10.2, 2 cores):
 
 Processor time per image in batches of 4 and 64, both ways in one run on a busy machine: EfficientNet-Lite0 forward 8 ms
 (plain `lax.conv` 64), input gradient 24 (100); CIFAR ResNet-20 forward 0.6 (0.6), input gradient 1.3 (17). A 3×3 convolution of 2×2 positions and 256
-channels takes .012 ms an image (plain `lax.conv` .73), of 3×3 positions .027 (.030), of 4×4 and 128 channels .013 either way.
+channels takes .012 ms an image (plain `lax.conv` .73); of 3×3 positions `lax.conv` takes .030 (patches .027), of 4×4 and 128 channels .011 (.013).
 
 float16 and bfloat16 are computed in float32 and rounded once at the end: more exact, and faster on this backend.
 
@@ -33,7 +33,7 @@ __all__ = ["conv2d", "conv2d_transpose", "conv2d_kernel_gradient"]
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Up to this many multiplied inputs (kh·kw·C) per output, building the patches costs less than XLA's convolution.
 _FEW_INPUTS = 27
-# Images of up to this many positions take XLA's convolution 2 to 100 times as long as patches and a product.
+# With images of up to this many positions XLA's convolution takes 2 to 130 times as long as patches and a product.
 _FEW_POSITIONS = 4
 # Input gradients with fewer channels than this are one matrix product to every tap, summed afterwards.
 _FEW_CHANNELS = 8

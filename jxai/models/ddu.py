@@ -112,11 +112,7 @@ class _Block(nnx.Module):
 
 
 def _norm(channels: int, wanted: bool, rngs: nnx.Rngs) -> Callable[[jax.Array], jax.Array]:
-    return nnx.BatchNorm(channels, use_running_average=True, rngs=rngs) if wanted else _identity
-
-
-def _identity(x: jax.Array) -> jax.Array:
-    return x
+    return nnx.BatchNorm(channels, use_running_average=True, rngs=rngs) if wanted else jax.nn.identity
 
 
 @dataclasses.dataclass(frozen=True)
