@@ -135,7 +135,7 @@ def sobol_against_rise(done: evaluate.Run) -> list[dict[str, Any]]:
 def main() -> None:
     import tyro
 
-    from jxai.cli.evaluate import Reporter
+    from jxai.cli.progress import Reporter
 
     config = tyro.cli(Config, description=__doc__)
     with Reporter() as reporter:

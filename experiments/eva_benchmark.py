@@ -243,7 +243,7 @@ def picture(config: Config, path: str) -> None:
 def main() -> None:
     import tyro
 
-    from jxai.cli.evaluate import Reporter
+    from jxai.cli.progress import Reporter
 
     config = tyro.cli(Config, description=__doc__)
     if config.picture:

@@ -110,7 +110,7 @@ def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, A
 def main() -> None:
     import tyro
 
-    from jxai.cli.evaluate import Reporter
+    from jxai.cli.progress import Reporter
 
     config = tyro.cli(Config, description=__doc__)
     with Reporter() as reporter:

@@ -1,6 +1,8 @@
 """`jxai evaluate` and `jxai report`: runs that equal the library's, progress, and one line for every kind of bad input."""
 
 import os
+import signal
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 
 from jxai import attribution, data, evaluate, metrics
 from jxai.cli import main
+from jxai.evaluate import loop
 from jxai.segments import Segmentation
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -85,6 +88,33 @@ def test_a_folder_of_images_labelled_by_the_models_classes(here, capsys):
     out, err = capsys.readouterr()
     assert evaluate.Run("run").table()["label"].tolist()[:2] == [0, 1] and evaluate.Run("run").table()["label"][3] == 2
     assert "4 examples are done, 1 failed" in out and "broken.png" in err
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_that_gets_lost_on_its_way_is_heeded(here, capsys, monkeypatch):
+    """A finaliser forgets it; clean-up that cannot be done puts another error in its place, as zipfile's does."""
+    before = signal.getsignal(signal.SIGINT)
+
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def forgetful(*_, on_progress, **options):
+        Finalised()
+        on_progress(loop.Progress(0, 9, 0, 1.0, ""))
+        raise AssertionError("it went on")
+
+    def shadowed(*_, **options):
+        with zipfile.ZipFile(here / "part.zip", "w") as archive:
+            member = archive.open("member", "w")
+            assert member is not None
+            signal.raise_signal(signal.SIGINT)
+
+    for lost in (forgetful, shadowed):
+        monkeypatch.setattr(evaluate, "run", lost)
+        assert main(["evaluate", "digits", "--methods", "gradient", "--metrics", "sparseness", "--out", "r"]) == 130
+        assert capsys.readouterr().err == "\nstopped; the same command goes on with r\njxai: interrupted\n"
+        assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jxai.cli.errors import UserError, first_line
+from jxai.cli.progress import Interrupts
 
 MODEL = "efficientnet_lite0"
 
@@ -52,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, 1 where a certificate does not hold, 2 for bad input, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(argv)
+        with Interrupts():
+            return _main(argv)
     except UserError as error:
         return _fail(first_line(error), 2)
     except BrokenPipeError:

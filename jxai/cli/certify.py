@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jxai.cli.errors import UserError, first_line, known
-from jxai.cli.evaluate import EMBEDDED, Reporter
+from jxai.cli.evaluate import EMBEDDED
+from jxai.cli.progress import Reporter
 
 OF_DATA = ("limit", "block", "batch_size", "split", "data_dir", "label")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jxai.cli.errors import UserError, first_line, known
-from jxai.cli.evaluate import EMBEDDED, Reporter
+from jxai.cli.evaluate import EMBEDDED
+from jxai.cli.progress import Reporter
 
 OF_DATA = ("limit", "block", "split", "data_dir", "label")
 GENERATORS = {"digits_cnn": "digits_vae", "robust_mnist": "mnist_vae", "mnist_lenet5": "btcvae_mnist"}

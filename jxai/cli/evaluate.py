@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.progress import Reporter
 
 EMBEDDED = {"digits": "digits_cnn"}
 
@@ -95,38 +95,3 @@ def _join(args: argparse.Namespace) -> None:
         jax.distributed.initialize(**manual)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"--distributed: {first_line(error)}") from error
-
-
-class Reporter:
-    """Progress on the error stream: a bar on a terminal, else a line every so often."""
-
-    def __enter__(self) -> Reporter:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        self.console = Console(stderr=True, highlight=False)
-        columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
-        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-        self.task = self.bar.add_task("", total=None, pace="")
-        self.said = -float("inf")
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, progress) -> None:
-        pace = f"{progress.fresh / progress.seconds:.2f} images/s" if progress.fresh and progress.seconds else "compiling"
-        left = progress.seconds / progress.fresh * (progress.total - progress.done) if progress.fresh else 0
-        if left:
-            pace += f", {_duration(left)} left"
-        self.bar.update(self.task, completed=progress.done, total=progress.total, description=progress.what or "writing", pace=pace)
-        if self.bar.disable and (time.monotonic() - self.said > 10 or progress.done == progress.total):
-            self.said = time.monotonic()
-            print(f"{progress.done}/{progress.total} images, {pace}", file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

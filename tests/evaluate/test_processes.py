@@ -95,7 +95,7 @@ def test_ctrl_c_says_how_to_go_on(place):
     wait_for_blocks(place, "interrupted", 1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=100)
-    assert process.returncode == 130 and "the same command goes on with interrupted" in err and "Traceback" not in err
+    assert process.returncode == 130 and "the same command goes on with interrupted" in err and "Traceback" not in err, err
 
 
 def test_two_processes_of_which_one_is_killed_and_restarted(place, whole):
