@@ -19,7 +19,7 @@ demo: $(VENV)/.demo
 	$(BIN)/jxai report build/demo/run
 
 test: $(VENV)/.test
-	$(CACHE) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -n 2 -q
+	$(CACHE) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -n 2 -q --durations 25
 
 test-slow: $(VENV)/.test
 	$(CACHE) $(PYTEST) -q -m slow

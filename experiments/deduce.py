@@ -77,7 +77,7 @@ from jxai.uncertainty import gaussian_density
 class Config:
     """What is run."""
 
-    methods: tuple[str, ...] = ("deduce", "jsma", "jsma, same network", "prototype", "revise λ=.1", "revise λ=1")
+    methods: tuple[str, ...] = ("deduce", "deduce λ=4", "jsma", "jsma, same network", "prototype", "revise λ=.1", "revise λ=1")
     """DeDUCE among them."""
     seeds: int = 3
     """Pairs of networks, each with other test images."""
@@ -140,8 +140,13 @@ def methods(config: Config, normal: DDUResNet, plain: PlainResNet) -> dict[str, 
         )
 
     jsma = counterfactual.jsma.search(threshold=config.threshold)
+
+    def deduce(certainty: float) -> Search:
+        return counterfactual.deduce.search(density=density, features="features", certainty=certainty, threshold=config.threshold)
+
     known = {
-        "deduce": lambda: Method(counterfactual.deduce.search(density=density, features="features", threshold=config.threshold), normal),
+        "deduce": lambda: Method(deduce(1.0), normal),
+        "deduce λ=4": lambda: Method(deduce(4.0), normal),
         "jsma": lambda: Method(jsma, plain),
         "jsma, same network": lambda: Method(jsma, normal),
         "prototype": lambda: Method(prototype(), plain),
@@ -216,8 +221,8 @@ def measured(x: np.ndarray, target: np.ndarray, found: dict[str, Found]) -> dict
         rows[name, "all", "seconds each, compilation included"] = f.seconds[None]
         for metric, value in changes[name].items():
             rows[name, "reached", metric], rows[name, "common", metric] = means(value, f.valid), means(value, f.valid & common)
-        both = f.valid & found["deduce"].valid
-        rows[name, "both", "L0 more than DeDUCE"] = means(changes[name]["L0"] - changes["deduce"]["L0"], both)
+        for own in (other for other in found if other.startswith("deduce") and other != name):
+            rows[name, "both", f"L0 more than {own}"] = means(changes[name]["L0"] - changes[own]["L0"], f.valid & found[own].valid)
     return rows
 
 

@@ -35,7 +35,7 @@ def test_deduce(tmp_path):
         pytest.skip(f"needs the data set mnist and the weights mnist_vae and mnist_gan: {error}")
     assert (tmp_path / "counterfactuals.png").stat().st_size > 1000
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == len(rows)
-    assert {r["metric"] for r in rows} >= {"failures", "steps", "L0", "L1", "AnoGAN", "accuracy", "L0 more than DeDUCE"}
+    assert {r["metric"] for r in rows} >= {"failures", "steps", "L0", "L1", "AnoGAN", "accuracy", "L0 more than deduce"}
     told = []
     again = deduce.run(config, told.append)
     untimed = lambda rows: [r for r in rows if not r["metric"].startswith("seconds")]
