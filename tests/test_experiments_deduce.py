@@ -25,10 +25,11 @@ def test_means_of_what_is_kept():
 
 
 @pytest.mark.slow
-def test_deduce(tmp_path):
+@pytest.mark.parametrize("held_out", [False, True])
+def test_deduce(tmp_path, held_out):
     small = dict(seeds=2, images=1, judged=1, train=512, steps=30, widths=(4, 8), blocks=1)
     small |= dict(search_steps=20, judge_steps=2, judge_starts=1)
-    config = deduce.Config(methods=("deduce", "jsma"), threshold=0.105, out=str(tmp_path), **small)
+    config = deduce.Config(methods=("deduce", "jsma"), threshold=0.105, held_out=held_out, out=str(tmp_path), **small)
     try:
         rows = deduce.run(config)
     except (FileNotFoundError, ValueError, ImportError) as error:
@@ -40,10 +41,11 @@ def test_deduce(tmp_path):
     again = deduce.run(config, told.append)
     untimed = lambda rows: [r for r in rows if not r["metric"].startswith("seconds")]
     assert untimed(again) == untimed(rows) and not any("/" in text for text in told)  # no search ran anew
+    assert list(dict.fromkeys(r["method"] for r in rows if r["metric"] == "failures")) == ["deduce", "deduce λ=4", "jsma"]
     assert {r["method"] for r in rows if r["metric"] == "accuracy"} == {"normalised", "plain"}
     # By hand, of the second seed's image and networks.
     normal, plain = deduce.networks((4, 8), 1, 512, 30, 1, tmp_path)
-    x, y = (v[1000:] for v in trained.mnist("test", 2000))
+    x, y = (v[1512:] for v in trained.mnist("train", 2512)) if held_out else (v[1000:] for v in trained.mnist("test", 2000))
     x, target = deduce.cases([normal, plain], x, y, 1)
     assert target.shape == (1, 9) and all(set(t) == set(range(10)) - {int(f(v).argmax())} for f in (plain, normal) for v, t in zip(x, target))
     found = counterfactual.run(counterfactual.jsma.search(threshold=0.105), plain, x, target)
@@ -83,6 +85,9 @@ def test_the_baselines_network_is_a_resnet_whose_last_stage_sees_one_position():
         (dict(images=0), "images=0 must be a positive integer"),
         (dict(judged=41), "judged=41 must lie in"),
         (dict(judge_steps=0), "judge_steps=0 must be a positive integer"),
+        (dict(certainties=(2.0, -1.0)), "certainties=-1.0 must lie in"),
+        (dict(held_out=True, train=58000), "seeds=3 and images=40 want 3000 digits, of which there are 2000"),
+        (dict(seeds=11), "seeds=11 and images=40 want 11000 digits"),
         (dict(methods=("deduce", "jsmb")), "methods={'jsmb'} must be among"),
         (dict(methods=("jsma",)), "must have 'deduce' among them"),
     ],
