@@ -55,6 +55,7 @@ def test_two_things_are_disjoint_and_two_names_overlap(tmp_path, monkeypatch):
     assert [verdicts.measured(of, world)["told right"] for world in ("two objects", "one object")] == [1, 0]
 
 
+@pytest.mark.slow
 def test_rows_are_what_the_routines_say_and_a_run_goes_on(tmp_path, monkeypatch):
     config = disambiguation.Config("digits", "digits_cnn", out=str(tmp_path), **SMALL)
     kept, worlds = {}, disambiguation.worlds

@@ -47,6 +47,7 @@ def row(rows, **names):
     return found[0]
 
 
+@pytest.mark.slow
 def test_attribution_benchmark(tmp_path, digits, monkeypatch):
     names = "gradient,grad_cam,sobol,rise,occlusion"
     config = attribution_benchmark.Config("digits", "digits_cnn", limit=5, passes=130, steps=4, methods=names, out=str(tmp_path))
@@ -113,6 +114,7 @@ def test_sanity_checks(tmp_path, digits, monkeypatch):
     assert found["published"] == "passes" and np.allclose(found["curve"], np.mean([c.y for c in judged], 0), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_metric_validity(tmp_path, monkeypatch):
     names = "deletion,energy_pointing,sparseness"
     config = metric_validity.Config("digits", images=8, train=200, steps=20, names=names, out=str(tmp_path))

@@ -15,6 +15,7 @@ import vcnet  # noqa: E402
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
+@pytest.mark.slow
 def test_vcnet(tmp_path):
     config = vcnet.Config(tables=("compas",), examples=30, seeds=1, limit=600, steps=400, search_steps=30, out=str(tmp_path))
     try:

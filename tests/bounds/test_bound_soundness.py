@@ -129,7 +129,8 @@ def test_bounds_of_a_random_network_hold_at_many_points():
         inside(far, ends, method)
 
 
-@hypothesis.settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
+@pytest.mark.slow
+@hypothesis.settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(
     widths=st.lists(st.integers(1, 7), min_size=2, max_size=4),
     radius=st.sampled_from([0.0, 1e-4, 0.1, 3.0]),
