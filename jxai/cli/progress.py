@@ -18,16 +18,14 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         self.came = False
-        self.before, self.told = signal.getsignal(signal.SIGINT), sys.unraisablehook
+        self.before = signal.getsignal(signal.SIGINT)
         if callable(self.before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._remember)
-            sys.unraisablehook = self._tell
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if signal.getsignal(signal.SIGINT) == self._remember:
             signal.signal(signal.SIGINT, self.before)
-            sys.unraisablehook = self.told
         if self.came and isinstance(error, Exception):
             raise KeyboardInterrupt from error
 
@@ -39,10 +37,6 @@ class Interrupts:
     def _remember(self, number: int, frame) -> None:
         self.came = True
         self.before(number, frame)
-
-    def _tell(self, unraisable) -> None:
-        if unraisable.exc_type is not KeyboardInterrupt:
-            self.told(unraisable)
 
 
 class Reporter(Interrupts):
@@ -58,11 +52,15 @@ class Reporter(Interrupts):
         self.task = self.bar.add_task("", total=None, pace="")
         self.said = -float("inf")
         self.bar.start()
+        self.told, sys.unraisablehook = sys.unraisablehook, self._tell
         return super().__enter__()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.bar.stop()
-        super().__exit__(kind, error, trace)
+        try:
+            self.bar.stop()
+        finally:
+            sys.unraisablehook = self.told
+            super().__exit__(kind, error, trace)
 
     def __call__(self, progress) -> None:
         self.check()
@@ -74,6 +72,10 @@ class Reporter(Interrupts):
         if self.bar.disable and (time.monotonic() - self.said > 10 or progress.done == progress.total):
             self.said = time.monotonic()
             print(f"{progress.done}/{progress.total} images, {pace}", file=sys.stderr, flush=True)
+
+    def _tell(self, unraisable) -> None:
+        if not (self.came and unraisable.exc_type is KeyboardInterrupt):  # that one is raised again at the next word
+            self.told(unraisable)
 
 
 def _duration(seconds: float) -> str:
