@@ -1,15 +1,15 @@
 """DeDUCE and its baselines on MNIST: who changes the fewest pixels, and who fails?
 
-    python experiments/deduce.py                             # 3 seeds × 40 images × 9 targets, an hour on 2 cores
+    python experiments/deduce.py                             # 3 seeds × 40 images × 9 targets, about an hour on 2 cores
     python experiments/deduce.py --widths 64 128 256 512 --steps 78000 --images 100 --seeds 5   # as published, but for its batches
-    python experiments/deduce.py --methods deduce --certainties 2 4 8 --held-out --seeds 1 --images 100 --judged 0   # which λ? 25 minutes
+    python experiments/deduce.py --methods deduce --certainties 2 4 8 --held-out --seeds 1 --images 100 --judged 0   # which λ?
 
 Needs the extra `experiments`, the data set mnist and the weights mnist_vae and mnist_gan. For each seed the paper's two networks are trained
 (`deduce_networks`): its own under spectral normalisation, to whose features a Gaussian is fitted for each class, and that of its baselines, of another
 architecture. The first of the seed's 1000 test images that both have right are turned into every other class: by DeDUCE on the normalised network, by JSMA,
 guided by prototypes, and by REVISE (λ = 1 as published, and λ = .1) on the plain one. "jsma, same network" is JSMA on DeDUCE's network: what of the
-difference is the network's and what the density's. "deduce λ=4" weighs the probability four times as much as published: the choice of the third command
-above, for networks of this size.
+difference is the network's and what the density's. "deduce λ=4" weighs the probability four times as much as published, chosen for networks of this size
+on held-out digits (100 images that the third command's network has not learned from).
 
 Claim that is tested (Höltgen et al. 2021, arXiv 2111.15639; means over 5 batches of 100 images × 9 targets, ResNet-18): L0 of DeDUCE 21.2 < JSMA 25.6 <
 prototypes 155 < REVISE 752 (of 784 pixels); failures 0, 3.1, .09 and 27 %; AnoGAN's score 22.5, 23.9, 23.0 and 20.1, lower being more realistic.
@@ -68,11 +68,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import record
+from deduce_measures import Found, means, measured
 from deduce_networks import PlainResNet, networks
 from every_class import cases, predicted
 from trained import mnist
 
-from jxai import counterfactual, each, plot
+from jxai import counterfactual, plot
 from jxai.counterfactual import Progress, Search
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators, mnist_gan
@@ -114,25 +115,11 @@ class Config:
     out: str = "out/deduce"
 
 
-COMPARED = ("deduce", "jsma", "prototype", "revise λ=.1")
-"""The paper compares the cases that all of its four methods reached; REVISE at λ = 1 would leave few."""
-
-
 class Method(NamedTuple):
     """A search on a network."""
 
     search: Search
     f: Callable
-
-
-class Found(NamedTuple):
-    """What a method made of a seed's images `[images, 9]`, and what its search took."""
-
-    x: np.ndarray
-    valid: np.ndarray
-    steps: np.ndarray
-    seconds: np.ndarray
-    """`[]`: of one counterfactual, compilation included."""
 
 
 def methods(config: Config, normal: DDUResNet, plain: PlainResNet) -> dict[str, Method]:
@@ -234,28 +221,6 @@ def of_seed(config: Config, seed: int, tell: Callable[[str], None]) -> tuple[np.
     return x, target, found, right
 
 
-def measured(x: np.ndarray, target: np.ndarray, found: dict[str, Found]) -> dict[tuple[str, str, str], np.ndarray]:
-    """`{(method, of, metric): [images]}`: means over the targets of an image."""
-    common = np.all([f.valid for name, f in found.items() if name in COMPARED], 0)
-    changes = {name: changed(x, target, f.x) for name, f in found.items()}
-    rows = {}
-    for name, f in found.items():
-        rows[name, "all", "failures"], rows[name, "all", "steps"] = means(1.0 - f.valid), means(f.steps)
-        rows[name, "all", "seconds each, compilation included"] = f.seconds[None]
-        for metric, value in changes[name].items():
-            rows[name, "reached", metric], rows[name, "common", metric] = means(value, f.valid), means(value, f.valid & common)
-        for own in (other for other in found if other.startswith("deduce") and other != name):
-            rows[name, "both", f"L0 more than {own}"] = means(changes[name]["L0"] - changes[own]["L0"], f.valid & found[own].valid)
-    return rows
-
-
-def changed(x: np.ndarray, target: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
-    """L0 and L1 `[images, 9]` of every counterfactual, reached or not; as in the paper's code any difference counts as a change."""
-    given = np.repeat(x, target.shape[1], 0), points.reshape(-1, *x.shape[1:]), target.ravel()
-    known = {"L0": lambda *a: judges.l0(*a, atol=0.0), "L1": judges.l1}
-    return {name: np.asarray(each(judge, None, *given)).reshape(target.shape) for name, judge in known.items()}
-
-
 def judged(config: Config, seed: int, x: np.ndarray, found: dict[str, Found], tell: Callable) -> dict[tuple[str, str, str], np.ndarray]:
     """AnoGAN's score of the first images themselves, and of what every method made of them."""
     if not config.judged:
@@ -285,13 +250,6 @@ def picture(x: np.ndarray, target: np.ndarray, found: dict[str, Found]) -> Any:
     made, valid = (np.stack([getattr(f, part)[0] for f in found.values()]) for part in ("x", "valid"))
     titles = [[str(t) for t in target[0]]] * len(found)
     return plot.counterfactuals(np.broadcast_to(x[0], (len(found), *x.shape[1:])), made, titles=titles, originals=list(found), valid=valid)
-
-
-def means(values: np.ndarray, kept: np.ndarray | bool = True) -> np.ndarray:
-    """`[images]`: the mean over each image's kept targets, NaN without any."""
-    kept = np.broadcast_to(kept, values.shape)
-    count = kept.sum(1)
-    return np.where(count > 0, np.where(kept, values, 0).sum(1) / np.maximum(count, 1), np.nan)
 
 
 def main() -> None:

@@ -15,13 +15,39 @@ from jxai.models.layers import Conv
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 import deduce  # noqa: E402
+import deduce_measures  # noqa: E402
 import trained  # noqa: E402
 from deduce_networks import PlainResNet  # noqa: E402
 
 
 def test_means_of_what_is_kept():
     values, kept = np.array([[1.0, 2, 6], [4, 5, 6], [7, 8, np.nan]]), np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0]], bool)
-    np.testing.assert_array_equal(deduce.means(values, kept), [3.5, np.nan, 7.5])
+    np.testing.assert_array_equal(deduce_measures.means(values, kept), [3.5, np.nan, 7.5])
+
+
+def test_sizes_of_common_cases_and_differences_where_both_reached():
+    """Two images of five pixels, two targets; L0 by hand, a difference of 1e-7 counted."""
+    x, target = np.zeros((2, 5, 1, 1), np.float32), np.array([[1, 2], [1, 2]])
+    reached = {"deduce": [[1, 1], [1, 0]], "deduce λ=4": [[0, 1], [1, 1]], "jsma": [[1, 0], [0, 1]], "prototype": [[1, 1]] * 2, "revise λ=.1": [[1, 1]] * 2}
+    counts = {"deduce": [[1, 2], [3, 4]], "deduce λ=4": [[1, 1], [2, 2]], "jsma": [[5, 5], [5, 4]], "prototype": [[5, 5]] * 2, "revise λ=.1": [[5, 5]] * 2}
+    points = {name: np.float32(1e-7) * (np.arange(5) < np.array(c)[..., None]).reshape(2, 2, 5, 1, 1) for name, c in counts.items()}
+    steps, seconds = np.full((2, 2), 7), np.asarray(0.5)
+    found = {name: deduce_measures.Found(points[name], np.array(reached[name], bool), steps, seconds) for name in counts}
+    rows = deduce_measures.measured(x, target, found)
+    expected = {
+        ("deduce", "all", "failures"): [0, 0.5],
+        ("deduce", "reached", "L0"): [1.5, 3],
+        ("deduce", "common", "L0"): [1, np.nan],  # what λ = 4 failed on counts as common
+        ("deduce λ=4", "common", "L0"): [np.nan, np.nan],
+        ("jsma", "common", "L0"): [5, np.nan],
+        ("jsma", "both", "L0 more than deduce"): [4, np.nan],
+        ("jsma", "both", "L0 more than deduce λ=4"): [np.nan, 2],
+        ("deduce λ=4", "both", "L0 more than deduce"): [-1, -1],
+        ("jsma", "all", "steps"): [7, 7],
+    }
+    for key, value in expected.items():
+        np.testing.assert_allclose(rows[key], value)
+    assert ("deduce", "both", "L0 more than deduce") not in rows
 
 
 @pytest.mark.slow
