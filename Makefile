@@ -25,19 +25,21 @@ test-slow: $(VENV)/.test
 	$(CACHE) $(PYTEST) -q -m slow
 
 experiments: $(VENV)/.experiments
-	for name in metric_validity sanity_checks pointing_game attribution_benchmark vnncomp_mnistfc eva_benchmark diffeomorphic \
-		clue sharpshooter sparse_vce generative_regularizers deduce vcnet dive steex human_edits overinterpretation \
-		disambiguation; do $(BIN)/python experiments/$$name.py || exit; done
+	for name in metrics/metric_validity metrics/sanity_checks attribution/pointing_game attribution/attribution_benchmark bounds/vnncomp_mnistfc \
+		attribution/eva_benchmark counterfactual/diffeomorphic counterfactual/clue counterfactual/sharpshooter counterfactual/sparse_vce \
+		counterfactual/generative_regularizers counterfactual/deduce counterfactual/vcnet counterfactual/dive counterfactual/steex \
+		counterfactual/human_edits sufficiency/overinterpretation sufficiency/disambiguation; do \
+		$(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/attribution.py
-	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/attribution/attribution.py
+	$(BIN)/python benchmarks/metrics/metrics.py
 	$(BIN)/python -m pip install --quiet --no-deps auto-LiRPA==0.3  # it asks for an older torch than it needs
-	$(BIN)/python benchmarks/bounds.py
-	$(BIN)/python benchmarks/bound_tightness.py
+	$(BIN)/python benchmarks/bounds/bounds.py
+	$(BIN)/python benchmarks/bounds/bound_tightness.py
 	-$(MAKE) build/alibi/.done
-	$(BIN)/python benchmarks/counterfactual.py
-	$(BIN)/python benchmarks/sufficiency.py
+	$(BIN)/python benchmarks/counterfactual/counterfactual.py
+	$(BIN)/python benchmarks/sufficiency/sufficiency.py
 
 clean:
 	rm -rf build dist $(VENV)

@@ -1,4 +1,4 @@
-"""Shared set-up of the tests: four simulated devices, and helper modules in this folder that import by their name."""
+"""Shared set-up of the tests: four simulated devices, helper modules in this folder that import by their name, and the packages `experiments` and `benchmarks`."""
 
 import importlib.metadata
 import os
@@ -9,7 +9,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     # Compiles in less than half the time. XLA ends the process over a flag that it does not know, hence the version.
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1])]
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -9,9 +9,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jxai import taps
+from jxai.tracing import taps
 from jxai.attribution.backward import guided_backprop
-from jxai.masks import positions, upsample
+from jxai.removal.masks import positions, upsample
 from jxai.scores import objective, one_of, wide
 from jxai.typing import Array, Model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jxai.rectifiers import Rule, with_rule
+from jxai.tracing.rectifiers import Rule, with_rule
 from jxai.scores import objective
 from jxai.typing import Array, Model
 

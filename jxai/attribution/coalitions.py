@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.fills import FillLike, remover
-from jxai.masks import default_grid, features, spread
+from jxai.removal.fills import FillLike, remover
+from jxai.removal.masks import default_grid, features, spread
 from jxai.scores import need_key
 from jxai.typing import Array, Scalar
 

@@ -7,9 +7,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jxai import axes, fills, loops, taps
+from jxai import loops
+from jxai.tracing import axes, taps
+from jxai.removal import fills
 from jxai.attribution.activation import resize
-from jxai.masks import positions, upsample
+from jxai.removal.masks import positions, upsample
 from jxai.scores import objective, one_of, wide
 from jxai.typing import Array, Model
 

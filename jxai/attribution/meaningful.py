@@ -8,7 +8,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from jxai import fills, loops
+from jxai import loops
+from jxai.removal import fills
 from jxai.scores import need_key, objective, one_of, positive, wide
 from jxai.typing import Array, Model, Scalar
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
-from jxai.fills import FillLike, remover
-from jxai.masks import default_grid, features, position_shape, positions, spread
+from jxai.removal.fills import FillLike, remover
+from jxai.removal.masks import default_grid, features, position_shape, positions, spread
 from jxai.scores import objective, one_of, positive
 from jxai.typing import Array, Model
 

@@ -15,12 +15,13 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import lax
 
-from jxai import loops, taps
+from jxai import loops
+from jxai.tracing import taps
 from jxai.bounds import METHODS, Box, Interval, Region, ball, bound as bound_of, linear_bounds, margins
 from jxai.bounds.projection import random_point
 from jxai.bounds.region import magnitude
 from jxai.bounds.rounding import slack
-from jxai.masks import Features, position_shape
+from jxai.removal.masks import Features, position_shape
 from jxai.scores import check_example, check_target, need_key, num_classes, one_of, positive, wide
 from jxai.typing import Array, Model
 

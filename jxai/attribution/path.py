@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai import fills, loops
-from jxai.fills import FillLike
+from jxai import loops
+from jxai.removal import fills
+from jxai.removal.fills import FillLike
 from jxai.scores import check_example, need_key, objective, one_of, positive, wide, within
 from jxai.typing import Array, Model, Scalar
 

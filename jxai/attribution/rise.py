@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
-from jxai.fills import FillLike, remover
-from jxai.masks import cells, position_shape, positions
+from jxai.removal.fills import FillLike, remover
+from jxai.removal.masks import cells, position_shape, positions
 from jxai.scores import need_key, objective, one_of, positive, within
 from jxai.typing import Array, Model
 

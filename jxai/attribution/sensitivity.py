@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.estimators import DESIGN_KERNELS, SOBOL_ESTIMATORS, hsic_of_binary, total_order
-from jxai.fills import FillLike, remover
-from jxai.masks import INTERPOLATIONS, cells, default_grid, design, features, position_shape, positions, spread, upsample
+from jxai.removal.fills import FillLike, remover
+from jxai.removal.masks import INTERPOLATIONS, cells, default_grid, design, features, position_shape, positions, spread, upsample
 from jxai.scores import objective, one_of, positive
 from jxai.typing import Array, Model
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.coalitions import game, ranks
-from jxai.fills import FillLike
+from jxai.removal.fills import FillLike
 from jxai.scores import need_key, objective, positive
 from jxai.typing import Array, Model
 

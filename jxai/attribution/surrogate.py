@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.coalitions import game, kernel_coalitions
-from jxai.fills import FillLike
+from jxai.removal.fills import FillLike
 from jxai.scores import need_key, objective, one_of, positive, within
 from jxai.typing import Array, Model
 

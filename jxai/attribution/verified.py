@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jxai.attribution.overlap import overlaps, parts, rivals, worst
 from jxai.callables import Static, partition
 from jxai.certificates import Digests, Verdict, digests, judged
-from jxai.masks import Features, default_grid, features, spread
+from jxai.removal.masks import Features, default_grid, features, spread
 from jxai.scores import check_example, wide
 from jxai.typing import Array, Model
 

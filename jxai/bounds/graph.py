@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jxai import interpret
+from jxai.tracing import interpret
 from jxai.bounds.operations import Linear, Operation
 from jxai.bounds.patterns import LogSoftmax, Matcher
 from jxai.bounds.primitives import operation

@@ -16,7 +16,7 @@ import numpy as np
 from jxai.bounds.operations import Operation, Unary
 from jxai.bounds.reductions import LogSumExp, Softmax
 from jxai.bounds.templates import PLAIN, params, templates
-from jxai.interpret import Program, Step
+from jxai.tracing.interpret import Program, Step
 
 _SPREAD = {*PLAIN, "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose"}
 _COMMUTES = {"add", "mul", "max", "min"}

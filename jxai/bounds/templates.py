@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai import interpret
+from jxai.tracing import interpret
 from jxai.bounds import curves
 from jxai.bounds.curve import Curve
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 from jxai.bounds.operations import Operation
-from jxai.interpret import Step
+from jxai.tracing.interpret import Step
 
 
 @dataclasses.dataclass

@@ -19,7 +19,7 @@ from jxai.callables import partition
 from jxai.cli import inputs, options
 from jxai.cli.errors import UserError, first_line, known
 from jxai.files import save_arrays
-from jxai.segments import XRAI, Segmentation
+from jxai.removal.segments import XRAI, Segmentation
 from jxai.typing import Array, Model
 
 DEFAULT = (

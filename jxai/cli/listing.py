@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from jxai.cli import options
 from jxai.cli.errors import known
-from jxai.documented import line
+from jxai.metrics.documented import line
 
 
 def methods(name: str | None) -> None:

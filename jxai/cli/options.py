@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jxai import attribution, fills, metrics
+from jxai import attribution, metrics
+from jxai.removal import fills
 from jxai.cli import segments
 from jxai.cli.errors import UserError, first_line, known
 from jxai.typing import Array, Fill, Method

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jxai.cli.errors import UserError
-from jxai.segments import KINDS, Segmentation
+from jxai.removal.segments import KINDS, Segmentation
 
 
 def named(flag: str, text: str) -> Segmentation:

@@ -147,7 +147,7 @@ def _image(args: argparse.Namespace) -> tuple[Path, inputs.Subject, jax.Array, n
 
 def _segmented(setting: dict[str, Any], x: jax.Array) -> dict[str, Any]:
     """The options with segments of this image."""
-    from jxai.segments import Segmentation
+    from jxai.removal.segments import Segmentation
 
     segments = setting.get("segments")
     if not isinstance(segments, Segmentation):

@@ -6,13 +6,13 @@ A method is `method(f, x, target, key=None, *, options) -> Counterfactual`, pure
 
 from jxai.counterfactual import operators as operators
 from jxai.counterfactual.clue import clue, delta_clue, nabla_clue
-from jxai.counterfactual.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
+from jxai.counterfactual.search.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
 from jxai.counterfactual.dive import dive, fisher_masks
 from jxai.counterfactual.frank_wolfe import sparse_vce
-from jxai.counterfactual.generator import Identity, latent_path
+from jxai.counterfactual.search.generator import Identity, latent_path
 from jxai.counterfactual.glam import fit_glam, glam_clue
 from jxai.counterfactual.inverse import Reconstruction, generative_regularizer, regularized
-from jxai.counterfactual.lanes import Progress, run
+from jxai.counterfactual.search.lanes import Progress, run
 from jxai.counterfactual.latent import diffeomorphic, revise
 from jxai.counterfactual.piece import class_features, constrained_min_edit, min_edit, piece
 from jxai.counterfactual.pixel import wachter

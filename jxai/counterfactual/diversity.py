@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jxai.counterfactual.norms import length
+from jxai.counterfactual.search.norms import length
 from jxai.scores import one_of, wide
 from jxai.typing import Array
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.tree_util import Partial
 
-from jxai.counterfactual.constraints import frozen
+from jxai.counterfactual.search.constraints import frozen
 from jxai.counterfactual.saliency import open_entries
 from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.scores import positive, wide, within

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jxai import taps
-from jxai.counterfactual.constraints import Frozen, frozen
+from jxai.tracing import taps
+from jxai.counterfactual.search.constraints import Frozen, frozen
 from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.scores import positive, wide, within
 from jxai.typing import Array, Model

@@ -46,7 +46,7 @@ class Folder:
         return len(self._files)
 
     def __getitem__(self, index: int) -> Example:
-        from jxai.models.images import load_image
+        from jxai.data.images import load_image
 
         pixels = load_image(self._files[index])
         mask = None

@@ -14,7 +14,7 @@ from jxai import metrics
 from jxai.evaluate.statistics import Ranking, mean_interval, ranking
 from jxai.evaluate.store import Run
 from jxai.files import atomic
-from jxai.documented import direction
+from jxai.metrics.documented import direction
 
 COLUMNS = ("run", "data", "model", "metric", "method", "direction", "n", "failed", "mean", "low", "high", "rank", "ranked", "critical_difference")
 _WORDS = {1: "higher", -1: "lower", 0: ""}

@@ -15,7 +15,7 @@ import numpy as np
 
 from jxai import attribution, metrics
 from jxai.data import Source, load
-from jxai.segments import XRAI, Segmentation
+from jxai.removal.segments import XRAI, Segmentation
 from jxai.typing import Array
 
 ABSOLUTE = "abs:"

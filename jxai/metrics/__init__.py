@@ -1,6 +1,6 @@
 """Metrics: is an attribution right? Every metric is `metric(f, x, target, attribution, key=None, *, options) -> scalar or Curve`.
 
-Each docstring states its `Range:`, its `Direction:` and its `Cost:` in a line of its own (`jxai.documented` reads them).
+Each docstring states its `Range:`, its `Direction:` and its `Cost:` in a line of its own (`jxai.metrics.documented` reads them).
 `jxai.metrics.compare` compares two maps, `compare(a, b) -> scalar`, and is no metric by itself; `jxai.metrics.counterfactual` judges
 counterfactuals, `metric(f, x, counterfactual, target, *, options) -> scalar`.
 """

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import ops
 
-from jxai.masks import position_shape, spread
+from jxai.removal.masks import position_shape, spread
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import parts
 from jxai.typing import Array

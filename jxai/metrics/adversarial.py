@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
-from jxai.masks import Features, position_shape, spread
+from jxai.removal.masks import Features, position_shape, spread
 from jxai.metrics.common import by_feature, by_position, curve, nan_unless_finite
 from jxai.metrics.explaining import norm
 from jxai.metrics.removal import parts, when

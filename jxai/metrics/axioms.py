@@ -6,8 +6,9 @@ import math
 
 import jax.numpy as jnp
 
-from jxai import fills, loops
-from jxai.fills import FillLike, remover
+from jxai import loops
+from jxai.removal import fills
+from jxai.removal.fills import FillLike, remover
 from jxai.metrics.additive import Terms, judged, terms
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import parts, schedule, walk

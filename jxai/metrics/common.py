@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import ops
 
-from jxai.masks import Features, position_shape, positions
+from jxai.removal.masks import Features, position_shape, positions
 from jxai.scores import wide
 from jxai.typing import Array, Curve
 

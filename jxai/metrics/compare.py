@@ -15,7 +15,7 @@ from jax import lax
 
 from jxai.metrics import statistics
 from jxai.metrics.common import nan_unless_finite
-from jxai.order import kth_largest, order_keys
+from jxai.kernels.order import kth_largest, order_keys
 from jxai.scores import one_of, positive, wide, within
 from jxai.typing import Array
 

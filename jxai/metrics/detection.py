@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.localization import object_mask, pooled
-from jxai.order import kth_largest, order_keys
+from jxai.kernels.order import kth_largest, order_keys
 from jxai.scores import positive
 from jxai.typing import Array, Model
 

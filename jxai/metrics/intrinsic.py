@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jxai.fills import FillLike, Mean
+from jxai.removal.fills import FillLike, Mean
 from jxai.metrics.curves import insertion
 from jxai.typing import Array, Model
 

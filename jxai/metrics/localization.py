@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.masks import positions
+from jxai.removal.masks import positions
 from jxai.metrics.common import by_position, check_attribution, nan_unless_finite
 from jxai.scores import check_example, one_of, wide, within
 from jxai.typing import Array, Model

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai import interpret
+from jxai.tracing import interpret
 from jxai.callables import partition
 from jxai.metrics.draws import shuffle
 from jxai.scores import one_of, wide

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jxai.fills import FillLike, Neighbours
+from jxai.removal.fills import FillLike, Neighbours
 from jxai.metrics.common import curve
 from jxai.metrics.removal import measure, parts, schedule, walk
 from jxai.typing import Array, Curve, Model

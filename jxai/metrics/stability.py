@@ -14,7 +14,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jxai import loops, taps
+from jxai import loops
+from jxai.tracing import taps
 from jxai.attribution.gradient import gradient
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm

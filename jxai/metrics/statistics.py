@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jxai.order import order_keys
+from jxai.kernels.order import order_keys
 from jxai.scores import wide
 from jxai.typing import Array
 

@@ -5,16 +5,16 @@ and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists t
 `decode(z) -> x` and `encode(x) -> z` instead; `generators()` lists the trained ones.
 """
 
+from jxai.data.images import load_image, preprocess
 from jxai.models.adversarial import adversarial_autoencoder, wgan_gp
 from jxai.models.burgess import BurgessVAE, btcvae
-from jxai.models.catalogue import ModelInfo, Pretrained, available
+from jxai.models.catalogue import ModelInfo, Pretrained, available, imagenet_class_names
 from jxai.models.ddu import DDUResNet, SpectralNorm
 from jxai.models.digits import digits_cnn, digits_vae
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
 from jxai.models.flows import Glow, RealNVP, dequantised, initialised, likelihood_loss
 from jxai.models.gan import GAN, AdversarialAutoencoder, ConditionalGAN, mnist_gan
 from jxai.models.generators import generators
-from jxai.models.images import imagenet_class_names, load_image, preprocess
 from jxai.models.inversion import Inverted, encoder_loss
 from jxai.models.lenet import LeNet5, lenet5
 from jxai.models.resnet import CifarResNet, cifar_resnet

@@ -15,7 +15,7 @@ from jxai.models.coders import given
 from jxai.models.variational import LIKELIHOODS, reconstruction
 from jxai.scores import one_of, positive, within
 from jxai.typing import Array
-from jxai.updates import Part
+from jxai.training.updates import Part
 
 __all__ = ["adversarial_autoencoder", "gradient_penalty", "wgan_gp"]
 

@@ -2,18 +2,20 @@
 
 import dataclasses
 import functools
+import importlib.resources
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from jxai.models import images, simple
+from jxai.data import images
+from jxai.models import simple
 from jxai.models.digits import digits_cnn
 from jxai.models.efficientnet import INPUT_SIZES, efficientnet_lite
 from jxai.models.lenet import lenet5
 from jxai.models.resnet import CIFAR10_CLASSES, cifar_resnet
 
-__all__ = ["ModelInfo", "Pretrained", "available"]
+__all__ = ["ModelInfo", "Pretrained", "available", "imagenet_class_names"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,12 @@ class ModelInfo:
 
     def __str__(self) -> str:
         return f"{self.description}; {self.input_shape} -> {self.num_classes} classes; weights {self.licence}: {self.requires}"
+
+
+def imagenet_class_names() -> tuple[str, ...]:
+    """Returns the 1000 names of ImageNet-1k in the order of the logits."""
+    text = importlib.resources.files("jxai.models").joinpath("assets", "imagenet_classes.txt").read_text("utf-8")
+    return tuple(line.split(" ", 1)[1] for line in text.splitlines())
 
 
 def available() -> dict[str, ModelInfo]:
@@ -111,7 +119,7 @@ def _digits_cnn():
 def _efficientnet_lite(variant):
     size = INPUT_SIZES[variant]
     preprocess = functools.partial(images.preprocess, size=size)
-    return Pretrained(efficientnet_lite(variant), preprocess, images.imagenet_class_names(), (size, size, 3))
+    return Pretrained(efficientnet_lite(variant), preprocess, imagenet_class_names(), (size, size, 3))
 
 
 def _cifar_resnet(depth):

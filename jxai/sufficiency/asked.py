@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jxai import fills
+from jxai.removal import fills
 from jxai.callables import compiled
 from jxai.certificates import Digests, digests
-from jxai.fills import FillLike
-from jxai.masks import features
+from jxai.removal.fills import FillLike
+from jxai.removal.masks import features
 from jxai.scores import check_example, check_target, objective
 from jxai.sufficiency.subset import SufficientSubset, are_positions, keeping, last_crossing
 from jxai.typing import Array, Model, Scalar

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.fills import FillLike
+from jxai.removal.fills import FillLike
 from jxai.scores import positive
-from jxai.segments import Segmentation
+from jxai.removal.segments import Segmentation
 from jxai.sufficiency.contest import Contest, Disambiguation, Found, Sets, answer, areas, common, conclude, contest, directed, judge, whole_scores
 from jxai.typing import Array, Model
 

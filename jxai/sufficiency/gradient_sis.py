@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai import fills
-from jxai.fills import FillLike
-from jxai.masks import positions
+from jxai.removal import fills
+from jxai.removal.fills import FillLike
+from jxai.removal.masks import positions
 from jxai.scores import objective, positive, wide, within
 from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, smallest
 from jxai.sufficiency.subset import SufficientSubset, keeping

@@ -17,7 +17,7 @@ from jxai.bounds import Region, ball, margins
 from jxai.bounds.certify import least
 from jxai.callables import compiled
 from jxai.certificates import Digests, Verdict, digests, judged
-from jxai.masks import default_grid, features, spread
+from jxai.removal.masks import default_grid, features, spread
 from jxai.scores import check_example, check_target, need_key, num_classes, objective, one_of, wide
 from jxai.typing import Array, Model
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jxai.callables import compiled
 from jxai.certificates import Digests, Verdict, judged
-from jxai.fills import remove
-from jxai.masks import spread
+from jxai.removal.fills import remove
+from jxai.removal.masks import spread
 from jxai.scores import check_example, wide
 from jxai.sufficiency.subset import ROUNDING
 from jxai.typing import Array, Model

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.fills import FillLike
-from jxai.masks import Features, features, positions
+from jxai.removal.fills import FillLike
+from jxai.removal.masks import Features, features, positions
 from jxai.metrics.common import by_feature, check_attribution
 from jxai.scores import need_key, positive
 from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, smallest

@@ -11,8 +11,8 @@ import numpy as np
 
 from jxai.callables import compiled
 from jxai.certificates import Digests, Verdict, judged
-from jxai.fills import remove
-from jxai.masks import position_shape, positions, spread
+from jxai.removal.fills import remove
+from jxai.removal.masks import position_shape, positions, spread
 from jxai.scores import check_example, objective, wide
 from jxai.typing import Array, Model
 

@@ -1,4 +1,4 @@
-"""One small model for every type of layer, and a region: what the tests of soundness and `benchmarks/bound_tightness.py` go through."""
+"""One small model for every type of layer, and a region: what the tests of soundness and `benchmarks/bounds/bound_tightness.py` go through."""
 
 import jax
 import jax.numpy as jnp

@@ -13,7 +13,7 @@ import scipy.optimize
 from jax.tree_util import Partial
 
 from jxai.counterfactual import wachter
-from jxai.counterfactual.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range, check_constraints, relaxed, settled
+from jxai.counterfactual.search.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range, check_constraints, relaxed, settled
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

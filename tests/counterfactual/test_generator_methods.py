@@ -19,7 +19,7 @@ from jxai.counterfactual.prototype import prototype
 from jxai.counterfactual.sharpshooter import sharpshooter
 from jxai.counterfactual.steex import steex
 from jxai.counterfactual.vcnet import vcnet
-from jxai.documented import line
+from jxai.metrics.documented import line
 from jxai.models.vcnet import VCNet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from search_toys import REGION, SEARCHES, SHAPE, above_one, built, climbing, examples, lengths, model
 
 from jxai.counterfactual import run, wachter
-from jxai.counterfactual.constraints import Frozen, OneHot
+from jxai.counterfactual.search.constraints import Frozen, OneHot
 from jxai.counterfactual.search import solve
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

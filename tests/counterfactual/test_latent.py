@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from latent_toys import Cubic, Linear, linear_generator, linear_model, orthonormal, same
 
 from jxai.counterfactual import diffeomorphic, latent_path, revise, run
-from jxai.counterfactual.constraints import Near
+from jxai.counterfactual.search.constraints import Near
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

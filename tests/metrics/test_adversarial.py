@@ -10,7 +10,7 @@ import pytest
 
 from jxai import each
 from jxai.metrics import adversarial
-from jxai.documented import direction
+from jxai.metrics.documented import direction
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 from jxai.metrics import compare
 from jxai.metrics.compare import kendall, pearson, spearman, ssim, top_k_overlap
-from jxai.documented import direction
+from jxai.metrics.documented import direction
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from jxai.counterfactual.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
+from jxai.counterfactual.search.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
 from jxai.metrics import counterfactual as metrics
 from jxai.metrics.counterfactual import mad
 from jxai.models.simple import MLP

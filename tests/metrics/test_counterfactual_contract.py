@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jxai import documented, each
-from jxai.counterfactual.constraints import Range
+from jxai import each
+from jxai.metrics import documented
+from jxai.counterfactual.search.constraints import Range
 from jxai.metrics import counterfactual as metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jxai import documented, metrics
+from jxai import metrics
+from jxai.metrics import documented
 
 
 def test_directions_are_read_and_required():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jxai import each, metrics
-from jxai.documented import direction
+from jxai.metrics.documented import direction
 from jxai.fills import Mean
 from jxai.typing import Curve
 

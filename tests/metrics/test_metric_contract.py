@@ -15,7 +15,8 @@ import pytest
 from cases import CLASSES, SHAPES
 from metric_cases import CASES
 
-from jxai import documented, each, fills, metrics
+from jxai import each, fills, metrics
+from jxai.metrics import documented
 from jxai.metrics import __all__ as METRICS
 from jxai.typing import Curve
 

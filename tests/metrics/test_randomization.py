@@ -11,7 +11,7 @@ from scipy import stats
 
 from jxai import Linen, each
 from jxai.attribution.gradient import gradient, input_x_gradient
-from jxai.interpret import trace
+from jxai.tracing.interpret import trace
 from jxai.metrics import parameters, randomization
 from jxai.metrics.compare import kendall, pearson, spearman, ssim, top_k_overlap
 

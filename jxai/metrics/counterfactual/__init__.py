@@ -4,7 +4,7 @@ Most are `metric(f, x, counterfactual, target, *, options) -> scalar`, pure, of 
 `label_coverage` and `squared_cosines` judge a set for one x, `counterfactual [k, *x.shape]`. `fid` and `substitutability` judge whole arrays, on the host.
 A counterfactual with NaN scores NaN (`success` 0). Report several: distance alone prefers adversarial examples, which an oracle and neighbours tell apart.
 
-Each docstring states its `Range:`, its `Direction:` and its `Cost:` in a line of its own (`jxai.documented` reads them).
+Each docstring states its `Range:`, its `Direction:` and its `Cost:` in a line of its own (`jxai.metrics.documented` reads them).
 """
 
 from jxai.metrics.counterfactual.agreement import oracle_agreement, strict_validity, success, transfer_validity, validity

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax, ops
 
-from jxai.counterfactual.constraints import Constraint, check_constraints
+from jxai.counterfactual.search.constraints import Constraint, check_constraints
 from jxai.loops import at_once
-from jxai.masks import position_shape
+from jxai.removal.masks import position_shape
 from jxai.metrics.counterfactual.common import check_class, check_pair, finite, is_class
 from jxai.metrics.removal import parts
 from jxai.scores import positive, wide, within

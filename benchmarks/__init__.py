@@ -1,0 +1,1 @@
+"""Side by side with peers in one run, by family; `measuring` holds what all of them measure and report with."""

@@ -1,0 +1,1 @@
+"""Verified bounds beside auto_LiRPA, and how tight they are."""

@@ -1,0 +1,1 @@
+"""Counterfactual searches over their floor, and beside alibi."""

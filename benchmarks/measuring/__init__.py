@@ -1,0 +1,1 @@
+"""Workers, clocks, floors and tables: what every benchmark measures and reports with."""

@@ -1,0 +1,1 @@
+"""Sufficient subsets over the bare passes that they need."""

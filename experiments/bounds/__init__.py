@@ -1,0 +1,1 @@
+"""Experiments on verified bounds."""

@@ -1,0 +1,1 @@
+"""Experiments on metrics: which can be trusted."""

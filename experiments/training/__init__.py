@@ -1,0 +1,1 @@
+"""Trains the generators that other experiments search with."""
