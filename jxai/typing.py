@@ -40,9 +40,7 @@ class Curve(NamedTuple):
 class Metric(Protocol):
     """A number, or a `Curve`, that judges the attribution of one example."""
 
-    def __call__(
-        self, f: Model, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, **options: Any
-    ) -> Array | Curve: ...
+    def __call__(self, f: Model, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, **options: Any) -> Array | Curve: ...
 
 
 class Fill(Protocol):

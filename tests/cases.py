@@ -130,9 +130,16 @@ CASES: dict[str, Case] = {
     "hsic": Case({"grid": 3, "num_designs": 13}, keyed=True, other={"grid": 2, "num_designs": 17, "width": 0.3, "fill": 0.3}, black_box=True, passes=13),
     "input_x_gradient": Case(passes=1),
     "integrated_gradients": Case({"steps": 4}, other={"steps": 2, "baseline": 0.3}, passes=4),
-    "kernel_shap": Case({"grid": entries_or_three, "num_samples": some_coalitions}, keyed=True, other={"grid": 2, "num_samples": 64, "fill": 0.3}, black_box=True),
+    "kernel_shap": Case(
+        {"grid": entries_or_three, "num_samples": some_coalitions}, keyed=True, other={"grid": 2, "num_samples": 64, "fill": 0.3}, black_box=True
+    ),
     "layer_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
-    "lime": Case({"grid": 2, "num_samples": 12}, keyed=True, other={"grid": 3, "num_samples": 15, "p": 0.3, "kernel_width": 2.0, "regularization": 3.0, "fill": 0.3}, black_box=True),
+    "lime": Case(
+        {"grid": 2, "num_samples": 12},
+        keyed=True,
+        other={"grid": 3, "num_samples": 15, "p": 0.3, "kernel_width": 2.0, "regularization": 3.0, "fill": 0.3},
+        black_box=True,
+    ),
     "meaningful_perturbation": Case(
         {"steps": 3, "mask_scale": 2, "sigma": 1.0, "fill": fills.Blur(1.0), "jitter": 1, "init": "random"},
         shapes=("image",),

@@ -46,7 +46,9 @@ def claim(**changes):
 def test_a_file_gives_back_what_was_saved(tmp_path):
     save(tmp_path / "c.npz", claim())
     back = load(tmp_path / "c.npz", SumIsLarge)
-    assert jax.tree.structure(back) == jax.tree.structure(claim()) and back.name == claim().name and type(back.name[4]) is bool and type(back.name[5]) is Interval
+    assert (
+        jax.tree.structure(back) == jax.tree.structure(claim()) and back.name == claim().name and type(back.name[4]) is bool and type(back.name[5]) is Interval
+    )
     for a, b in zip(jax.tree.leaves(back), jax.tree.leaves(claim())):
         assert a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
     assert verify(F, X, back) == verify(F, X, claim()) and verify(F, X, back).holds

@@ -23,12 +23,7 @@ PAIRS = [(name, kind) for name in METHODS for kind in SHAPES if kind in getattr(
 VIDEOS_SLOW = [pytest.param(*p, marks=pytest.mark.slow) if p[1] == "video" else p for p in PAIRS]
 """What of PAIRS runs when: programs of videos take long to compile."""
 IMAGES_QUICK = [p if p[1] == "image" else pytest.param(*p, marks=pytest.mark.slow) for p in PAIRS]
-STRINGS = [
-    (name, option)
-    for name in METHODS
-    for option, p in inspect.signature(getattr(attribution, name)).parameters.items()
-    if isinstance(p.default, str)
-]
+STRINGS = [(name, option) for name in METHODS for option, p in inspect.signature(getattr(attribution, name)).parameters.items() if isinstance(p.default, str)]
 
 
 def method(name, kind, **changes):

@@ -10,7 +10,7 @@ from jxai import loops
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 16, 1000])
 def test_sums_means_and_stacks(chunk):
-    fn = lambda i: {"a": jnp.sin(i * 1.0), "b": jnp.ones((2, 2)) * i}  # noqa: E731
+    fn = lambda i: {"a": jnp.sin(i * 1.0), "b": jnp.ones((2, 2)) * i}
     values = np.arange(16)
     assert np.allclose(loops.sums(fn, 16, chunk)["a"], np.sin(values).sum(), rtol=1e-5)
     assert np.allclose(loops.means(fn, 16, chunk)["b"], 7.5)

@@ -8,7 +8,7 @@ import pytest
 from jxai.scores import objective
 
 X = jnp.arange(3.0)
-F = lambda v: jnp.stack([v.sum(), v[0] * 2, -v[2], 1.0 + 0 * v[1]])  # noqa: E731
+F = lambda v: jnp.stack([v.sum(), v[0] * 2, -v[2], 1.0 + 0 * v[1]])
 
 
 def test_logit_probability_and_scalar():

@@ -29,11 +29,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
+
+from benchmarks.attribution.methods import Row, rows
 from benchmarks.measuring import report
 from benchmarks.measuring.bench import CLOCKS, Turns, names, say
 from benchmarks.measuring.measure import BACKENDS
-from benchmarks.attribution.methods import Row, rows
-from scipy.stats import spearmanr
 
 BATCHES = (1, 4, 8, 16, 32)
 
@@ -146,7 +147,15 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
         raise SystemExit(f"the models differ: largest difference of a logit from ours {apart}")
     say(f"logits agree to {max(apart.values()):.1e}; looking for the best batch sizes")
     floors = bench.find_best_batches(BATCHES[-2:] if arguments.quick else BATCHES, 0.2 if arguments.quick else 1.0)
-    result = {"cores": len(os.sched_getaffinity(0)), "clock": arguments.clock, "facts": facts, "logits_apart": apart, "passes": floors, "best": bench.best, "rows": []}
+    result = {
+        "cores": len(os.sched_getaffinity(0)),
+        "clock": arguments.clock,
+        "facts": facts,
+        "logits_apart": apart,
+        "passes": floors,
+        "best": bench.best,
+        "rows": [],
+    }
     for row in wanted:
         say(f"{row.name} ({time.perf_counter() - started:.0f} s)")
         try:

@@ -7,11 +7,12 @@ import sys
 import time
 import unittest.mock
 
-from benchmarks.attribution import lite0
 import numpy as np
 import torch
-from benchmarks.measuring.measure import photographs
 from torch.nn import functional
+
+from benchmarks.attribution import lite0
+from benchmarks.measuring.measure import photographs
 
 
 class Torch:

@@ -8,9 +8,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmarks.measuring.measure import photographs
 
 import jxai.attribution
+from benchmarks.measuring.measure import photographs
 from jxai import batching, fills, taps
 from jxai.masks import regular
 from jxai.models import efficientnet_lite

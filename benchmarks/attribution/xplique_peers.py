@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from benchmarks.attribution import lite0
 import numpy as np
 import tensorflow as tf
 import xplique.attributions as xa
+
+from benchmarks.attribution import lite0
 from benchmarks.measuring.measure import photographs
 
 

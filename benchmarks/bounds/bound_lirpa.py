@@ -10,12 +10,13 @@ import importlib.metadata
 import sys
 import types
 
-from benchmarks.bounds import bound_data
 import numpy as np
 import torch
 import torch.onnx.symbolic_helper
 import torch.onnx.utils
 from torch import nn
+
+from benchmarks.bounds import bound_data
 
 NAMES = {"interval": "IBP", "crown_ibp": "CROWN-IBP", "crown": "CROWN", "forward": "forward", "alpha_crown": "CROWN-Optimized"}
 

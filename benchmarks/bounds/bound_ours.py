@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.bounds import bound_data
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jxai
+from benchmarks.bounds import bound_data
 from jxai import attribution
 from jxai.bounds import METHODS, ball
 from jxai.models import robust_cnn

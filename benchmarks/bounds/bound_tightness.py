@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "bounds"))
-from bound_layers import LAYERS  # noqa: E402
-from bound_points import climbed, points  # noqa: E402
+from bound_layers import LAYERS
+from bound_points import climbed, points
 
-from jxai.bounds import METHODS  # noqa: E402
+from jxai.bounds import METHODS
 
 SEEDS = (1, 2, 3)
 

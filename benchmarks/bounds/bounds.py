@@ -37,9 +37,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bounds import bound_data
-from benchmarks.bounds import bound_report
 import numpy as np
+
+from benchmarks.bounds import bound_data, bound_report
 from benchmarks.measuring.bench import CLOCKS, Turns, names, say
 from benchmarks.measuring.report import write
 
@@ -151,9 +151,7 @@ class Bench(Turns):
             counts = [images for images in SEEN if library == "jxai" or images == SEEN[0] or found["median"] < PATIENCE / 10]
             try:
                 worker = self.start(library)
-                peaks[library] = worker.ask(
-                    ask="memory", name=row.method, batch=found["batch"], options=[{**options, "images": images} for images in counts]
-                )
+                peaks[library] = worker.ask(ask="memory", name=row.method, batch=found["batch"], options=[{**options, "images": images} for images in counts])
                 worker.close()
             except RuntimeError as error:
                 say(str(error))

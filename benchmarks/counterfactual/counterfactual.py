@@ -21,16 +21,15 @@ import os
 import time
 from collections.abc import Callable
 
-from benchmarks.counterfactual import counterfactual_peer
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.counterfactual import counterfactual_peer
+from experiments.counterfactual.every_class import cases
 from jxai import counterfactual
 from jxai.counterfactual import Progress
 from jxai.models import available, generators
-
-from experiments.counterfactual.every_class import cases
 from jxai.models.ordinary import mnist, ordinary
 
 THRESHOLD, STEPS = 0.99, 500
@@ -50,7 +49,9 @@ def main() -> None:
     generator = generators()["mnist_vae"]()
     x, target = cases([f], *mnist("test", 2 * count), count)
     search = counterfactual.diffeomorphic.search(generator=generator, threshold=THRESHOLD, steps=STEPS)
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {target.size} searches, {args.lanes} lanes; jax {jax.__version__} on {jax.default_backend()}")
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {target.size} searches, {args.lanes} lanes; jax {jax.__version__} on {jax.default_backend()}"
+    )
 
     passes: list[int] = []
 
@@ -83,8 +84,12 @@ def main() -> None:
     single *= (found.steps.sum() + target.size) / sum(int(s.steps) + 1 for s in some)
     best = floor(f, generator, x[0], (16, 32, 64, 128, 256))
     bare = min(best.values()) * needed
-    print(f"reached {found.valid.mean():.3f}, {found.steps.mean():.1f} steps on average (median {np.median(found.steps):.0f}), {needed / target.size:.1f} forward and backward passes each")
-    print(f"a pass in batches of {', '.join(f'{b}: {1e6 * s:.0f}' for b, s in best.items())} µs; first calls take {cold:.1f}, {cold_whole:.1f}, {cold_one:.1f} s more\n")
+    print(
+        f"reached {found.valid.mean():.3f}, {found.steps.mean():.1f} steps on average (median {np.median(found.steps):.0f}), {needed / target.size:.1f} forward and backward passes each"
+    )
+    print(
+        f"a pass in batches of {', '.join(f'{b}: {1e6 * s:.0f}' for b, s in best.items())} µs; first calls take {cold:.1f}, {cold_whole:.1f}, {cold_one:.1f} s more\n"
+    )
     print("| | s | a second | lane-steps | over the floor | / run |\n|---|---|---|---|---|---|")
     for name, spent, steps in (
         ("run", seconds, passes[0]),
@@ -111,6 +116,7 @@ def timed(call: Callable) -> tuple[float, tuple]:
 
 def floor(f: Callable, generator, x: np.ndarray, batches: tuple[int, ...]) -> dict[int, float]:
     """Seconds of a forward and backward pass of generator and model, one of a batch, by batch size; best of five."""
+
     def loss(z):
         return jax.nn.log_softmax(f(generator.decode(z)))[0]
 

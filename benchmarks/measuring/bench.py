@@ -35,9 +35,7 @@ class Turns:
         for kind in ("forward", "backward"):
             for batch in batches:
                 for library, worker in self.workers.items():
-                    floors[library][kind][batch] = worker.ask(
-                        ask="floor", batch=batch, backward=kind == "backward", seconds=seconds
-                    )[self.clock]
+                    floors[library][kind][batch] = worker.ask(ask="floor", batch=batch, backward=kind == "backward", seconds=seconds)[self.clock]
         for library, kinds in floors.items():
             self.best[library] = {kind: min(times, key=times.get) for kind, times in kinds.items()}
         return floors
@@ -62,9 +60,7 @@ class Turns:
 
     def summary(self, seen: list, count: int = 1) -> dict:
         """The fastest and the median call on both clocks, in seconds for each of `count`; `seconds` and `median` on the chosen clock."""
-        result = {
-            clock: {"fastest": min(each) / count, "median": statistics.median(each) / count} for clock, each in zip(CLOCKS, zip(*seen))
-        }
+        result = {clock: {"fastest": min(each) / count, "median": statistics.median(each) / count} for clock, each in zip(CLOCKS, zip(*seen))}
         result["seconds"], result["median"] = result[CLOCKS[self.clock]].values()
         return result
 

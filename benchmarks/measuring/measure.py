@@ -46,9 +46,7 @@ class Worker:
         command = [sys.executable, str(Path(__file__)), backend]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", **(environment or {})}
         self._errors = tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment)
         self.facts = self._answer()
 
     def ask(self, **request):
@@ -172,7 +170,7 @@ def _serve(backend: str) -> None:
     def answer(make) -> None:
         try:
             value = {"value": make()}
-        except Exception as error:  # noqa: BLE001  whatever a peer raises becomes a note in the table
+        except Exception as error:
             value = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
         answers.write(json.dumps(value) + "\n")
         answers.flush()

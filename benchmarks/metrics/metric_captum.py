@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.attribution import captum_peers
-from benchmarks.metrics import metric_data
-from benchmarks.metrics import nets
 import numpy as np
 import torch
+
+from benchmarks.attribution import captum_peers
+from benchmarks.metrics import metric_data, nets
 
 
 def summed(model, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -8,11 +8,11 @@ import pkgutil
 
 import jax
 import jax.numpy as jnp
-from benchmarks.metrics import metric_data
 import numpy as np
-from benchmarks.attribution import ours
 
 import jxai.metrics
+from benchmarks.attribution import ours
+from benchmarks.metrics import metric_data
 from jxai.attribution import input_x_gradient
 from jxai.batching import each
 from jxai.models import available

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+
 from benchmarks.metrics.metric_data import GROUPS, SETTINGS
 
 Take = Callable[[np.ndarray], np.ndarray]

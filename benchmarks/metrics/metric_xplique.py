@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.metrics import metric_data
-from benchmarks.metrics import nets
 import numpy as np
 import tensorflow as tf
 import xplique.attributions as xa
 import xplique.metrics as xm
+
 from benchmarks.attribution import xplique_peers
+from benchmarks.metrics import metric_data, nets
 
 
 class Xplique(xplique_peers.OnKeras):

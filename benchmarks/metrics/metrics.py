@@ -30,14 +30,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.metrics import metric_report
 import numpy as np
+from scipy.stats import spearmanr
+
 from benchmarks.measuring.bench import CLOCKS, Turns, names, say
 from benchmarks.measuring.measure import METRIC_BACKENDS
+from benchmarks.measuring.report import write
+from benchmarks.metrics import metric_report
 from benchmarks.metrics.metric_data import SETTINGS
 from benchmarks.metrics.metric_rows import APART, RANDOM, Peer, Row, rows
-from benchmarks.measuring.report import write
-from scipy.stats import spearmanr
 
 BATCHES = {"resnet20": (1, 4, 16, 64, 256), "lite0": (1, 2, 4, 8, 16), "lenet5": (16, 64, 256, 1024)}
 QUICK = {"resnet20": 8, "lite0": 1, "lenet5": 32}

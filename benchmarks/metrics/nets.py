@@ -5,9 +5,9 @@ All take pixels in [0, 1], as ours do: PyTorch `[N, C, 32, 32]`, Keras `[N, 32, 
 
 from __future__ import annotations
 
-from benchmarks.attribution import lite0
 import numpy as np
 
+from benchmarks.attribution import lite0
 from jxai.models import weights
 from jxai.models.layers import fold_batch_norm
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks.metrics import metric_captum
 import numpy as np
 import torch
 
-if not hasattr(np, "trapz"):
-    np.trapz = np.trapezoid  # gone from NumPy 2.4, and its areas call it
+from benchmarks.metrics import metric_captum
 
-import quantus  # noqa: E402
-from quantus.helpers import utils  # noqa: E402
+if not hasattr(np, "trapz"):
+    np.trapz = np.trapezoid  # noqa: NPY201  gone from NumPy 2.4, and its areas call it
+
+import quantus
+from quantus.helpers import utils
 
 
 class Quantus(metric_captum.Torch):
@@ -34,7 +35,7 @@ class Quantus(metric_captum.Torch):
         options = {"normalise": False, "abs": False, "return_aggregate": False, "disable_warnings": True, **options}
 
         def call(seed: int) -> np.ndarray:
-            np.random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002  what Quantus draws from
             torch.manual_seed(seed)
             self.segments = iter(self.data["segments"])
             result = kind(**options)(

@@ -28,10 +28,10 @@ import statistics
 import time
 
 import jax
+
 from benchmarks.measuring.bench import CLOCKS, names
 from benchmarks.measuring.measure import Worker
 from benchmarks.sufficiency.sufficiency_calls import THRESHOLD, agreement, bare, descent, exact_calls, load
-
 from jxai.sufficiency.sis import default_chunk
 
 GRADIENT = {"cifar10_resnet20": (64, 8, (16, 32, 64, 128)), "efficientnet_lite0": (4, 500, (1, 2, 4, 8))}
@@ -81,8 +81,7 @@ def gradient(name: str, args: argparse.Namespace) -> str:
     times = turns(calls, args.rounds, args.clock)
     times[other] = [t * steps * batch / (length * best) for t in times[other]]
     rows = [
-        (label, both(seen), f"{batch / min(seen):.3g}", steps * batch, *(over(seen, times[floor]) for floor in (same, other)))
-        for label, seen in times.items()
+        (label, both(seen), f"{batch / min(seen):.3g}", steps * batch, *(over(seen, times[floor]) for floor in (same, other))) for label, seen in times.items()
     ]
     return "\n".join(
         (

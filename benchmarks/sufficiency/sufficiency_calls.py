@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from benchmarks.measuring.measure import photographs
 
+from benchmarks.measuring.measure import photographs
 from jxai import data
 from jxai.masks import regular
 from jxai.models import available

@@ -24,9 +24,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jxai.evaluate import record
 
 from jxai import attribution, data, evaluate, metrics, taps
+from jxai.evaluate import record
 from jxai.evaluate.report import scores_of
 from jxai.models import available
 from jxai.segments import Segmentation

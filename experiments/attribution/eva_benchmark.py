@@ -49,13 +49,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
-from jxai.models.ordinary import ordinary
 
 from jxai import attribution, bounds, data, each, evaluate, metrics
-from jxai.metrics.documented import direction
+from jxai.evaluate import record
 from jxai.evaluate.report import scores_of
+from jxai.metrics.documented import direction
 from jxai.models import available
+from jxai.models.ordinary import ordinary
 
 BOUNDS = {
     "eva_interval": {"bound": "interval"},

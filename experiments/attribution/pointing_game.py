@@ -23,9 +23,9 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
 
 from jxai import attribution, data, evaluate, metrics
+from jxai.evaluate import record
 from jxai.evaluate.report import scores_of
 from jxai.models import available
 

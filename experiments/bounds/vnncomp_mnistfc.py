@@ -29,10 +29,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jxai.evaluate import record
 
 from jxai.bounds import Box, margins
 from jxai.bounds.attack import attack
+from jxai.evaluate import record
 from jxai.evaluate.identity import versions
 from jxai.files import atomic
 from jxai.models import MLP

@@ -46,16 +46,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
 from flax import nnx
 from jax.tree_util import Partial
-from jxai.models.ordinary import mnist, ordinary
 
 from jxai import counterfactual, each
 from jxai.counterfactual import Counterfactual, Search
 from jxai.counterfactual.clue import predictive
+from jxai.evaluate import record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
+from jxai.models.ordinary import mnist, ordinary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,17 +67,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
+
 from experiments.counterfactual.deduce_measures import Found, means, measured
 from experiments.counterfactual.deduce_networks import PlainResNet, networks
 from experiments.counterfactual.every_class import cases, predicted
-from jxai.models.ordinary import mnist
-
 from jxai import counterfactual, plot
 from jxai.counterfactual import Progress, Search
+from jxai.evaluate import record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators, mnist_gan
 from jxai.models.ddu import DDUResNet
+from jxai.models.ordinary import mnist
 from jxai.scores import positive, within
 from jxai.uncertainty import gaussian_density
 
@@ -134,9 +134,7 @@ def methods(config: Config, normal: DDUResNet, plain: PlainResNet) -> dict[str, 
         return counterfactual.prototype.search(generator=vae, prototypes=prototypes, steps=config.search_steps)
 
     def revise(proximity: float) -> Search:
-        return counterfactual.revise.search(
-            generator=vae, proximity=proximity, threshold=config.threshold, steps=config.search_steps, learning_rate=0.05
-        )
+        return counterfactual.revise.search(generator=vae, proximity=proximity, threshold=config.threshold, steps=config.search_steps, learning_rate=0.05)
 
     jsma = counterfactual.jsma.search(threshold=config.threshold)
 

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jxai.models.ordinary import mnist
 
-from jxai.training.batch_norm import in_batches, settled
 from jxai.models.ddu import DDUResNet, SpectralNorm
 from jxai.models.layers import Conv, check_input
+from jxai.models.ordinary import mnist
 from jxai.train import Progress, train
+from jxai.training.batch_norm import in_batches, settled
 
 NORM = SpectralNorm(4.0, iterations=1)
 """The published coefficient, in training; the network that is explained takes 300 iterations."""

@@ -31,14 +31,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
-from experiments.counterfactual.every_class import cases, picture
-from jxai.models.ordinary import mnist, ordinary
 
+from experiments.counterfactual.every_class import cases, picture
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Identity, Progress
+from jxai.evaluate import record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
+from jxai.models.ordinary import mnist, ordinary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,9 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     return rows
 
 
-def judged(f: Callable, oracle: Callable, x: np.ndarray, target: np.ndarray, found: Counterfactual, pool: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+def judged(
+    f: Callable, oracle: Callable, x: np.ndarray, target: np.ndarray, found: Counterfactual, pool: np.ndarray, labels: np.ndarray
+) -> list[dict[str, Any]]:
     """One row for each measure, with n and an interval; all but "reached" and "steps" of what reached its target."""
     ok = found.valid.ravel()
     rows = [record.row(ok, metric="reached"), record.row(found.steps.ravel(), metric="steps")]

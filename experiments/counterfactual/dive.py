@@ -82,14 +82,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
-from experiments.counterfactual.clue import logits
 from jax.tree_util import Partial
+
+from experiments.counterfactual.clue import logits
 from experiments.counterfactual.leaning import PAIR, Digits, Resized, enlarged, fours_and_nines, network
 from experiments.counterfactual.nontrivial import Case, compared, said
-
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search, fisher_masks
+from jxai.evaluate import record
 from jxai.models import generators, lenet5
 from jxai.scores import one_of, positive, within
 

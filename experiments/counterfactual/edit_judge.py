@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from experiments.counterfactual.clue import logits
 from flax import nnx
 from jax.tree_util import Partial
-from experiments.counterfactual.sparse_vce import lenet
 
+from experiments.counterfactual.clue import logits
+from experiments.counterfactual.sparse_vce import lenet
 from jxai import each, taps
 from jxai.metrics import counterfactual as judges
 from jxai.models import VAE

@@ -62,11 +62,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
-from jxai.models.ordinary import mnist
 
 from jxai import counterfactual, models, plot
 from jxai.counterfactual.operators import Matrix, ParallelBeam, gaussian
+from jxai.evaluate import record
+from jxai.models.ordinary import mnist
 
 FORMS = ("hard", "soft", "sparse")
 MARK = np.s_[2:6, 2:6]

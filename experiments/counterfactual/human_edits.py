@@ -82,16 +82,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jxai.evaluate import record
+from jax.tree_util import Partial
+
 from experiments.counterfactual.edit_judge import autoencoders, judge_of, last_hidden, measured, substitutes
 from experiments.counterfactual.every_class import predicted
-from jax.tree_util import Partial
 from experiments.counterfactual.sharpshooter import timed
-from jxai.models.ordinary import mnist, ordinary
-
 from jxai import counterfactual, plot
 from jxai.counterfactual import Search
+from jxai.evaluate import record
 from jxai.models import generators
+from jxai.models.ordinary import mnist, ordinary
 from jxai.scores import positive
 
 FAMILIES = {

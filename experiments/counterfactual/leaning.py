@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
-from jxai.models.ordinary import mnist
 
 from jxai.models import RobustCNN
+from jxai.models.ordinary import mnist
 from jxai.train import train
 
 PAIR = (4, 9)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jxai.evaluate import record
+
 from experiments.counterfactual.clue import logits
 from experiments.counterfactual.deduce import means
 from experiments.counterfactual.leaning import PAIR, slant
-
 from jxai import each, taps
 from jxai.counterfactual import Counterfactual
+from jxai.evaluate import record
 from jxai.metrics import counterfactual as judges
 
 

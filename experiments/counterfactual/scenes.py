@@ -9,8 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from experiments.counterfactual.clue import logits
 
+from experiments.counterfactual.clue import logits
 from jxai import each, fills, taps
 from jxai.attribution import feature_ablation
 from jxai.models import SemanticAutoencoder

@@ -41,15 +41,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from jxai.evaluate import record
+
 from experiments.counterfactual.clue import logits
 from experiments.counterfactual.every_class import cases
-from jxai.models.ordinary import mnist, ordinary
-
 from jxai import counterfactual, each
 from jxai.counterfactual import Counterfactual, Search
+from jxai.evaluate import record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
+from jxai.models.ordinary import mnist, ordinary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,16 +56,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jxai.evaluate import record
 from flax import nnx
 from jax.tree_util import Partial
-from experiments.counterfactual.every_class import cases, picture, predicted
-from jxai.models.ordinary import mnist, ordinary
 
+from experiments.counterfactual.every_class import cases, picture, predicted
 from jxai import counterfactual, each, models, plot
 from jxai.counterfactual import Counterfactual
+from jxai.evaluate import record
 from jxai.metrics import counterfactual as judges
 from jxai.models import RobustCNN
+from jxai.models.ordinary import mnist, ordinary
 
 
 @dataclasses.dataclass(frozen=True)

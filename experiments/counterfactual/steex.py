@@ -67,17 +67,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jxai.evaluate import record
-from experiments.counterfactual.every_class import picture
 from flax import nnx
-from experiments.counterfactual.scenes import BATCH, Foremost, carrying, layouts, mean_colours, odds, penultimate, removed, scores
-from jxai.models.ordinary import mnist
 
+from experiments.counterfactual.every_class import picture
+from experiments.counterfactual.scenes import BATCH, Foremost, carrying, layouts, mean_colours, odds, penultimate, removed, scores
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search
+from jxai.evaluate import record
 from jxai.metrics import compare
 from jxai.metrics import counterfactual as judges
 from jxai.models import SemanticAutoencoder, cifar_resnet, semantic
+from jxai.models.ordinary import mnist
 from jxai.scores import positive, within
 from jxai.train import train
 

@@ -45,11 +45,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from jxai.evaluate import record
 from flax import nnx
 
 from jxai import counterfactual, data, each, models
 from jxai.counterfactual import Counterfactual, Frozen, OneHot
+from jxai.evaluate import record
 from jxai.metrics import counterfactual as judges
 from jxai.models.vcnet import loss
 from jxai.train import train

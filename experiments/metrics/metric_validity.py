@@ -33,13 +33,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from experiments.metrics import planted
-from jxai.evaluate import record
 from scipy import stats
 
+from experiments.metrics import planted
 from jxai import data, each, metrics
-from jxai.metrics.documented import direction
+from jxai.evaluate import record
 from jxai.fills import gaussian_blur
+from jxai.metrics.documented import direction
 from jxai.typing import Curve
 
 LEVELS = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -179,7 +179,9 @@ def main() -> None:
     rows = run(config, lambda text: print(text, flush=True))
     for world in ("linear", "planted"):
         print(f"\n{world}\n{record.table([r for r in rows if r.get('world') == world], 'metric', 'asked')}")
-    print("\n" + "\n".join(f"{r['metric']:<36} {r['verdict']:<12} reacts {r['reacts']:.2f}, beats noise {r['beats_noise']:.2f}" for r in rows if "verdict" in r))
+    print(
+        "\n" + "\n".join(f"{r['metric']:<36} {r['verdict']:<12} reacts {r['reacts']:.2f}, beats noise {r['beats_noise']:.2f}" for r in rows if "verdict" in r)
+    )
 
 
 if __name__ == "__main__":

@@ -65,14 +65,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
+
 from experiments.attribution.attribution_benchmark import random_map
 from experiments.sufficiency.two_labels import ONE, TWO, Pair, picture, segmented, shown, worlds
 from experiments.sufficiency.verdicts import DRAWN, SETS, histograms, rows_of
-
 from jxai import attribution, data, plot
 from jxai.callables import compiled
 from jxai.certificates import digests, verify
+from jxai.evaluate import record
 from jxai.models import available
 from jxai.scores import SCORES, positive, within
 from jxai.sufficiency import Disambiguation, disambiguate, disambiguate_exactly, extreme_baselines

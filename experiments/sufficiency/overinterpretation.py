@@ -77,7 +77,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
+
 from experiments.sufficiency.pixel_subsets import (
     NETWORKS,
     THRESHOLDS,
@@ -94,10 +94,10 @@ from experiments.sufficiency.pixel_subsets import (
     shown,
 )
 from experiments.sufficiency.subset_training import training
-from jxai.models.ordinary import mnist
-
 from jxai import data, plot
+from jxai.evaluate import record
 from jxai.models import available
+from jxai.models.ordinary import mnist
 from jxai.models.resnet import MEAN
 from jxai.scores import one_of, positive
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jxai.evaluate import record
 from matplotlib.figure import Figure
 
 from jxai import attribution, each
+from jxai.evaluate import record
 from jxai.fills import remove
 from jxai.sufficiency import batched_gradient_sis, random_subset, ranked_subset
 from jxai.sufficiency.subset import last_crossing

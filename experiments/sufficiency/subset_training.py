@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jxai.evaluate import record
 from flax import nnx
-from experiments.sufficiency.pixel_subsets import NETWORKS, THRESHOLDS, by_gradients, ordered, probabilities
-from jxai.models.ordinary import mnist
 
+from experiments.sufficiency.pixel_subsets import NETWORKS, THRESHOLDS, by_gradients, ordered, probabilities
+from jxai.evaluate import record
 from jxai.models import CNN, available
+from jxai.models.ordinary import mnist
 from jxai.models.resnet import MEAN, STD
 from jxai.train import train
 
@@ -132,6 +132,9 @@ def sized(config: Any, name: str, f: Callable, x: np.ndarray, true: np.ndarray, 
     p = probabilities(f, x)
     few = x[: config.sized]
     order = ordered(
-        config.out, f"sized, {name}", tell, lambda: by_gradients(f, few, p[: len(few)].argmax(1), jax.random.key(config.seed), 2 * config.per_step, jnp.asarray(fill), 64)
+        config.out,
+        f"sized, {name}",
+        tell,
+        lambda: by_gradients(f, few, p[: len(few)].argmax(1), jax.random.key(config.seed), 2 * config.per_step, jnp.asarray(fill), 64),
     )
     return {"accuracy": p.argmax(1) == true, f"pixels for {threshold}": order.sizes(threshold)}

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from experiments.sufficiency.pixel_subsets import probabilities
 
+from experiments.sufficiency.pixel_subsets import probabilities
 from jxai import data, loops, plot
 from jxai.segments import Segmentation
 

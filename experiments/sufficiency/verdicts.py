@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jxai.evaluate import record
 from matplotlib.figure import Figure
+
 from experiments.sufficiency.two_labels import FATES, TWO
+from jxai.evaluate import record
 
 SETS = {"disjoint": (2,), "overlapping": ()}
 """The kinds of proofs, and how many sets each has."""

@@ -37,11 +37,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jxai.evaluate import record
 from flax import nnx
 
 from jxai import checkpoint, data, models
 from jxai.data.batches import to_input
+from jxai.evaluate import record
 from jxai.files import save_arrays
 from jxai.models.adversarial import adversarial_autoencoder, critic_loss, wgan_gp
 from jxai.models.coders import given

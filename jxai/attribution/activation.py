@@ -9,10 +9,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jxai.tracing import taps
 from jxai.attribution.backward import guided_backprop
 from jxai.removal.masks import positions, upsample
 from jxai.scores import objective, one_of, wide
+from jxai.tracing import taps
 from jxai.typing import Array, Model
 
 __all__ = ["eigen_cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "hires_cam", "layer_cam", "xgrad_cam"]

@@ -10,10 +10,10 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
+from jxai.kernels.order import kth_largest
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import positions
-from jxai.kernels.order import kth_largest
 from jxai.scores import objective, one_of, positive, wide, within
 from jxai.typing import Array, Model
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jxai.tracing.rectifiers import Rule, with_rule
 from jxai.scores import objective
+from jxai.tracing.rectifiers import Rule, with_rule
 from jxai.typing import Array, Model
 
 __all__ = ["deconvnet", "guided_backprop"]

@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from jxai.removal import fills
 from jxai.kernels.order import kth_largest
+from jxai.removal import fills
 from jxai.scores import check_example, objective, one_of, positive, wide
 from jxai.typing import Array, Model
 

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.tracing import axes, taps
-from jxai.removal import fills
 from jxai.attribution.activation import resize
+from jxai.removal import fills
 from jxai.removal.masks import positions, upsample
 from jxai.scores import objective, one_of, wide
+from jxai.tracing import axes, taps
 from jxai.typing import Array, Model
 
 __all__ = ["ablation_cam", "score_cam", "sidu"]

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai import loops
-from jxai.tracing import taps
-from jxai.bounds import METHODS, Box, Interval, Region, ball, bound as bound_of, linear_bounds, margins
+from jxai.bounds import METHODS, Box, Interval, Region, ball, linear_bounds, margins
+from jxai.bounds import bound as bound_of
 from jxai.bounds.projection import random_point
 from jxai.bounds.region import magnitude
 from jxai.bounds.rounding import slack
 from jxai.removal.masks import Features, position_shape
 from jxai.scores import check_example, check_target, need_key, num_classes, one_of, positive, wide
+from jxai.tracing import taps
 from jxai.typing import Array, Model
 
 OBJECTIVES = ("overlap", "margin")
@@ -130,9 +131,7 @@ def _apart(f: Model, target: int | Array, objective: str, bound: str, rounding: 
     return _up(upper - lower[target], rounding)
 
 
-def _together(
-    f: Model, target: int | Array, objective: str, bound: str, rounding: str, region: Region, classes: int
-) -> Callable[[Region], Array]:
+def _together(f: Model, target: int | Array, objective: str, bound: str, rounding: str, region: Region, classes: int) -> Callable[[Region], Array]:
     """The same on any part of a region, by the linear functions that hold on all of it."""
     if objective == "margin":
         rows = jax.nn.one_hot(target, classes) - jnp.eye(classes)

@@ -17,7 +17,7 @@ from jxai.removal.fills import FillLike
 from jxai.scores import check_example, need_key, objective, one_of, positive, wide, within
 from jxai.typing import Array, Model, Scalar
 
-__all__ = ["integrated_gradients", "expected_gradients", "gradient_shap"]
+__all__ = ["expected_gradients", "gradient_shap", "integrated_gradients"]
 
 RULES = ("midpoint", "trapezoid", "gauss_legendre", "left", "right")
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai import loops
-from jxai.removal import fills
 from jxai.attribution.path import integrated_gradients
+from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import features, position_shape, positions
 from jxai.scores import check_example, one_of, positive, wide

@@ -105,7 +105,14 @@ class Whole:
 
 
 def pull(
-    found: Ranges, target: int, pair: Pair, sums: Sums, *, stop: Callable[[Node], bool] = lambda node: False, t: Mapping[int, Any] | None = None, view: Any = Whole()
+    found: Ranges,
+    target: int,
+    pair: Pair,
+    sums: Sums,
+    *,
+    stop: Callable[[Node], bool] = lambda node: False,
+    t: Mapping[int, Any] | None = None,
+    view: Any = Whole(),
 ) -> dict[int, Pair]:
     """Takes coefficients on a value back through the graph.
 
@@ -236,10 +243,7 @@ def _through_lines(relaxation: Relaxation, pair: Pair, shapes: list[jax.ShapeDty
             pulled.append(pair.each(lambda a, m=below, s=shape: _back(m, a, s)))
         else:
             # The lower bound takes its positive part by the lower map; the upper bound the other way round.
-            sides = [
-                None if a is None else _parts(a, first, second, shape)
-                for a, first, second in ((pair.lower, below, above), (pair.upper, above, below))
-            ]
+            sides = [None if a is None else _parts(a, first, second, shape) for a, first, second in ((pair.lower, below, above), (pair.upper, above, below))]
             pulled.append(Pair(*sides))
     return pulled
 
@@ -265,4 +269,3 @@ def _line_error(relaxation: Relaxation, inputs: list[Interval], value: Interval)
     for constant in (relaxation.lower, relaxation.upper):
         size = size if constant is None else size + jnp.where(jnp.isfinite(constant), jnp.abs(constant), 0)
     return 8 * unit * size
-

@@ -21,9 +21,7 @@ from jxai.typing import Array, Model
 __all__ = ["RobustnessCertificate", "certified_radius", "certify"]
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["label", "margins", "region"], meta_fields=["method", "rounding", "options", "digests"]
-)
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["label", "margins", "region"], meta_fields=["method", "rounding", "options", "digests"])
 @dataclasses.dataclass(frozen=True)
 class RobustnessCertificate:
     """The claim that f gives every point of the region, x among them, the class `label`; proved where `holds`.

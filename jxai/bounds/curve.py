@@ -104,6 +104,7 @@ def closest(slopes: Array, lower: Array, upper: Array, middle: Array) -> Lines:
 
 def by_vertices(name, value, breaks):
     """A piecewise linear curve that bends at `breaks(*parameters)`."""
+
     def range_(l, u, *parameters):
         y = value(jnp.stack([l, *(jnp.clip(b, l, u) for b in breaks(*parameters)), u]), *parameters)
         return Interval(y.min(0), y.max(0))

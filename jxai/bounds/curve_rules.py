@@ -174,6 +174,7 @@ def reduce_window_max(use: Use, sign: int = 1) -> Result:
 
 def logical(rule: Callable[..., tuple[Array, Array]]) -> Callable[[Use], Result]:
     """The rule of a comparison or logical operation."""
+
     def build(use: Use) -> Result:
         at = {n: position for position, n in enumerate(use.perturbed)}
         operands = tuple(at.get(n, v) for n, v in enumerate(use.operands))
@@ -184,6 +185,7 @@ def logical(rule: Callable[..., tuple[Array, Array]]) -> Callable[[Use], Result]
 
 def greater(strict: bool, turned: bool) -> Callable[[Interval, Interval], tuple[Array, Array]]:
     """Whether `a > b` (not strict: `a >= b`; turned: the other way round) must and may hold."""
+
     def rule(a: Interval, b: Interval) -> tuple[Array, Array]:
         a, b = (b, a) if turned else (a, b)
         return (a.lower > b.upper, a.upper > b.lower) if strict else (a.lower >= b.upper, a.upper >= b.lower)

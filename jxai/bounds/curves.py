@@ -28,7 +28,9 @@ def _relu_lines(l, u, t):
     return Lines(below, None, slope, upper)
 
 
-RELU = Curve("relu", lambda x: jnp.maximum(x, 0), lambda l, u: Interval(jnp.maximum(l, 0), jnp.maximum(u, 0)), _relu_lines, 0, bends=lambda l, u: (l < 0) & (u > 0))
+RELU = Curve(
+    "relu", lambda x: jnp.maximum(x, 0), lambda l, u: Interval(jnp.maximum(l, 0), jnp.maximum(u, 0)), _relu_lines, 0, bends=lambda l, u: (l < 0) & (u > 0)
+)
 
 
 ABS = by_vertices("abs", jnp.abs, lambda: (0.0,))
@@ -81,11 +83,15 @@ def _reciprocal_lines(l, u, t):
 EXP = convex("exp", jnp.exp, jnp.exp, _increasing(jnp.exp))
 EXPM1 = convex("expm1", jnp.expm1, jnp.exp, _increasing(jnp.expm1))
 EXP2 = convex("exp2", jnp.exp2, lambda x: jnp.exp2(x) * math.log(2), _increasing(jnp.exp2), grows=True)
-COSH = convex("cosh", jnp.cosh, jnp.sinh, lambda l, u: Interval(jnp.where((l < 0) & (u > 0), 1.0, jnp.minimum(jnp.cosh(l), jnp.cosh(u))), jnp.maximum(jnp.cosh(l), jnp.cosh(u))), grows=True)
-LOG = concave("log", jnp.log, lambda x: 1 / x, _positive_only(jnp.log, -jnp.inf), domain=0.0, absolute=True)
-LOG1P = concave(
-    "log1p", jnp.log1p, lambda x: 1 / (1 + x), _log1p_range, domain=-1.0, absolute=True
+COSH = convex(
+    "cosh",
+    jnp.cosh,
+    jnp.sinh,
+    lambda l, u: Interval(jnp.where((l < 0) & (u > 0), 1.0, jnp.minimum(jnp.cosh(l), jnp.cosh(u))), jnp.maximum(jnp.cosh(l), jnp.cosh(u))),
+    grows=True,
 )
+LOG = concave("log", jnp.log, lambda x: 1 / x, _positive_only(jnp.log, -jnp.inf), domain=0.0, absolute=True)
+LOG1P = concave("log1p", jnp.log1p, lambda x: 1 / (1 + x), _log1p_range, domain=-1.0, absolute=True)
 SQRT = concave("sqrt", lambda x: jnp.sqrt(jnp.maximum(x, 0)), lambda x: 0.5 * lax.rsqrt(x), _positive_only(jnp.sqrt, 0.0), domain=0.0)
 RSQRT = convex("rsqrt", lax.rsqrt, lambda x: -0.5 * lax.rsqrt(x) / x, _positive_only(lax.rsqrt, jnp.inf), domain=0.0)
 _RECIPROCAL = convex("reciprocal", lambda x: 1 / x, lambda x: -1 / x**2, _reciprocal_range, domain=0.0)
@@ -168,9 +174,23 @@ SILU = bent("silu", lambda x: x * _sigmoid(x), _silu_slope, (-2.39935728, 2.3993
 GELU = bent("gelu", lambda x: x * _cdf(x), lambda x: _cdf(x) + x * _normal(x), (-math.sqrt(2), math.sqrt(2)), _constant(0.81), False, turning=(-0.75179160,))
 GELU_TANH = bent("gelu_tanh", _gelu_tanh, _gelu_tanh_slope, (-1.41850401, 1.41850401), _constant(0.81), False, turning=(-0.75246142,))
 MISH = bent("mish", _mish, _mish_slope, (-2.25637640, 1.49057118), _constant(0.65), False, turning=(-1.19243121,))
-ELU = bent("elu", _elu, lambda x, alpha: jnp.where(x > 0, 1.0, alpha * jnp.exp(jnp.minimum(x, 0))), (0.0,), lambda l, u, alpha: jnp.broadcast_to(jnp.abs(alpha), l.shape), lambda alpha: jnp.asarray(alpha) >= 0, turning=(0.0,))
+ELU = bent(
+    "elu",
+    _elu,
+    lambda x, alpha: jnp.where(x > 0, 1.0, alpha * jnp.exp(jnp.minimum(x, 0))),
+    (0.0,),
+    lambda l, u, alpha: jnp.broadcast_to(jnp.abs(alpha), l.shape),
+    lambda alpha: jnp.asarray(alpha) >= 0,
+    turning=(0.0,),
+)
 CELU = bent(
-    "celu", _celu, lambda x, alpha: jnp.where(x > 0, 1.0, jnp.exp(jnp.minimum(x, 0) / alpha)), (0.0,), lambda l, u, alpha: jnp.broadcast_to(1 / jnp.abs(alpha), l.shape), lambda alpha: jnp.asarray(alpha) >= 0, turning=(0.0,)
+    "celu",
+    _celu,
+    lambda x, alpha: jnp.where(x > 0, 1.0, jnp.exp(jnp.minimum(x, 0) / alpha)),
+    (0.0,),
+    lambda l, u, alpha: jnp.broadcast_to(1 / jnp.abs(alpha), l.shape),
+    lambda alpha: jnp.asarray(alpha) >= 0,
+    turning=(0.0,),
 )
 HARD_SILU = bent(
     "hard_silu", _hard_silu, lambda x: jnp.where(x <= -3, 0.0, jnp.where(x >= 3, 1.0, x / 3 + 0.5)), (-3.0, 3.0), _constant(0.34), False, turning=(-1.5, -3.0)
@@ -187,7 +207,9 @@ def even_power(n: int) -> Curve:
 def odd_power(n: int) -> Curve:
     """`x ↦ xⁿ` for an odd n >= 3."""
     bend = lambda l, u: n * (n - 1) * jnp.maximum(jnp.abs(l), jnp.abs(u)) ** (n - 2)
-    return bent(f"power_{n}", lambda x: x**n, lambda x: n * x ** (n - 1), (0.0,), bend, False, lambda l, u: Interval(l**n, u**n), absolute=False, ulps=2.0 * n + 2)
+    return bent(
+        f"power_{n}", lambda x: x**n, lambda x: n * x ** (n - 1), (0.0,), bend, False, lambda l, u: Interval(l**n, u**n), absolute=False, ulps=2.0 * n + 2
+    )
 
 
 def step(name: str, value: Callable) -> Curve:

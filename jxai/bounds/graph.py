@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jxai.tracing import interpret
 from jxai.bounds.operations import Linear, Operation
 from jxai.bounds.patterns import LogSoftmax, Matcher
 from jxai.bounds.primitives import operation
@@ -16,6 +15,7 @@ from jxai.bounds.reductions import LogSumExp
 from jxai.bounds.region import Region
 from jxai.bounds.use import Perturbed, Use
 from jxai.scores import wide
+from jxai.tracing import interpret
 from jxai.typing import Array, Model
 
 

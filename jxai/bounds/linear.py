@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-
 from jax import lax
 
 from jxai.bounds import windows

@@ -69,7 +69,11 @@ def dot_general(use: Use) -> Operation:
     (contract, _), _ = numbers
     shapes = [v.shape for v in use.operands]
     # In the forward pass a row meets `contracted` numbers, in the transposed one what is left of the other operand.
-    terms = max(math.prod(shapes[0][d] for d in contract), math.prod(use.shape) // max(1, min(math.prod(s) // math.prod(s[d] for d in c) for s, c in zip(shapes, numbers[0]))), 1)
+    terms = max(
+        math.prod(shapes[0][d] for d in contract),
+        math.prod(use.shape) // max(1, min(math.prod(s) // math.prod(s[d] for d in c) for s, c in zip(shapes, numbers[0]))),
+        1,
+    )
     # Rows stay rows: the axes of the left operand that are not contracted lead the result.
     (contracted, _), (batch, _) = numbers
     free = [d for d in range(len(shapes[0])) if d not in contracted and d not in batch]
@@ -95,7 +99,7 @@ def convolution(use: Use) -> Operation:
     local = None
     if plain:
         windows, mix = [], groups == 1 or kernel[1] != 1 or kernel[0] != groups
-        for d, size in enumerate(lhs):
+        for d in range(len(lhs)):
             if d in numbers.lhs_spec[2:]:
                 n = numbers.lhs_spec[2:].index(d)
                 windows.append((numbers.out_spec[2 + n], kernel[2 + n], strides[n], padding[n][0], dilation[n]))
@@ -115,9 +119,7 @@ def convolution(use: Use) -> Operation:
     else:
 
         def apply(x: Array, w: Array, padding: Any = padding) -> Array:
-            return lax.conv_general_dilated(
-                x, w, strides, padding, p["lhs_dilation"], dilation, numbers, groups, p["batch_group_count"], lax.Precision.HIGHEST
-            )
+            return lax.conv_general_dilated(x, w, strides, padding, p["lhs_dilation"], dilation, numbers, groups, p["batch_group_count"], lax.Precision.HIGHEST)
 
     unpadded = functools.partial(apply, padding=((0, 0),) * spatial) if plain else None
     return _product(use, apply, terms, local, unpadded, math.prod(kernel[2:]))

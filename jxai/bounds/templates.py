@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.tracing import interpret
 from jxai.bounds import curves
 from jxai.bounds.curve import Curve
+from jxai.tracing import interpret
 
 # Marks in the reference functions that stand for any constant.
 _MARKS = (0.37251, 0.61837)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-
 from jxai.bounds.operations import Operation
 from jxai.tracing.interpret import Step
 

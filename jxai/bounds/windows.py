@@ -17,8 +17,8 @@ import numpy as np
 
 from jxai.bounds.backward import Pair, transposed
 from jxai.bounds.graph import Graph, Node
-from jxai.bounds.operations import Linear, Unary
 from jxai.bounds.locality import Elementwise, Reshape, Windows
+from jxai.bounds.operations import Linear, Unary
 from jxai.bounds.receptive import Reach, Reaches, reach, through
 from jxai.typing import Array
 

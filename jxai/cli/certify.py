@@ -109,7 +109,9 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any],
     elif bool(found.success):
         print(f"{what}: attacked, a change within {_ball(setting)} makes {subject.name} say {subject.label(int(np.argmax(there)))}")
     else:
-        print(f"{what}: unknown, {args.method} proves nothing within {_ball(setting)}, and no attack changes the class (least margin {float(found.margin):.4g})")
+        print(
+            f"{what}: unknown, {args.method} proves nothing within {_ball(setting)}, and no attack changes the class (least margin {float(found.margin):.4g})"
+        )
 
 
 def _ball(setting: dict[str, Any]) -> str:

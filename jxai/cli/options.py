@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from jxai import attribution, metrics
-from jxai.removal import fills
 from jxai.cli import segments
 from jxai.cli.errors import UserError, first_line, known
+from jxai.removal import fills
 from jxai.typing import Array, Fill, Method
 
 _OPTION = re.compile(r"--([A-Za-z_]\w*)\.([\w-]+)(?:=(.*))?", re.DOTALL)

@@ -6,19 +6,19 @@ A method is `method(f, x, target, key=None, *, options) -> Counterfactual`, pure
 
 from jxai.counterfactual import operators as operators
 from jxai.counterfactual.clue import clue, delta_clue, nabla_clue
-from jxai.counterfactual.search.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
 from jxai.counterfactual.dive import dive, fisher_masks
 from jxai.counterfactual.frank_wolfe import sparse_vce
-from jxai.counterfactual.search.generator import Identity, latent_path
 from jxai.counterfactual.glam import fit_glam, glam_clue
 from jxai.counterfactual.inverse import Reconstruction, generative_regularizer, regularized
-from jxai.counterfactual.search.lanes import Progress, run
 from jxai.counterfactual.latent import diffeomorphic, revise
 from jxai.counterfactual.piece import class_features, constrained_min_edit, min_edit, piece
 from jxai.counterfactual.pixel import wachter
 from jxai.counterfactual.prototype import class_prototypes, prototype
 from jxai.counterfactual.saliency import deduce, jsma
 from jxai.counterfactual.search import Candidate, Counterfactual, Search
+from jxai.counterfactual.search.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range
+from jxai.counterfactual.search.generator import Identity, latent_path
+from jxai.counterfactual.search.lanes import Progress, run
 from jxai.counterfactual.sharpshooter import sharpshooter
 from jxai.counterfactual.spheres import growing_spheres
 from jxai.counterfactual.steex import steex
@@ -35,5 +35,16 @@ __all__ = [
     *METHODS,
     *("Frozen", "Monotone", "Near", "OneHot", "Ordinal", "Range"),
     *("Candidate", "Counterfactual", "Identity", "Progress", "Reconstruction", "Search"),
-    *("class_features", "class_prototypes", "fisher_masks", "fit_glam", "generative_regularizer", "latent_path", "nearest_unlike", "operators", "regularized", "run"),
+    *(
+        "class_features",
+        "class_prototypes",
+        "fisher_masks",
+        "fit_glam",
+        "generative_regularizer",
+        "latent_path",
+        "nearest_unlike",
+        "operators",
+        "regularized",
+        "run",
+    ),
 ]

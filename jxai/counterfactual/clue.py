@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
-from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.diversity import DIVERSITIES
 from jxai.counterfactual.diversity import diversity as spread_of
+from jxai.counterfactual.search import Candidate, Search, method
+from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import decoded, encoded
 from jxai.counterfactual.search.norms import DISTANCES, length
-from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import need_key, one_of, positive, wide, within
 from jxai.typing import Array, Model, PyTree
 

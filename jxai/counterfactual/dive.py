@@ -13,10 +13,10 @@ import numpy as np
 import optax
 
 from jxai.callables import Static, partition
+from jxai.counterfactual.search import Candidate, Search, check_search, method
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded
-from jxai.counterfactual.search import Candidate, Search, check_search, method
 from jxai.scores import need_key, one_of, positive, wide, within
 from jxai.typing import Array, Model
 

@@ -11,9 +11,9 @@ import numpy as np
 from jax import lax
 from jax.tree_util import Partial
 
-from jxai.counterfactual.search.constraints import frozen
 from jxai.counterfactual.saliency import open_entries
 from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.counterfactual.search.constraints import frozen
 from jxai.scores import positive, wide, within
 from jxai.typing import Array, Model
 

@@ -14,11 +14,11 @@ import optax
 
 from jxai.callables import Static, partition
 from jxai.counterfactual.clue import check_members, check_untargeted, uncertainty_at
+from jxai.counterfactual.search import Candidate, Search, method
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.direct import direct
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded, encodings
 from jxai.counterfactual.search.labels import checked
-from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import wide, within
 from jxai.typing import Array, Model
 

@@ -12,10 +12,10 @@ import optax
 from jax import lax
 
 from jxai.counterfactual import operators
+from jxai.counterfactual.search import Candidate, Search, State, advance, begin
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import check_generator, encoded
 from jxai.counterfactual.search.norms import soft
-from jxai.counterfactual.search import Candidate, Search, State, advance, begin
 from jxai.scores import check_example, one_of, wide, within
 from jxai.typing import Array, PyTree
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import decoded, encoded
-from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.scores import wide, within
 from jxai.typing import Array, Model
 

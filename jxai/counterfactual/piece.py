@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.tracing import taps
 from jxai.callables import Static, partition
+from jxai.counterfactual.search import Candidate, Search, check_search, method
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import decoded, encoded
 from jxai.counterfactual.search.labels import checked
-from jxai.counterfactual.search import Candidate, Search, check_search, method
 from jxai.scores import wide, within
+from jxai.tracing import taps
 from jxai.typing import Array, Model
 
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
+from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen, relaxed, settled
 from jxai.counterfactual.search.norms import DISTANCES, length, soft
-from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.scores import one_of, positive, wide, within
 from jxai.typing import Array, Model
 

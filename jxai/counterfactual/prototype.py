@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jxai.counterfactual.search import Candidate, Search, method
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen, relaxed, settled
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import check_generator, encoded, encodings
 from jxai.counterfactual.search.labels import checked
 from jxai.counterfactual.search.norms import soft
-from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import one_of, positive, wide, within
 from jxai.typing import Array, Model
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jxai.tracing import taps
-from jxai.counterfactual.search.constraints import Frozen, frozen
 from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.counterfactual.search.constraints import Frozen, frozen
 from jxai.scores import positive, wide, within
+from jxai.tracing import taps
 from jxai.typing import Array, Model
 from jxai.uncertainty import GaussianDensity
 

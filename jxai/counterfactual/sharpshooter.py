@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.counterfactual.search import Candidate, Search, method
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.direct import direct
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded
-from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import positive, wide, within
 from jxai.typing import Array, Model
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from jxai import loops
-from jxai.counterfactual.search.constraints import frozen
 from jxai.counterfactual.saliency import open_entries
 from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.counterfactual.search.constraints import frozen
 from jxai.scores import need_key, positive, wide, within
 from jxai.typing import Array, Model
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jxai.counterfactual.search import Candidate, Search, method
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen, settled
 from jxai.counterfactual.search.descent import descent
-from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import check_example, wide, within
 from jxai.typing import Array, Model
 

@@ -10,10 +10,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jxai import loops
-from jxai.counterfactual.search.constraints import frozen
-from jxai.counterfactual.search.norms import DISTANCES, length
 from jxai.counterfactual.saliency import open_entries
 from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.counterfactual.search.constraints import frozen
+from jxai.counterfactual.search.norms import DISTANCES, length
 from jxai.scores import check_example, one_of, positive, wide, within
 from jxai.typing import Array, Model
 

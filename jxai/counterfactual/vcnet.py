@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jxai.counterfactual.search import Candidate, Search, method
 from jxai.counterfactual.search.constraints import Constraint, OneHot, check_constraints, frozen, settled
 from jxai.counterfactual.search.direct import direct
-from jxai.counterfactual.search import Candidate, Search, method
 from jxai.scores import check_example, wide, within
 from jxai.typing import Array, Model
 

@@ -57,9 +57,7 @@ def number(source: Source, limit: int | None) -> int:
     return len(source) if limit is None else min(limit, len(source))
 
 
-def load(
-    source: Source, indices: Sequence[int], size: int | None = None, preprocess: Preprocess | None = None, like: Batch | None = None
-) -> Batch:
+def load(source: Source, indices: Sequence[int], size: int | None = None, preprocess: Preprocess | None = None, like: Batch | None = None) -> Batch:
     """One batch of these examples, padded to `size` rows; an example that cannot be read, is not finite or does not fit the others is
     marked not valid and explained in `errors`.
 

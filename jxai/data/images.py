@@ -16,9 +16,7 @@ _SHORT_SIDE = 256 / 224
 INTERPOLATIONS = ("bicubic", "bilinear")
 
 
-def preprocess(
-    image, size: int = 224, short_side: int | None = None, channels: int = 3, interpolation: str = "bicubic"
-) -> np.ndarray:
+def preprocess(image, size: int = 224, short_side: int | None = None, channels: int = 3, interpolation: str = "bicubic") -> np.ndarray:
     """Resizes the short side and crops a centred square.
 
     Args:
@@ -112,8 +110,6 @@ def _open(pil, path):
 def _from_array(pil, pixels):
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
-    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[-1] in (3, 4)):
-        raise ValueError(
-            f"image must be uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], got {pixels.dtype} {pixels.shape}"
-        )
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (3, 4))):
+        raise ValueError(f"image must be uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], got {pixels.dtype} {pixels.shape}")
     return pil.Image.fromarray(pixels)

@@ -91,8 +91,8 @@ def _builder(name: str, data_dir: str | os.PathLike | None):
 
 def _unprepared(name: str, folder: Any) -> str:
     return (
-        f"{name} is not prepared as array_record in {folder}; where TensorFlow is installed, run: python -c \"import tensorflow_datasets as tfds; "
-        f'tfds.builder({name!r}, data_dir=…, file_format=\'array_record\').download_and_prepare()", and name the folder by JXAI_DATA or data_dir'
+        f'{name} is not prepared as array_record in {folder}; where TensorFlow is installed, run: python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder({name!r}, data_dir=…, file_format='array_record').download_and_prepare()\", and name the folder by JXAI_DATA or data_dir"
     )
 
 

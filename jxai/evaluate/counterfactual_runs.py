@@ -209,4 +209,3 @@ def _described(value: Any) -> Any:
     if leaves and not (len(leaves) == 1 and leaves[0] is value):
         return {"type": type(value).__qualname__, "leaves": [shown(leaf) for leaf in leaves]}
     return shown(value)
-

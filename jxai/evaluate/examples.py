@@ -84,9 +84,7 @@ class Examples:
         """The classes, 0 in place of what is none."""
         return np.where((target >= 0) & (target < self.classes), target, 0).astype(np.int32)
 
-    def each(
-        self, fn: Callable, source: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray, **options: Any
-    ) -> PyTree:
+    def each(self, fn: Callable, source: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray, **options: Any) -> PyTree:
         """`jxai.each`, always over as many examples: one program, whatever the block, so that results are equal to the bit.
 
         Args:

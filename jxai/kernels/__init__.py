@@ -60,9 +60,7 @@ def conv2d(
     if precision is None:
         # Read now: lowering may happen after a `with jax.default_matmul_precision(...)` around the trace has ended.
         precision = jax.config.jax_default_matmul_precision
-    return conv2d_p.bind(
-        x, kernel, strides=strides, padding=padding, feature_group_count=groups, precision=precision
-    )
+    return conv2d_p.bind(x, kernel, strides=strides, padding=padding, feature_group_count=groups, precision=precision)
 
 
 def relu6(x: jax.Array) -> jax.Array:

@@ -28,7 +28,7 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["conv2d", "conv2d_transpose", "conv2d_kernel_gradient"]
+__all__ = ["conv2d", "conv2d_kernel_gradient", "conv2d_transpose"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Up to this many multiplied inputs (kh·kw·C) per output, building the patches costs less than XLA's convolution.
@@ -58,9 +58,7 @@ def conv2d(x, kernel, *, strides, padding, feature_group_count, precision):
     kind = _kind(kernel, feature_group_count)
     large = math.prod(kernel.shape[:3]) > _FEW_INPUTS and math.prod(x.shape[1:3]) > _FEW_POSITIONS
     if kind == "dense" and not _pointwise(kernel) and large:
-        return lax.conv_general_dilated(
-            x, kernel, strides, padding, dimension_numbers=_LAYOUT, precision=precision
-        )
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_LAYOUT, precision=precision)
     taps = _taps(_pad(x, padding), kernel.shape[:2], strides)
     if kind == "depthwise":
         weights = kernel.reshape(-1, kernel.shape[-1])
@@ -119,7 +117,7 @@ def conv2d_kernel_gradient(x, g, *, strides, padding, feature_group_count, preci
 
 
 def _kind(kernel, groups):
-    """"dense", "depthwise" (one input channel a group) or "grouped"."""
+    """ "dense", "depthwise" (one input channel a group) or "grouped"."""
     if groups == 1:
         return "dense"
     return "depthwise" if kernel.shape[2] == 1 else "grouped"
@@ -136,11 +134,7 @@ def _taps(x, window, strides):
     """The kh·kw strided views of a padded x, each `[N, Ho, Wo, C]`, in the kernel's order."""
     (kh, kw), (sh, sw) = window, strides
     height, width = x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    return [
-        lax.slice(x, (0, i, j, 0), (x.shape[0], i + height, j + width, x.shape[3]), (1, sh, sw, 1))
-        for i in range(kh)
-        for j in range(kw)
-    ]
+    return [lax.slice(x, (0, i, j, 0), (x.shape[0], i + height, j + width, x.shape[3]), (1, sh, sw, 1)) for i in range(kh) for j in range(kw)]
 
 
 def _repeat(x, multiplier):
@@ -197,20 +191,14 @@ class _Phases:
 
 def _depthwise_phases(g, taps, rows, columns):
     """`[N, P, sh, Q, sw, O]`: broadcasting over the phases keeps one fused loop that writes x's own layout."""
-    return sum(
-        g[:, rows.view(t), None, columns.view(u), None] * taps[t, u][:, None]
-        for t in range(rows.taps)
-        for u in range(columns.taps)
-    )
+    return sum(g[:, rows.view(t), None, columns.view(u), None] * taps[t, u][:, None] for t in range(rows.taps) for u in range(columns.taps))
 
 
 def _dense_phases(g, taps, precision):
     """`[N, P, Q, sh·sw·C]`: a stride-1 convolution whose output channels are (phase, channel)."""
     flipped = taps[::-1, ::-1].transpose(0, 1, 5, 2, 3, 4)
     flipped = flipped.reshape(*flipped.shape[:3], -1)
-    return lax.conv_general_dilated(
-        g, flipped, (1, 1), "VALID", dimension_numbers=_LAYOUT, precision=precision
-    )
+    return lax.conv_general_dilated(g, flipped, (1, 1), "VALID", dimension_numbers=_LAYOUT, precision=precision)
 
 
 def _product_phases(g, taps, phases, groups, precision):
@@ -238,4 +226,3 @@ def _interleave(blocks, rows, columns):
     full = blocks.reshape(blocks.shape[0], rows.blocks * rows.stride, columns.blocks * columns.stride, -1)
     top, left = rows.crop, columns.crop
     return full[:, top : top + rows.size, left : left + columns.size]
-

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jxai.kernels import cpu
 
-__all__ = ["conv2d_p", "conv2d_transpose_p", "conv2d_kernel_gradient_p"]
+__all__ = ["conv2d_kernel_gradient_p", "conv2d_p", "conv2d_transpose_p"]
 
 conv2d_p = Primitive("conv2d")
 conv2d_transpose_p = Primitive("conv2d_transpose")
@@ -28,10 +28,7 @@ conv2d_kernel_gradient_p = Primitive("conv2d_kernel_gradient")
 
 
 def _conv2d_shape(x, kernel, *, strides, padding, **_):
-    spatial = [
-        (size + lo + hi - window) // stride + 1
-        for size, window, stride, (lo, hi) in zip(x.shape[-3:-1], kernel.shape, strides, padding)
-    ]
+    spatial = [(size + lo + hi - window) // stride + 1 for size, window, stride, (lo, hi) in zip(x.shape[-3:-1], kernel.shape, strides, padding)]
     return x.update(shape=(*x.shape[:-3], *spatial, kernel.shape[-1]), weak_type=False)
 
 

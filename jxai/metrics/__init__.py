@@ -5,7 +5,8 @@ Each docstring states its `Range:`, its `Direction:` and its `Cost:` in a line o
 counterfactuals, `metric(f, x, counterfactual, target, *, options) -> scalar`.
 """
 
-from jxai.metrics import compare as compare, counterfactual as counterfactual
+from jxai.metrics import compare as compare
+from jxai.metrics import counterfactual as counterfactual
 from jxai.metrics.adversarial import robustness_sr
 from jxai.metrics.axioms import completeness_error, monotonicity, monotonicity_correlation, non_sensitivity
 from jxai.metrics.complexity import effective_complexity, entropy, sparseness

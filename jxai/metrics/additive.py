@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import ops
 
-from jxai.removal.masks import position_shape, spread
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import parts
+from jxai.removal.masks import position_shape, spread
 from jxai.typing import Array
 
 
@@ -29,9 +29,7 @@ class Terms(NamedTuple):
     but: Callable[[Array], Array]
 
 
-def terms(
-    x: Array, attribution: Array, segments: Array | None, grid: int | tuple[int, ...] | None, num_segments: int | None
-) -> Terms:
+def terms(x: Array, attribution: Array, segments: Array | None, grid: int | tuple[int, ...] | None, num_segments: int | None) -> Terms:
     """The features of a label map or a grid; by default the positions."""
     values, of = by_position(attribution, x).ravel(), parts(x, segments, grid, num_segments)
     shape = position_shape(x)

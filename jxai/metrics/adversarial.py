@@ -12,10 +12,10 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
-from jxai.removal.masks import Features, position_shape, spread
 from jxai.metrics.common import by_feature, by_position, curve, nan_unless_finite
 from jxai.metrics.explaining import norm
 from jxai.metrics.removal import parts, when
+from jxai.removal.masks import Features, position_shape, spread
 from jxai.scores import check_example, check_target, margin, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Curve, Model
 

@@ -7,12 +7,12 @@ import math
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.removal import fills
-from jxai.removal.fills import FillLike, remover
 from jxai.metrics.additive import Terms, judged, terms
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import parts, schedule, walk
 from jxai.metrics.statistics import CORRELATIONS, correlate
+from jxai.removal import fills
+from jxai.removal.fills import FillLike, remover
 from jxai.scores import objective, one_of, positive, within
 from jxai.typing import Array, Model, Scalar
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jxai.kernels.order import kth_largest, order_keys
 from jxai.metrics import statistics
 from jxai.metrics.common import nan_unless_finite
-from jxai.kernels.order import kth_largest, order_keys
 from jxai.scores import one_of, positive, wide, within
 from jxai.typing import Array
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jxai.removal.fills import Blur, FillLike, Mean, Uniform
-from jxai.removal.masks import default_grid
 from jxai.metrics.common import curve
 from jxai.metrics.removal import parts, schedule, walk
+from jxai.removal.fills import Blur, FillLike, Mean, Uniform
+from jxai.removal.masks import default_grid
 from jxai.scores import objective
 from jxai.typing import Array, Curve, Model
 

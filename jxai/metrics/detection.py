@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jxai.kernels.order import kth_largest, order_keys
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.localization import object_mask, pooled
-from jxai.kernels.order import kth_largest, order_keys
 from jxai.scores import positive
 from jxai.typing import Array, Model
 
@@ -96,9 +96,7 @@ def top_k_intersection(
     return nan_unless_finite(_top_share(by_position(attribution, x), inside, k), attribution)
 
 
-def localization_auc(
-    f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array
-) -> Array:
+def localization_auc(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array) -> Array:
     """Area under the ROC curve of the attribution as a detector of the mask: `P(a_p > a_q) + P(a_p = a_q) / 2, p ∈ mask, q ∉ mask`.
 
     Uses the order of the signed values alone (`sklearn.metrics.roc_auc_score`): negative ones are merely small.

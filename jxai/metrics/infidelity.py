@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.removal.fills import FillLike, baseline, remover
 from jxai.removal.masks import position_shape, positions
-from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.scores import need_key, objective, one_of, positive, wide, within
 from jxai.typing import Array, Model, Scalar
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
-from jxai.removal.fills import FillLike, Neighbours, remover
-from jxai.removal.masks import position_shape, positions
 from jxai.metrics.common import by_position, curve, nan_unless_finite
 from jxai.metrics.removal import measure, when
+from jxai.removal.fills import FillLike, Neighbours, remover
+from jxai.removal.masks import position_shape, positions
 from jxai.scores import need_key, one_of, wide, within
 from jxai.typing import Array, Curve, Model
 

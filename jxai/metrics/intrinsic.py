@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jxai.removal.fills import FillLike, Mean
 from jxai.metrics.curves import insertion
+from jxai.removal.fills import FillLike, Mean
 from jxai.typing import Array, Model
 
 __all__ = ["completeness_score", "soundness_score"]

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.removal.masks import positions
 from jxai.metrics.common import by_position, check_attribution, nan_unless_finite
+from jxai.removal.masks import positions
 from jxai.scores import check_example, one_of, wide, within
 from jxai.typing import Array, Model
 
@@ -74,9 +74,7 @@ def pointing_game(
     return nan_unless_finite(hit.astype(jnp.float32), attribution)
 
 
-def energy_pointing(
-    f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array
-) -> Array:
+def energy_pointing(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array) -> Array:
     """The energy-based pointing game: `Σ_{p ∈ mask} max(a_p, 0) / Σ_p max(a_p, 0)`, the share of the positive energy in the mask.
 
     The paper's maps are rectified; negative values count as 0 here. A map without any positive value gives 0.
@@ -132,9 +130,7 @@ def relevance_mass(
     return nan_unless_finite(_share(pooled(attribution, x, pooling), object_mask(mask, x)), attribution)
 
 
-def focus(
-    f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array
-) -> Array:
+def focus(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array) -> Array:
     """The Focus of a mosaic x: `Σ_{p ∈ mask} max(a_p, 0) / Σ_p max(a_p, 0)`, the share of positive attribution on the tiles of the target's class.
 
     x is a 2×2 mosaic of images, two of the target's class; `energy_pointing` is the same share for an object. Negative

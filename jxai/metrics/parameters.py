@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.tracing import interpret
 from jxai.callables import partition
 from jxai.metrics.draws import shuffle
 from jxai.scores import one_of, wide
+from jxai.tracing import interpret
 from jxai.typing import Array, Model
 
 RANDOMIZERS = ("permutation", "normal")
@@ -47,7 +47,9 @@ def layers(f: Model, x: Array) -> list[list[int]]:
         parent = re.sub(r"(\.[^.\[\]]*|\[[^\]]*\])$", "", traced.names[n])
         groups.setdefault(parent or traced.names[n], []).append(n)
     if not groups:
-        raise ValueError(f"f={getattr(f, '__name__', type(f).__name__)} has no weights: no floating-point leaf that f(x) uses; pass a pytree whose weights are leaves")
+        raise ValueError(
+            f"f={getattr(f, '__name__', type(f).__name__)} has no weights: no floating-point leaf that f(x) uses; pass a pytree whose weights are leaves"
+        )
     return list(groups.values())
 
 
@@ -79,7 +81,7 @@ def _drawn(leaves: dict[int, Array], key: Array, draw: Callable[[Array, Array], 
 
 def _permuted(key: Array, w: Array) -> Array:
     # Round by round: unrolled, it would run faster and compile far longer.
-    once = lambda r, place: shuffle(jax.random.fold_in(key, r), place, w.size, 1)  # noqa: E731
+    once = lambda r, place: shuffle(jax.random.fold_in(key, r), place, w.size, 1)
     return w[lax.fori_loop(0, _ROUNDS, once, jnp.arange(w.size, dtype=jnp.int32))]
 
 

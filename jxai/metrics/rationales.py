@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jxai.removal.fills import FillLike, remover
-from jxai.removal.masks import position_shape
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import Parts, parts, walk
+from jxai.removal.fills import FillLike, remover
+from jxai.removal.masks import position_shape
 from jxai.scores import objective, within
 from jxai.typing import Array, Model
 

@@ -16,10 +16,10 @@ import numpy as np
 from jax import lax, ops
 
 from jxai import loops
+from jxai.kernels.order import order_keys
+from jxai.metrics.common import by_feature, by_position, nan_unless_finite
 from jxai.removal.fills import FillLike, remover
 from jxai.removal.masks import Features, features, position_shape, positions, spread
-from jxai.metrics.common import by_feature, by_position, nan_unless_finite
-from jxai.kernels.order import order_keys
 from jxai.scores import SCORES, need_key, objective, one_of, positive, wide, within
 from jxai.typing import Array, Model, Scalar
 

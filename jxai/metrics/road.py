@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jxai.removal.fills import FillLike, Neighbours
 from jxai.metrics.common import curve
 from jxai.metrics.removal import measure, parts, schedule, walk
+from jxai.removal.fills import FillLike, Neighbours
 from jxai.typing import Array, Curve, Model
 
 __all__ = ["road"]

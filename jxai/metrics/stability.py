@@ -15,11 +15,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.tracing import taps
 from jxai.attribution.gradient import gradient
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
 from jxai.scores import wide, within
+from jxai.tracing import taps
 from jxai.typing import Array, Method, Model
 
 __all__ = ["relative_input_stability", "relative_output_stability", "relative_representation_stability"]

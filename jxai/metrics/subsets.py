@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
-from jxai.removal.fills import FillLike, remover
-from jxai.removal.masks import positions
+from jxai.kernels.order import order_keys
 from jxai.metrics.additive import Terms, judged, terms
 from jxai.metrics.common import curve
 from jxai.metrics.draws import subsets as draw_subsets
 from jxai.metrics.statistics import CORRELATIONS, correlate
-from jxai.kernels.order import order_keys
+from jxai.removal.fills import FillLike, remover
+from jxai.removal.masks import positions
 from jxai.scores import need_key, objective, one_of, positive
 from jxai.typing import Array, Curve, Model, Scalar
 

@@ -14,8 +14,8 @@ import optax
 from jxai.models.coders import given
 from jxai.models.variational import LIKELIHOODS, reconstruction
 from jxai.scores import one_of, positive, within
-from jxai.typing import Array
 from jxai.training.updates import Part
+from jxai.typing import Array
 
 __all__ = ["adversarial_autoencoder", "gradient_penalty", "wgan_gp"]
 

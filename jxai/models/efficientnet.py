@@ -12,11 +12,11 @@ import pathlib
 import jax
 from flax import nnx
 
-from jxai.models import torch_pickle
 from jxai.kernels import relu6
+from jxai.models import torch_pickle
 from jxai.models.layers import Conv, check_input, fold_batch_norm, linear
 
-__all__ = ["EfficientNetLite", "INPUT_SIZES", "efficientnet_lite"]
+__all__ = ["INPUT_SIZES", "EfficientNetLite", "efficientnet_lite"]
 
 # (window, stride, expansion, features, repeats) of each stage at width and depth 1.
 _STAGES = (

@@ -58,9 +58,7 @@ def fold_batch_norm(kernel, weights, prefix, epsilon) -> tuple[np.ndarray, np.nd
     In evaluation mode `γ (conv(x) - μ) / √(σ² + ε) + β` is a convolution with kernel `γ / √(σ² + ε) · kernel` and bias
     `β - γ μ / √(σ² + ε)`. `weights` holds PyTorch's four arrays under `prefix`.
     """
-    gamma, beta, mean, variance = (
-        weights[f"{prefix}.{name}"].astype(np.float64) for name in ("weight", "bias", "running_mean", "running_var")
-    )
+    gamma, beta, mean, variance = (weights[f"{prefix}.{name}"].astype(np.float64) for name in ("weight", "bias", "running_mean", "running_var"))
     scale = gamma / np.sqrt(variance + epsilon)
     folded = kernel * scale.reshape(-1, *(1,) * (kernel.ndim - 1))
     return folded.astype(np.float32), (beta - mean * scale).astype(np.float32)

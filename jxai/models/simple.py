@@ -85,8 +85,7 @@ class CNN(nnx.Module):
         widths = (channels, *features)
         self.channels = channels
         self.layers = nnx.List(
-            Conv(a, b, 3, stride=1 if index == 0 else 2, activation=activation, rngs=rngs)
-            for index, (a, b) in enumerate(zip(widths[:-1], widths[1:]))
+            Conv(a, b, 3, stride=1 if index == 0 else 2, activation=activation, rngs=rngs) for index, (a, b) in enumerate(zip(widths[:-1], widths[1:]))
         )
         self.classifier = nnx.Linear(widths[-1], num_classes, rngs=rngs)
 

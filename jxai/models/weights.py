@@ -32,9 +32,7 @@ def find(name: str, path: str | os.PathLike | None = None) -> pathlib.Path:
         if candidate.is_file():
             return candidate
     tried = ", ".join(dict.fromkeys(str(candidate) for candidate in candidates))
-    raise FileNotFoundError(
-        f"no weights {name}: tried {tried}; set JXAI_DATA to the folder whose weights/ holds it, or pass its path"
-    )
+    raise FileNotFoundError(f"no weights {name}: tried {tried}; set JXAI_DATA to the folder whose weights/ holds it, or pass its path")
 
 
 def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

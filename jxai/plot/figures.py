@@ -33,9 +33,7 @@ def overlay(image, attribution, *, title: str = "", names: Sequence[str] | None 
     _draw(axes, image, a, names, _largest([a]) if a.ndim == 1 else None, options)
     axes.set_title(title)
     if a.ndim > 1:
-        scaled = normalize(
-            reduce_channels(a, options.get("channels", "sum")), options.get("percentile", 99.0), options.get("signed")
-        )
+        scaled = normalize(reduce_channels(a, options.get("channels", "sum")), options.get("percentile", 99.0), options.get("signed"))
         _colorbar(figure, axes, scaled)
     return figure
 

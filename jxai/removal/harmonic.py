@@ -36,9 +36,7 @@ def harmonic(v: Array, known: Array, tol: float, steps: int) -> Array:
         return jnp.where(known, 0, degree * p - _neighbours(p))
 
     levels = _levels((~known).astype(v.dtype))
-    change, _ = jax.scipy.sparse.linalg.cg(
-        matrix, -matrix(start), tol=tol, atol=1e-6, maxiter=steps, M=lambda r: jnp.where(known, 0, _cycle(levels, r))
-    )
+    change, _ = jax.scipy.sparse.linalg.cg(matrix, -matrix(start), tol=tol, atol=1e-6, maxiter=steps, M=lambda r: jnp.where(known, 0, _cycle(levels, r)))
     return start + change
 
 

@@ -36,9 +36,7 @@ def position_shape(x: Array) -> tuple[int, ...]:
     return positions(x) + (1,) if x.ndim > 1 else x.shape
 
 
-def features(
-    x: Array, segments: Array | None = None, grid: int | tuple[int, ...] | None = None, num_segments: int | None = None
-) -> Features:
+def features(x: Array, segments: Array | None = None, grid: int | tuple[int, ...] | None = None, num_segments: int | None = None) -> Features:
     """The features of x: a given label map, or a regular grid; by default every entry of a vector is one.
 
     Args:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jxai.removal import fills
 from jxai.callables import compiled
 from jxai.certificates import Digests, digests
+from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import features
 from jxai.scores import check_example, check_target, objective

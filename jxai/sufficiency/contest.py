@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.removal import fills
 from jxai.callables import compiled
 from jxai.certificates import digests
+from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import features, positions
-from jxai.scores import SCORES, check_example, num_classes, one_of
 from jxai.removal.segments import Segmentation
+from jxai.scores import SCORES, check_example, num_classes, one_of
 from jxai.sufficiency.pairs import DisjointPair, OverlappingPair, apart, kept, pair_scores, together
 from jxai.typing import Array, Model
 

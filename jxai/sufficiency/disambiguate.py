@@ -15,11 +15,11 @@ from jxai import loops
 from jxai.attribution.path import integrated_gradients
 from jxai.callables import compiled
 from jxai.certificates import digests
+from jxai.metrics.common import by_feature, check_attribution
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import Features
-from jxai.metrics.common import by_feature, check_attribution
-from jxai.scores import positive
 from jxai.removal.segments import Segmentation
+from jxai.scores import positive
 from jxai.sufficiency.contest import Contest, Disambiguation, Found, Sets, answer, areas, common, conclude, contest, directed, judge, whole_scores
 from jxai.typing import Array, Model
 

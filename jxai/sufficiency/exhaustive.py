@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.removal.fills import FillLike
-from jxai.scores import positive
 from jxai.removal.segments import Segmentation
+from jxai.scores import positive
 from jxai.sufficiency.contest import Contest, Disambiguation, Found, Sets, answer, areas, common, conclude, contest, directed, judge, whole_scores
 from jxai.typing import Array, Model
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.metrics.common import by_feature, check_attribution
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import Features, features, positions
-from jxai.metrics.common import by_feature, check_attribution
 from jxai.scores import need_key, positive
 from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, smallest
 from jxai.sufficiency.subset import SufficientSubset

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.removal.fills import FillLike
 from jxai.loops import at_once
+from jxai.removal.fills import FillLike
 from jxai.removal.masks import default_grid
 from jxai.scores import positive
 from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, smallest

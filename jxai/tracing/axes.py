@@ -179,10 +179,7 @@ def _slice(use: _Use) -> Layout:
     layout, shape = use.first
     begin, end, strides = use.param("start_indices"), use.param("limit_indices"), use.param("strides")
     strides = strides or (1,) * len(shape)
-    return tuple(
-        _cut(axis, size, a, b) if s == 1 or isinstance(axis, int) else None
-        for axis, size, a, b, s in zip(layout, shape, begin, end, strides)
-    )
+    return tuple(_cut(axis, size, a, b) if s == 1 or isinstance(axis, int) else None for axis, size, a, b, s in zip(layout, shape, begin, end, strides))
 
 
 def _split(use: _Use) -> Layout:

@@ -194,9 +194,7 @@ def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
             outputs = _unroll(program, eqn, inputs, path, position, inside, opened)
         else:
             outputs = [program.reference(v.aval) for v in eqn.outvars]
-            program.steps.append(
-                Step(_binder(eqn), tuple(inputs), tuple(outputs), called(eqn), eqn.params, inside, here, is_elementwise(eqn))
-            )
+            program.steps.append(Step(_binder(eqn), tuple(inputs), tuple(outputs), called(eqn), eqn.params, inside, here, is_elementwise(eqn)))
         environment.update(zip(eqn.outvars, outputs))
     return [read(v) for v in jaxpr.outvars]
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jxai.tracing import axes, interpret
 from jxai.scores import check_example
+from jxai.tracing import axes, interpret
 from jxai.typing import Array, Model
 
 

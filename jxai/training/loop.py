@@ -14,8 +14,8 @@ import numpy as np
 
 from jxai.training import checkpoint as checkpoints
 from jxai.training import updates
-from jxai.typing import Array, PyTree
 from jxai.training.updates import Form, Part
+from jxai.typing import Array, PyTree
 
 OUTCOMES = ("finished", "patience", "diverged")
 

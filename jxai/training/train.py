@@ -14,8 +14,8 @@ import optax
 from jxai.data import Source
 from jxai.scores import need_key, positive
 from jxai.training.loop import Loop, Progress, Trained
-from jxai.typing import Array
 from jxai.training.updates import Loss, Part, formed
+from jxai.typing import Array
 
 __all__ = ["Part", "Progress", "Trained", "train", "train_seeds"]
 

@@ -24,7 +24,6 @@ MEANS = np.array([A1.mean(), A2.mean()])
 G = np.asarray(V)[:, :] * 2 * MEANS / 4  # the gradient at every position of a channel, by class
 
 
-
 @pytest.mark.parametrize("c", [0, 1, 2])
 def test_grad_cam_by_hand(c):
     by_hand = np.maximum(G[c, 0] * A1 + G[c, 1] * A2, 0)
@@ -81,7 +80,7 @@ def test_sidu_by_hand(c):
     assert np.allclose(A.sidu(f, X, c), 0, atol=1e-6)
     third = jnp.concatenate([X, jnp.asarray(A1.T * (A1.T > 1))[..., None]], -1).astype(jnp.float32)
     value = jnp.concatenate([V, jnp.array([[1.0], [2.0], [-2.0]])], 1)
-    g = lambda x: value @ (jax.nn.relu(x).mean((0, 1)) ** 2)  # noqa: E731
+    g = lambda x: value @ (jax.nn.relu(x).mean((0, 1)) ** 2)
     binary = (np.asarray(third) > 0.1).astype(float)
     p = np.stack([np.asarray(jax.nn.softmax(g(third * binary[..., k : k + 1]))) for k in range(3)])
     similar = np.exp(-((np.asarray(jax.nn.softmax(g(third))) - p) ** 2) / (2 * 0.25**2))
@@ -103,7 +102,7 @@ def test_eigen_cam_is_the_first_singular_projection():
 
 
 def test_maps_are_resized_to_x_and_layers_may_be_named():
-    g = lambda x: f(x.reshape(2, 4, 2, 4, 2).mean((1, 3)))  # noqa: E731
+    g = lambda x: f(x.reshape(2, 4, 2, 4, 2).mean((1, 3)))
     big = jnp.repeat(jnp.repeat(X, 4, 0), 4, 1)
     small = np.asarray(A.grad_cam(f, X, 0, relu=False))[..., 0]
     for interpolation in ("bilinear", "nearest", "bicubic"):
@@ -119,7 +118,7 @@ def test_maps_are_resized_to_x_and_layers_may_be_named():
 def test_guided_backprop_and_deconvnet_by_hand():
     w1 = jnp.array([[1.0, -2.0], [3.0, 1.0], [-1.0, 0.5]])
     w2 = jnp.array([[1.0, -1.0, 2.0], [2.0, 1.0, -1.0]])
-    net = lambda v: w2 @ jax.nn.relu(w1 @ v)  # noqa: E731
+    net = lambda v: w2 @ jax.nn.relu(w1 @ v)
     x = jnp.array([1.0, 0.2])
     gate = np.asarray(w1 @ x > 0, float)
     assert gate.tolist() == [1, 1, 0]
@@ -153,20 +152,22 @@ def test_rectifiers_are_found_however_they_are_spelled(name):
     phi = SPELLINGS[name]
     w1, w2 = jax.random.normal(jax.random.key(0), (5, 4)), jax.random.normal(jax.random.key(1), (3, 5))
     x = jax.random.normal(jax.random.key(2), (4,))
-    net = lambda v: w2 @ phi(w1 @ v)  # noqa: E731
+    net = lambda v: w2 @ phi(w1 @ v)
     slope = jax.vmap(jax.grad(lambda v: phi(v)))(w1 @ x)
     assert np.allclose(A.guided_backprop(net, x, 1), w1.T @ (slope * jnp.maximum(w2[1], 0)), atol=1e-5)
     assert np.allclose(A.deconvnet(net, x, 1), w1.T @ jnp.maximum(w2[1], 0), atol=1e-5)
 
 
-@pytest.mark.parametrize("phi", [jnp.tanh, jax.nn.sigmoid, jax.nn.softmax, jnp.exp, jnp.abs, lambda v: v * 2, lambda v: v * jax.lax.rsqrt(jnp.maximum(v.var(), 0) + 1e-5)])
+@pytest.mark.parametrize(
+    "phi", [jnp.tanh, jax.nn.sigmoid, jax.nn.softmax, jnp.exp, jnp.abs, lambda v: v * 2, lambda v: v * jax.lax.rsqrt(jnp.maximum(v.var(), 0) + 1e-5)]
+)
 def test_what_is_no_rectifier_is_left_alone_and_said(phi):
     with pytest.raises(ValueError, match="no ReLU or other rectifier"):
         A.guided_backprop(lambda v: phi(v) * jnp.arange(3.0), jnp.ones(3) * 0.3, 1)
 
 
 def test_a_rectifier_in_a_loop_out_of_reach_is_said():
-    net = lambda v: jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, jax.nn.relu(s[1])), (0, v))[1]  # noqa: E731
+    net = lambda v: jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, jax.nn.relu(s[1])), (0, v))[1]
     with pytest.raises(ValueError, match="rectifier inside a while"):
         A.guided_backprop(net, jnp.ones(3), 1)
 

@@ -91,7 +91,7 @@ def test_gauss_legendre_is_exact_up_to_its_degree(degree):
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
 def test_completeness_and_each_entry_on_a_smooth_net(score):
-    s = lambda x: jax.nn.softmax(smooth(x))[1] if score == "probability" else smooth(x)[1]  # noqa: E731
+    s = lambda x: jax.nn.softmax(smooth(x))[1] if score == "probability" else smooth(x)[1]
     alphas = jnp.asarray((np.arange(4000) + 0.5) / 4000, jnp.float32)
     slopes = jax.jit(jax.vmap(lambda a: jax.grad(s)(B + a * (X - B))))(alphas)
     exact = (X - B) * np.asarray(slopes, np.float64).mean(0)
@@ -102,7 +102,7 @@ def test_completeness_and_each_entry_on_a_smooth_net(score):
 
 
 def test_the_default_score_is_the_probability():
-    s = lambda x: jax.nn.softmax(smooth(x))[0]  # noqa: E731
+    s = lambda x: jax.nn.softmax(smooth(x))[0]
     np.testing.assert_allclose(integrated_gradients(smooth, X, 0), integrated_gradients(s, X, None), rtol=1e-5, atol=1e-7)
 
 
@@ -145,7 +145,7 @@ def test_expected_gradients_averages_integrated_gradients_over_the_baselines():
 
 
 def test_gradient_shap_local_accuracy_in_expectation():
-    s = lambda x: smooth(x)[2]  # noqa: E731
+    s = lambda x: smooth(x)[2]
     values = gradient_shap(smooth, X, 2, KEY, baselines=BASELINES, num_samples=20_000, sigma=0.5, chunk=20_000)
     noisy = jax.vmap(s)(X + 0.5 * jax.random.normal(jax.random.key(9), (100_000, 6))).mean()
     np.testing.assert_allclose(values.sum(), noisy - jax.vmap(s)(BASELINES).mean(), atol=0.05)
@@ -167,7 +167,7 @@ def test_blur_path_of_a_linear_model_telescopes_to_scipys_blur(padding, mode):
 
 
 def test_blur_path_is_complete_on_a_smooth_net():
-    s = lambda x: jax.nn.softmax(smooth_image(x))[1]  # noqa: E731
+    s = lambda x: jax.nn.softmax(smooth_image(x))[1]
     blurred = jnp.asarray(ndimage.gaussian_filter(np.asarray(IMAGE), (20.0, 20.0, 0), mode="reflect"))
     total = s(IMAGE) - s(blurred)
     gaps = [abs(float(blur_integrated_gradients(smooth_image, IMAGE, 1, max_sigma=20.0, steps=n).sum() - total)) for n in (20, 200)]
@@ -175,7 +175,7 @@ def test_blur_path_is_complete_on_a_smooth_net():
 
 
 def test_blur_path_of_a_quadratic_is_complete_in_any_number_of_steps():
-    s = lambda x: (x.ravel() @ V).dot(x.ravel() @ V)  # noqa: E731
+    s = lambda x: (x.ravel() @ V).dot(x.ravel() @ V)
     blurred = fills.baseline(fills.Blur(5.0), IMAGE)
     for steps in (1, 3):
         values = blur_integrated_gradients(s, IMAGE, None, max_sigma=5.0, steps=steps)
@@ -203,10 +203,8 @@ def test_guided_path_without_freedom_is_the_left_rule():
 
 @pytest.mark.parametrize("max_dist", [0.02, 1.0])
 def test_guided_path_is_complete_on_a_smooth_net(max_dist):
-    s = lambda x: jax.nn.softmax(smooth(x))[1]  # noqa: E731
-    gaps = [
-        abs(float(guided_integrated_gradients(smooth, X, 1, steps=n, max_dist=max_dist).sum() - (s(X) - s(0 * X)))) for n in (50, 800)
-    ]
+    s = lambda x: jax.nn.softmax(smooth(x))[1]
+    gaps = [abs(float(guided_integrated_gradients(smooth, X, 1, steps=n, max_dist=max_dist).sum() - (s(X) - s(0 * X)))) for n in (50, 800)]
     assert gaps[1] < 5e-3 and gaps[1] < gaps[0] / 4
 
 
@@ -214,9 +212,7 @@ def test_guided_path_is_complete_on_a_smooth_net(max_dist):
 def test_guided_path_agrees_with_a_walk_in_numpy(fraction, max_dist):
     slope = jax.jit(jax.grad(lambda x: smooth_image(x)[1]))
     walked = _walk(lambda z: np.asarray(slope(jnp.asarray(z, jnp.float32)), np.float64), IMAGE, 0.3, 12, fraction, max_dist)
-    values = guided_integrated_gradients(
-        smooth_image, IMAGE, 1, baseline=0.3, steps=12, fraction=fraction, max_dist=max_dist, score="logit"
-    )
+    values = guided_integrated_gradients(smooth_image, IMAGE, 1, baseline=0.3, steps=12, fraction=fraction, max_dist=max_dist, score="logit")
     np.testing.assert_allclose(values, walked, atol=1e-4)
 
 
@@ -228,7 +224,7 @@ def test_guided_path_moves_features_of_equal_gradient_together():
 
 def test_guided_path_is_differentiable():
     """d/dx of Σ a for a linear model is w, in both modes, through the order and the search for the last group."""
-    total = lambda x: guided_integrated_gradients(linear, x, 0, steps=5, score="logit").sum()  # noqa: E731
+    total = lambda x: guided_integrated_gradients(linear, x, 0, steps=5, score="logit").sum()
     np.testing.assert_allclose(jax.grad(total)(X), W1[:, 0], rtol=1e-4)
     np.testing.assert_allclose(jax.jvp(total, (X,), (jnp.ones(6),))[1], W1[:, 0].sum(), rtol=1e-4)
 
@@ -240,7 +236,7 @@ def _walk(slope, x, baseline, steps, fraction, max_dist):
     z, total, length = start.copy(), np.zeros_like(x), np.abs(x - start).sum()
     for k in range(steps):
         g, old, alpha = slope(z), z.copy(), (k + 1) / steps
-        way = lambda a: start + np.clip(a, 0, 1) * (x - start)  # noqa: E731
+        way = lambda a: start + np.clip(a, 0, 1) * (x - start)
         low, high = way(alpha - max_dist), way(alpha + max_dist)
         z = np.where(np.abs(x - z) > np.abs(x - low) + 1e-12, low, z)
         size = np.abs(g)

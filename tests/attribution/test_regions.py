@@ -67,9 +67,7 @@ def base(channels):
     return pixels.max(-1) if channels == "max" else pixels.sum(-1)
 
 
-@pytest.mark.parametrize(
-    "algorithm, min_area, channels", [("full", 1, "max"), ("full", 4, "sum"), ("full", 30, "max"), ("fast", 1, "sum"), ("fast", 4, "max")]
-)
+@pytest.mark.parametrize("algorithm, min_area, channels", [("full", 1, "max"), ("full", 4, "sum"), ("full", 30, "max"), ("fast", 1, "sum"), ("fast", 4, "max")])
 def test_agrees_with_a_greedy_search(channels, algorithm, min_area):
     values = xrai(linear, X, 0, segments=MAPS, channels=channels, algorithm=algorithm, min_area=min_area, score="logit")
     expected = greedy(base(channels), MAPS, MAPS.max() + 1, min_area, algorithm == "fast")
@@ -115,7 +113,7 @@ def test_other_base_methods_and_baselines():
 
 
 def test_vectors_and_videos():
-    s = lambda x: (x**2).sum()  # noqa: E731
+    s = lambda x: (x**2).sum()
     values = xrai(s, jnp.array([1.0, 2.0, 3.0]), None, segments=np.array([0, 0, 1]), baselines=(0.0,))
     np.testing.assert_allclose(values, [2.5, 2.5, 9.0], rtol=1e-5)
     video = jnp.stack([X, 2 * X])

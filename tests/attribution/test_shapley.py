@@ -71,9 +71,7 @@ def test_an_order_and_its_reverse_are_exact_on_pairwise_games():
         return 2 + z @ jnp.asarray(w, jnp.float32) @ z
 
     truth = np.diag(w) + (w.sum(0) + w.sum(1) - 2 * np.diag(w)) / 2
-    exact, plain = (
-        jax.jit(lambda k: shapley_sampling(pairwise, jnp.ones(7), None, k, num_samples=2, antithetic=a))(jax.random.key(3)) for a in (True, False)
-    )
+    exact, plain = (jax.jit(lambda k: shapley_sampling(pairwise, jnp.ones(7), None, k, num_samples=2, antithetic=a))(jax.random.key(3)) for a in (True, False))
     np.testing.assert_allclose(exact, truth, atol=1e-5)
     assert np.abs(plain - truth).max() > 0.1
 

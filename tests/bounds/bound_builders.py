@@ -112,7 +112,9 @@ def shaken(module, key):
     """An nnx module whose parameters and statistics are random."""
     graph, state = nnx.split(module)
     leaves, tree = jax.tree.flatten(state)
-    noise = [v + 0.3 * jnp.abs(jax.random.normal(jax.random.fold_in(key, n), v.shape)) if jnp.issubdtype(v.dtype, jnp.floating) else v for n, v in enumerate(leaves)]
+    noise = [
+        v + 0.3 * jnp.abs(jax.random.normal(jax.random.fold_in(key, n), v.shape)) if jnp.issubdtype(v.dtype, jnp.floating) else v for n, v in enumerate(leaves)
+    ]
     return nnx.merge(graph, tree.unflatten(noise))
 
 

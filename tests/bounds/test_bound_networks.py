@@ -16,9 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 QUICK = ("plain_cnn", "depthwise", "gated_mlp", "framewise_cnn")
 NETWORKS = [
-    pytest.param(kind, name, marks=() if name in QUICK else pytest.mark.slow, id=name)
-    for kind in ("IMAGE", "VECTOR", "VIDEO")
-    for name in getattr(zoo, kind)
+    pytest.param(kind, name, marks=() if name in QUICK else pytest.mark.slow, id=name) for kind in ("IMAGE", "VECTOR", "VIDEO") for name in getattr(zoo, kind)
 ]
 
 

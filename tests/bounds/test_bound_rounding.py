@@ -148,4 +148,6 @@ def test_curves_are_as_exact_as_they_say(name):
         for run in (lambda v: function(v, *parameters), jax.jit(lambda v: function(v, *parameters))):
             off = np.abs(np.asarray(run(jnp.asarray(x)), np.float64) - exact)
             used = (size > 1e-30) & np.isfinite(size) & (size < 1e38)
-            assert (off[used] <= curve.ulps * unit * size[used]).all(), f"{(off[used] / (unit * size[used])).max():.1f} units at {x[used][np.argmax(off[used] / size[used])]}"
+            assert (off[used] <= curve.ulps * unit * size[used]).all(), (
+                f"{(off[used] / (unit * size[used])).max():.1f} units at {x[used][np.argmax(off[used] / size[used])]}"
+            )

@@ -18,7 +18,7 @@ from jxai.segments import Segmentation
 
 ROOT = str(Path(cli.__file__).parents[2])
 
-OWN_MODEL = '''
+OWN_MODEL = """
 import dataclasses
 import jax.numpy as jnp
 import numpy as np
@@ -68,7 +68,7 @@ def number():
 
 def broken():
     raise RuntimeError("no weights\\nand more lines")
-'''
+"""
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     made = {}
-    exec(OWN, made)  # noqa: S102
+    exec(OWN, made)
     return made["make"]()
 
 
@@ -182,7 +182,9 @@ def test_target_predicted_needs_no_labels(here, capsys):
     (here / "images").mkdir()
     for n in range(3):
         Image.fromarray(np.repeat(data.Digits()[n].pixels, 3, -1)).save(here / "images" / f"{n}.png")
-    (here / "grey.py").write_text("import own_certified\ndef make():\n    f = own_certified.make()\n    class B: model = f; preprocess = staticmethod(lambda p: p[..., :1] / 255)\n    return B()")
+    (here / "grey.py").write_text(
+        "import own_certified\ndef make():\n    f = own_certified.make()\n    class B: model = f; preprocess = staticmethod(lambda p: p[..., :1] / 255)\n    return B()"
+    )
     given = ["images/", "--model", "grey:make", "--radius", 0, "--method", "interval"]
     assert "have no labels" in main(capsys, *given, code=2)
     assert "certified       3  100.0%" in main(capsys, *given, "--target", "predicted")
@@ -209,7 +211,10 @@ def test_one_image(here, capsys, whole, model):
     out = main(capsys, digit(here, shaky), *given)
     assert f"{names[table['label'][shaky]]}: attacked, a change within" in out and "makes own_certified:named say" in out
     wrong = (int(table["label"][sure]) + 1) % 10
-    assert main(capsys, f"{sure}.npy", *given, "--target", names[wrong]) == f"{sure}.npy, {names[wrong]}: own_certified:named says {names[table['label'][sure]]} as it is\n"
+    assert (
+        main(capsys, f"{sure}.npy", *given, "--target", names[wrong])
+        == f"{sure}.npy, {names[wrong]}: own_certified:named says {names[table['label'][sure]]} as it is\n"
+    )
     out = main(capsys, f"{sure}.npy", "--model", "own_certified:named", "--radius", 0.2, "--method", "interval", "--p", 1)
     assert ": unknown, interval proves nothing within radius 0.2 (p = 1), and no attack changes the class" in out
     assert not os.path.exists("certificate.npz")

@@ -22,7 +22,9 @@ def digits():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits):
     out = tmp_path_factory.mktemp("runs") / "run"
-    return evaluate.counterfactuals(digits_cnn(), digits, out, method="diffeomorphic", options={"generator": digits_vae(), **SETTING}, target="all", limit=5, block=2)
+    return evaluate.counterfactuals(
+        digits_cnn(), digits, out, method="diffeomorphic", options={"generator": digits_vae(), **SETTING}, target="all", limit=5, block=2
+    )
 
 
 def test_rows_are_what_the_searches_found(run, digits):

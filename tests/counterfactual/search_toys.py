@@ -12,7 +12,6 @@ from jax.tree_util import Partial
 
 from jxai.counterfactual import Candidate, Search, diffeomorphic, wachter
 
-
 SHAPE, CLASSES = (4, 4, 1), 3
 REGION = np.arange(16).reshape(4, 4) % 3 > 0
 traces: list[int] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +10,8 @@ from jax.tree_util import Partial
 from search_toys import REGION, SEARCHES, SHAPE, above_one, built, climbing, examples, lengths, model
 
 from jxai.counterfactual import run, wachter
-from jxai.counterfactual.search.constraints import Frozen, OneHot
 from jxai.counterfactual.search import solve
+from jxai.counterfactual.search.constraints import Frozen, OneHot
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -80,7 +80,9 @@ def test_the_csv_holds_the_means_of_the_runs_scores(whole, tmp_path):
         assert float(row["mean"]) == scores.mean() and float(row["low"]) <= scores.mean() <= float(row["high"]) and row["n"] == "21"
     for metric in runs.METRICS:
         ranks = stats.rankdata(-np.stack([table[f"score/{m}/{metric}"] for m in runs.METHODS], 1), axis=1).mean(0)
-        assert [float(r["rank"]) for r in sorted(rows, key=lambda r: list(runs.METHODS).index(r["method"])) if r["metric"] == metric] == pytest.approx(list(ranks))
+        assert [float(r["rank"]) for r in sorted(rows, key=lambda r: list(runs.METHODS).index(r["method"])) if r["metric"] == metric] == pytest.approx(
+            list(ranks)
+        )
 
 
 def test_the_csv_is_the_same_to_the_bit_for_the_same_scores(whole, tmp_path):

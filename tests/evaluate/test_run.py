@@ -98,7 +98,11 @@ def test_a_run_goes_on_where_it_was_stopped(whole, tmp_path):
 @pytest.mark.parametrize("broken", ["blocks/000001.npz", "maps/000001.npz", "blocks", "maps", "half of a block", "half of the maps", "a bit of a block"])
 def test_what_is_deleted_or_damaged_is_made_again(whole, tmp_path, broken):
     shutil.copytree(whole.path, tmp_path / "run")
-    path = tmp_path / "run" / {"half of a block": "blocks/000001.npz", "half of the maps": "maps/000001.npz", "a bit of a block": "blocks/000001.npz"}.get(broken, broken)
+    path = (
+        tmp_path
+        / "run"
+        / {"half of a block": "blocks/000001.npz", "half of the maps": "maps/000001.npz", "a bit of a block": "blocks/000001.npz"}.get(broken, broken)
+    )
     if broken.startswith("half"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif broken.startswith("a bit"):
@@ -117,7 +121,7 @@ def test_what_a_killed_process_left_is_cleared(whole, tmp_path):
     for folder in ("blocks", "maps"):
         (tmp_path / "run" / folder / ".000002.0123.npz").write_bytes(b"half")
     again = runs.run(tmp_path / "run")
-    assert runs.same(again, whole) and not [p for p in again.path.rglob(".*")]
+    assert runs.same(again, whole) and not list(again.path.rglob(".*"))
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.counterfactual import diffeomorphic, every_class
 from jxai import counterfactual
-
-from experiments.counterfactual import diffeomorphic
-from experiments.counterfactual import every_class
 from jxai.models import ordinary as trained
 
 

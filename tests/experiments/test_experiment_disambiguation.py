@@ -11,15 +11,12 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from experiments.sufficiency import disambiguation, two_labels, verdicts
 from jxai import data
 from jxai.attribution import feature_ablation
 from jxai.certificates import verify
 from jxai.models import available
 from jxai.sufficiency import disambiguate, disambiguate_exactly
-
-from experiments.sufficiency import disambiguation
-from experiments.sufficiency import two_labels
-from experiments.sufficiency import verdicts
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -6,11 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.counterfactual import dive, leaning
 from jxai import counterfactual
-
-from experiments.counterfactual import dive
-from experiments.counterfactual import leaning
-
 from jxai.models import generators, lenet5
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.attribution import eva_benchmark
 from jxai import attribution, bounds, data, metrics
 from jxai.evaluate.statistics import mean_interval
 from jxai.models import available
-
-from experiments.attribution import eva_benchmark
 from jxai.models import ordinary as trained
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -33,9 +32,9 @@ def test_eva_benchmark(tmp_path, monkeypatch):
     found = {}
     for name in ("eva_interval", "eva_crown_ibp"):
         judged = jax.jit(
-            lambda x, t, bound=name.removeprefix("eva_"): metrics.deletion(
-                f, x, t, attribution.eva(f, x, t, radius=0.05, clip=(0, 1), grid=4, bound=bound), jax.random.key(0), grid=4, steps=None
-            ).auc
+            lambda x, t, bound=name.removeprefix("eva_"): (
+                metrics.deletion(f, x, t, attribution.eva(f, x, t, radius=0.05, clip=(0, 1), grid=4, bound=bound), jax.random.key(0), grid=4, steps=None).auc
+            )
         )
         found[name] = np.asarray([judged(v, f(v).argmax()) for v in x])
         assert by[name]["mean"] == pytest.approx(found[name].mean(), abs=1e-4) and by[name]["n"] == 4

@@ -7,12 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jxai import counterfactual
-
 from experiments.counterfactual import human_edits
-from jxai.models import ordinary as trained
-
+from jxai import counterfactual
 from jxai.models import available
+from jxai.models import ordinary as trained
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

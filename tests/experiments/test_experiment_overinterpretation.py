@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.sufficiency import overinterpretation, pixel_subsets, subset_training
 from jxai.models import CNN
 from jxai.sufficiency import batched_gradient_sis
-
-from experiments.sufficiency import overinterpretation
-from experiments.sufficiency import pixel_subsets
-from experiments.sufficiency import subset_training
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = dict(images=3, per_step=64, passes=130, steps=2, taught=128, judged=20, subset_per_step=128, epochs=1, seeds=2, members=2, sized=3)
@@ -105,9 +102,7 @@ def test_it_runs_goes_on_and_refuses(tmp_path, moment):
     f = nets["cifar10_resnet56"]
     fill = jnp.asarray(overinterpretation.MEAN)
     sizes = [batched_gradient_sis(f, v, None, jax.random.fold_in(jax.random.key(0), i), threshold=0.1, per_step=64, fill=fill) for i, v in enumerate(x[:3])]
-    row = next(
-        r for r in rows if (r["network"], r["order"], r["metric"]) == ("cifar10_resnet56", "backward selection", "pixels for 0.1")
-    )
+    row = next(r for r in rows if (r["network"], r["order"], r["metric"]) == ("cifar10_resnet56", "backward selection", "pixels for 0.1"))
     assert row["mean"] == pytest.approx(np.mean([float(c.size) / 1024 for c in sizes if c.holds])) and row["n"] == sum(bool(c.holds) for c in sizes)
     by = {(r["order"], r["metric"]): r for r in rows if r["part"] == "training"}
     assert by["masks that it selects, alone", "accuracy"]["n"] == 40 and by["whole images", "accuracy, by seed"]["n"] == 2

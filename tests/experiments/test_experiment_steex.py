@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.counterfactual import scenes, steex
 from jxai import counterfactual
 from jxai.models import SemanticAutoencoder, cifar_resnet
-
-from experiments.counterfactual import scenes
-from experiments.counterfactual import steex
 from jxai.models import ordinary as trained
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -8,16 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.attribution import attribution_benchmark, pointing_game
+from experiments.metrics import metric_validity, planted, sanity_checks
 from jxai import attribution, data, metrics, taps
 from jxai.evaluate.statistics import mean_interval
 from jxai.evaluate.tasks import methods as tasks_of
 from jxai.models import available
-
-from experiments.attribution import attribution_benchmark
-from experiments.metrics import metric_validity
-from experiments.metrics import planted
-from experiments.attribution import pointing_game
-from experiments.metrics import sanity_checks
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

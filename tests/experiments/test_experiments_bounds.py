@@ -7,11 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.bounds import vnncomp_mnistfc as experiment
 from jxai.bounds import Box, margins
 from jxai.models import weights
 from jxai.models.vnncomp import mnistfc, mnistfc_properties
-
-from experiments.bounds import vnncomp_mnistfc as experiment
 
 CONFIG = experiment.Config(networks=(2,), limit=6, rounding="nearest", steps=2, splits=1, attack_steps=20, restarts=2)
 

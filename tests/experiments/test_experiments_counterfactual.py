@@ -8,13 +8,10 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.counterfactual import clue, sharpshooter
 from jxai import counterfactual
-
-from experiments.counterfactual import clue
-from experiments.counterfactual import sharpshooter
-from jxai.models import ordinary as trained
-
 from jxai.models import generators
+from jxai.models import ordinary as trained
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

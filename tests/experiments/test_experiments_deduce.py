@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jxai import counterfactual
-from jxai.models.layers import Conv
-
-from experiments.counterfactual import deduce
-from experiments.counterfactual import deduce_measures
-from jxai.models import ordinary as trained
+from experiments.counterfactual import deduce, deduce_measures
 from experiments.counterfactual.deduce_networks import PlainResNet
+from jxai import counterfactual
+from jxai.models import ordinary as trained
+from jxai.models.layers import Conv
 
 
 def test_means_of_what_is_kept():

@@ -8,13 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.counterfactual import generative_regularizers, sparse_vce
 from jxai import counterfactual
 from jxai.counterfactual.operators import Inpaint, ParallelBeam, gaussian
-
-from experiments.counterfactual import generative_regularizers
-from experiments.counterfactual import sparse_vce
 from jxai.models import ordinary as trained
-
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from jxai import counterfactual
-
 from experiments.counterfactual import vcnet
+from jxai import counterfactual
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -181,9 +181,7 @@ def test_checkpoint_scan_and_shard_map():
     gradients = [jax.jit(jax.grad(functools.partial(repeated, f), (0, 1)))(x, kernel) for f in (ours, reference)]
     close(*gradients)
     mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
-    sharded = jax.shard_map(
-        jax.grad(functools.partial(repeated, ours), (0, 1)), mesh=mesh, in_specs=(P("i"), P()), out_specs=(P("i"), P())
-    )
+    sharded = jax.shard_map(jax.grad(functools.partial(repeated, ours), (0, 1)), mesh=mesh, in_specs=(P("i"), P()), out_specs=(P("i"), P()))
     close(jax.jit(sharded)(x, kernel), gradients[0])
 
 

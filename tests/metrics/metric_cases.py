@@ -106,9 +106,9 @@ def _localization(options: dict[str, Any] | None = None, **other: Any) -> Case:
     return Case(options or {}, mask=True, blind=True, other=other)
 
 
-_SHARED = {option: "by the code of parameter_randomization" for option in ("similarity", "order", "direction", "randomize")}
-_COUNT = {option: "a count of features or steps" for option in ("score", "fill", "segments", "grid")}
-_BINARY = {option: "0 or 1" for option in ("score", "fill", "weights")}
+_SHARED = dict.fromkeys(("similarity", "order", "direction", "randomize"), "by the code of parameter_randomization")
+_COUNT = dict.fromkeys(("score", "fill", "segments", "grid"), "a count of features or steps")
+_BINARY = dict.fromkeys(("score", "fill", "weights"), "0 or 1")
 
 CASES: dict[str, Case] = {
     "aopc": _steps(options={"grid": cells}, keyed=True),
@@ -173,8 +173,7 @@ CASES: dict[str, Case] = {
     "road": _steps(options={"fill": 0.2, "score": "probability"}, curve=True),
     "robustness_sr": Case(
         {"shares": (0.2, 0.5), "rounds": 3, "steps": 4},
-        other={"shares": (0.2, 0.7), "rounds": 5, "steps": 2, "p": np.inf, "clip": (0.0, 1.0), "max_radius": 0.001}
-        | {"segments": mosaic, "grid": 2},
+        other={"shares": (0.2, 0.7), "rounds": 5, "steps": 2, "p": np.inf, "clip": (0.0, 1.0), "max_radius": 0.001} | {"segments": mosaic, "grid": 2},
         curve=True,
         predicted=True,
         passes=25,

@@ -61,9 +61,7 @@ def test_the_true_ranking_is_the_best_and_the_reversed_the_worst():
     magnitude = np.abs(DIFFERENCE)
     others = [RNG.permutation(magnitude) for _ in range(4)]
     for features, sign in (("relevant", 1), ("irrelevant", -1)):
-        best, worst, *rest = (
-            sign * float(robustness_sr(linear, X, TARGET, a, features=features, shares=SHARES).auc) for a in (magnitude, -magnitude, *others)
-        )
+        best, worst, *rest = (sign * float(robustness_sr(linear, X, TARGET, a, features=features, shares=SHARES).auc) for a in (magnitude, -magnitude, *others))
         assert all(best <= value <= worst for value in rest) and best < worst
     assert direction(adversarial.robustness_sr) == -1
 
@@ -104,7 +102,7 @@ def test_a_curved_boundary_is_met_at_its_nearest_point():
 
 
 def test_nothing_is_found_where_the_features_do_not_matter_and_nothing_is_needed_where_x_is_misclassified():
-    first = lambda x: jnp.stack([x[0], 0.1 - x[0]])  # noqa: E731
+    first = lambda x: jnp.stack([x[0], 0.1 - x[0]])
     x = np.float32([0.5, 0.5, 0.5, 0.5])
     blind = np.float32([0, 1, 2, 3])
     assert robustness_sr(first, x, 0, blind, shares=0.5) == math.inf
@@ -113,14 +111,14 @@ def test_nothing_is_found_where_the_features_do_not_matter_and_nothing_is_needed
     assert robustness_sr(first, x, 1, blind, shares=0.5) == robustness_sr(linear, X, 1 - TARGET, DIFFERENCE, shares=0.5) == 0
     # What may not change stays, also where it lies outside the range.
     x = np.float32([0.5, 0.5, 0.5, 1.5])
-    last = lambda x: jnp.stack([x[3] - 0.01 * x[0], 1.2 + 0 * x[0]])  # noqa: E731
+    last = lambda x: jnp.stack([x[3] - 0.01 * x[0], 1.2 + 0 * x[0]])
     assert np.isclose(robustness_sr(last, x, 0, -blind, shares=0.25, clip=(0.0, 1.0), max_radius=9.0), 9.0)
 
 
 def test_a_position_changes_with_all_of_its_channels_whatever_channels_the_map_has():
     """Also by segments, whose score is their mean."""
     w = RNG.normal(size=(3, 4, 2)).astype(np.float32)
-    f = lambda x: jnp.stack([(x * w).sum() + 3.0, 0 * x[0, 0, 0]])  # noqa: E731
+    f = lambda x: jnp.stack([(x * w).sum() + 3.0, 0 * x[0, 0, 0]])
     x = np.zeros((3, 4, 2), np.float32)
     a = np.abs(w)
     top = np.argsort(-a.sum(-1).ravel())[:6]

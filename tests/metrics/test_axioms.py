@@ -59,7 +59,7 @@ def test_completeness_is_a_number():
 
 
 def test_relative_completeness_where_nothing_changes():
-    f = lambda v: jnp.stack([0 * v.sum(), 1.0])  # noqa: E731
+    f = lambda v: jnp.stack([0 * v.sum(), 1.0])
     assert completeness_error(f, X, 0, jnp.zeros(IMAGE), relative=True) == 0
     assert np.isposinf(completeness_error(f, X, 0, jnp.ones(IMAGE), relative=True))
 
@@ -77,7 +77,7 @@ def test_monotonicity_of_a_linear_model_is_the_share_of_positive_contributions()
     for a in (X * W, -X * W, OTHER):
         assert monotonicity(linear, X, 0, a, **LOGIT) == pytest.approx(signs.mean())
     assert monotonicity(linear, X, 0, X * jnp.abs(W), **LOGIT) == pytest.approx(signs.mean())
-    positive = lambda v: jnp.stack([(v * jnp.abs(W)).sum(), 0.0])  # noqa: E731
+    positive = lambda v: jnp.stack([(v * jnp.abs(W)).sum(), 0.0])
     assert monotonicity(positive, X, 0, X * jnp.abs(W)) == 1
     assert monotonicity(lambda v: -positive(v), X, 0, OTHER, **LOGIT) == 0
 
@@ -106,9 +106,9 @@ def test_monotonicity_ties_and_labels_without_positions():
 def test_non_sensitivity_counts_the_features_that_disagree():
     """A linear model that ignores the first two rows."""
     w = W.at[:2].set(0)
-    f = lambda v: jnp.stack([(v * w).sum(), 0.0])  # noqa: E731
+    f = lambda v: jnp.stack([(v * w).sum(), 0.0])
     for options in ({}, {"fill": 0.0}, {"grid": (4, 5)}):
-        count = lambda a, o=options: non_sensitivity(f, X, 0, a, KEY, num_samples=3, eps=1e-6, **o)  # noqa: E731
+        count = lambda a, o=options: non_sensitivity(f, X, 0, a, KEY, num_samples=3, eps=1e-6, **o)
         assert count(X * w) == 0
         assert count(jnp.zeros(IMAGE)) == 10 and count(jnp.ones(IMAGE)) == 10
         assert count(jnp.where(w == 0, 1.0, 0.0)) == 20

@@ -83,7 +83,12 @@ def test_ssim_keeps_its_digits_at_any_scale_and_far_from_zero():
         assert np.isclose(compiled(ssim)(A * np.float32(scale), B * np.float32(scale)), compiled(ssim)(A, B), atol=1e-5)
     a, b = A + 1000, B + 1000
     expected = structural_similarity(
-        np.float64(a), np.float64(b), data_range=float(max(a.max(), b.max()) - min(a.min(), b.min())), channel_axis=-1, gaussian_weights=True, use_sample_covariance=False
+        np.float64(a),
+        np.float64(b),
+        data_range=float(max(a.max(), b.max()) - min(a.min(), b.min())),
+        channel_axis=-1,
+        gaussian_weights=True,
+        use_sample_covariance=False,
     )
     assert np.isclose(compiled(ssim)(a, b), expected, atol=1e-4)
 

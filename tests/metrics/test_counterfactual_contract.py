@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from jxai import each
-from jxai.metrics import documented
 from jxai.counterfactual.search.constraints import Range
 from jxai.metrics import counterfactual as metrics
+from jxai.metrics import documented
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

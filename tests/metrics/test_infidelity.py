@@ -93,7 +93,7 @@ def test_the_number_of_passes_is_one_for_each_patch():
 
 def test_scaling_takes_any_factor_out():
     for options in ({}, {"perturbation": "noisy_baseline"}):
-        run = lambda a, o=options: infidelity(curved, X, 0, a, KEY, scaled=True, **o)  # noqa: E731
+        run = lambda a, o=options: infidelity(curved, X, 0, a, KEY, scaled=True, **o)
         assert run(OTHER) == pytest.approx(float(run(-7 * OTHER)), rel=1e-3)
         assert run(OTHER) <= infidelity(curved, X, 0, OTHER, KEY, **options) * (1 + 1e-5)
     assert infidelity(linear, X, 0, 5 * X * W, scaled=True) < 1e-8
@@ -105,7 +105,7 @@ def test_noise_has_the_expected_error():
     """Of a linear model: `E[(Iᵀ(a − w))²]` is `σ²‖a − w‖²`, and the squared mean `(xᵀ(a − w))²` more from a noisy zero."""
     delta = OTHER - W
     base = 0.04 * float((delta**2).sum())
-    run = lambda noise: infidelity(linear, X, 0, OTHER, KEY, perturbation=noise, num_samples=4000)  # noqa: E731
+    run = lambda noise: infidelity(linear, X, 0, OTHER, KEY, perturbation=noise, num_samples=4000)
     assert run("gaussian") == pytest.approx(base, rel=0.1)
     assert run("noisy_baseline") == pytest.approx(base + float((X * delta).sum()) ** 2, rel=0.1)
     # One channel: the slope of all of them.
@@ -116,7 +116,7 @@ def test_noise_has_the_expected_error():
 @pytest.mark.parametrize("shape", [(7,), (3, 5, 4, 2), (1, 1, 1)])
 def test_other_ranks(shape):
     x, w = jax.random.uniform(KEY, shape), jax.random.normal(KEY, shape)
-    f = lambda v: (v * w).sum()[None] + 1  # noqa: E731
+    f = lambda v: (v * w).sum()[None] + 1
     assert infidelity(f, x, 0, x * w) < 1e-8 and infidelity(f, x, 0, -x * w) > 1e-3
     assert infidelity(f, x, 0, w, KEY, perturbation="noisy_baseline") < 1e-8
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jxai import each, metrics
-from jxai.metrics.documented import direction
 from jxai.fills import Mean
+from jxai.metrics.documented import direction
 from jxai.typing import Curve
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -16,8 +16,8 @@ from cases import CLASSES, SHAPES
 from metric_cases import CASES
 
 from jxai import each, fills, metrics
-from jxai.metrics import documented
 from jxai.metrics import __all__ as METRICS
+from jxai.metrics import documented
 from jxai.typing import Curve
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -11,9 +11,9 @@ from scipy import stats
 
 from jxai import Linen, each
 from jxai.attribution.gradient import gradient, input_x_gradient
-from jxai.tracing.interpret import trace
 from jxai.metrics import parameters, randomization
 from jxai.metrics.compare import kendall, pearson, spearman, ssim, top_k_overlap
+from jxai.tracing.interpret import trace
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -184,7 +184,7 @@ def test_similarities_by_name_are_the_functions(name, fn):
 
 
 def test_a_method_that_does_not_see_the_weights_fails_and_reversed_maps_score_the_reverse():
-    blind = lambda f, x, target, key=None: x  # noqa: E731
+    blind = lambda f, x, target, key=None: x
     for metric in CURVES:
         kept = metric(F, X, 1, X, KEY, method=blind, **({"sigma": 0.0, "num_samples": 2} if metric is smooth_parameter_randomization else {}))
         np.testing.assert_allclose(kept.y, 1, atol=1e-6)
@@ -218,7 +218,7 @@ def test_efficient_is_the_rise_of_the_histograms_entropy(bins, count):
 
 
 def test_random_logit_takes_any_other_class_and_never_the_target():
-    f = lambda x: jnp.stack([x[0], x[1], x[2], x[3]])  # noqa: E731
+    f = lambda x: jnp.stack([x[0], x[1], x[2], x[3]])
     found = jax.jit(
         jax.vmap(lambda key: randomization.random_logit(f, X, 2, gradient(f, X, 2), key, similarity=lambda a, b: jnp.argmax(b).astype(jnp.float32)))
     )(jax.random.split(KEY, 300))

@@ -66,7 +66,7 @@ def test_drop_gain_and_increase_see_x_through_the_map():
     # Nothing positive is a black map; a constant positive one shows everything.
     assert np.allclose(average_drop(linear, X, None, -jnp.abs(a)), 1) and average_drop(share, X, 0, jnp.full_like(a, 0.3)) == 0
     assert average_increase(share, X, 0, jnp.full_like(a, 0.3)) == 0
-    certain = lambda x: jnp.array([200.0, 0.0])  # noqa: E731
+    certain = lambda x: jnp.array([200.0, 0.0])
     assert average_gain(certain, X, 0, a) == 0 and average_drop(certain, X, 1, a) == 0
 
 
@@ -85,7 +85,7 @@ def test_completeness_and_soundness_are_the_papers_ratios(target):
 def test_a_map_that_raises_an_unlikely_label_is_unsound():
     # Class 1 wants the left half alone: the right half speaks against it.
     sign = jnp.asarray(np.where(np.arange(8) < 4, 1.0, -3.0), jnp.float32)
-    f = lambda x: jnp.stack([jnp.float32(0), (sign * x[..., 0]).sum()])  # noqa: E731
+    f = lambda x: jnp.stack([jnp.float32(0), (sign * x[..., 0]).sum()])
     honest, cheating = (soundness_score(f, jnp.ones_like(X), 1, jnp.broadcast_to(v, (5, 8))[..., None], fill=0.0) for v in (-sign, sign))
     assert cheating < 0.3 < 0.9 < honest
 

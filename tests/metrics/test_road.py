@@ -33,7 +33,7 @@ def test_the_answer_changes_when_the_pixel_that_decides_it_goes():
 
 def test_the_probability_is_that_of_the_imputed_image():
     w = jax.random.normal(jax.random.key(3), (6, 7, 2, 3))
-    f = lambda x: jnp.tensordot(x, w, 3)  # noqa: E731
+    f = lambda x: jnp.tensordot(x, w, 3)
     options = dict(steps=3, score="probability", fill=fills.Neighbours(noise=0.0, tol=1e-6))
     for order in ("most", "least"):
         y = jax.jit(lambda a, order=order: road(f, X, 1, a, KEY, order=order, **options))(A).y

@@ -89,7 +89,7 @@ def test_sensitivity_of_a_map_of_zeros_is_absolute_and_scale_does_not_matter_oth
     zeros = jnp.zeros(6)
     assert np.isclose(max_sensitivity(linear, X, 0, zeros, KEY), np.linalg.norm(W[:, 0]), rtol=1e-5)
     assert max_sensitivity(lambda x: 0 * linear(x), X, 0, zeros, KEY) == 0
-    tiny = lambda x: 1e-30 * quadratic(x)  # noqa: E731
+    tiny = lambda x: 1e-30 * quadratic(x)
     expected = max_sensitivity(quadratic, X, 0, gradient(quadratic, X, 0), KEY)
     assert np.isclose(max_sensitivity(tiny, X, 0, gradient(tiny, X, 0), KEY), expected, rtol=1e-4)
 
@@ -146,7 +146,7 @@ def test_without_a_copy_of_the_same_class_nothing_was_measured(metric):
 
 
 def test_target_none_counts_every_copy():
-    s = lambda x: quadratic(x)[0]  # noqa: E731
+    s = lambda x: quadratic(x)[0]
     a = gradient(s, X, None)
     assert np.isclose(relative_input_stability(s, X, None, a, KEY), relative_input_stability(quadratic, X, 0, a, KEY), rtol=1e-5)
 
@@ -162,7 +162,7 @@ def test_the_representation_is_the_layer_asked_for():
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_one_class_one_feature_and_half_precision(metric):
-    f = lambda x: (x.astype(jnp.float32) ** 3).sum(keepdims=True)  # noqa: E731
+    f = lambda x: (x.astype(jnp.float32) ** 3).sum(keepdims=True)
     x = jnp.asarray([0.5], jnp.float16)
     options = {"layer": 0} if "representation" in metric.__name__ else {}
     value = metric(f, x, 0, gradient(f, x, 0), KEY, **options)

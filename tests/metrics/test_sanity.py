@@ -23,9 +23,7 @@ def test_gradients_pass_and_guided_backprop_fails_as_published():
     mean = {}
     for method in (gradient, guided_backprop):
         maps = each(method, f, xs, targets)
-        curves = each(
-            parameter_randomization, f, xs, targets, maps, weights_key=SHARED, method=method, direction="top_down", absolute=True
-        )
+        curves = each(parameter_randomization, f, xs, targets, maps, weights_key=SHARED, method=method, direction="top_down", absolute=True)
         mean[method] = np.asarray(curves.y).mean(0)
     # Over six keys, gradients lie between 0.10 and 0.41, guided backpropagation between 0.56 and 0.78.
     assert mean[gradient].max() < 0.5 < mean[guided_backprop].min(), mean

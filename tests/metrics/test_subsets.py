@@ -137,7 +137,7 @@ def test_faithfulness_estimate_is_a_loop_over_the_positions():
 
 def test_ranked_sensitivity_removes_the_highest_attributions_first():
     x, a = jnp.arange(1.0, 6.0), jnp.array([0.1, 3.0, -2.0, 0.5, 0.4])
-    f = lambda v: jnp.stack([(v**2).sum() + v[0] * v[1], v[2]])  # noqa: E731
+    f = lambda v: jnp.stack([(v**2).sum() + v[0] * v[1], v[2]])
     curve = jitted_n(f, x, 0, a, sizes=(1, 2, 4, 5), subsets="ranked")
     order, removed = [1, 3, 4, 0, 2], [0, 1, 2, 4, 5]
     left = [float(f(x.at[jnp.array(order[:n], int)].set(0.0))[0]) for n in removed]
@@ -148,9 +148,9 @@ def test_ranked_sensitivity_removes_the_highest_attributions_first():
 
 def test_ties_are_in_order_of_position_or_by_the_key():
     x = jnp.arange(1.0, 9.0)
-    f = lambda v: jnp.stack([v @ x, v[0]])  # noqa: E731
+    f = lambda v: jnp.stack([v @ x, v[0]])
     tied = jnp.array([1.0, 1, 1, 1, 1, 1, 1, 0])
-    run = lambda key: np.asarray(jitted_n(f, x, 0, tied, key, sizes=5, subsets="ranked").y)  # noqa: E731
+    run = lambda key: np.asarray(jitted_n(f, x, 0, tied, key, sizes=5, subsets="ranked").y)
     left = [float(f(x.at[:n].set(0.0))[0]) for n in range(4)]
     assert run(None)[2] == pytest.approx(np.corrcoef(range(4), -np.array(left))[0, 1], abs=1e-5)
     assert not np.array_equal(run(None), run(KEY)) and not np.array_equal(run(KEY), run(jax.random.key(5)))

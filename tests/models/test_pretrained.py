@@ -95,9 +95,7 @@ def test_efficientnet_equals_plain_convolutions(monkeypatch):
 
     def plain(x, kernel, strides, padding, groups):
         dimensions = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            x[None], kernel, strides, padding, dimension_numbers=dimensions, feature_group_count=groups
-        )[0]
+        return lax.conv_general_dilated(x[None], kernel, strides, padding, dimension_numbers=dimensions, feature_group_count=groups)[0]
 
     monkeypatch.setattr(kernels, "conv2d", plain)
     for ours, reference in zip(fast, value_and_gradient()):

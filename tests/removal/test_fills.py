@@ -128,7 +128,12 @@ def test_making_a_fill_anew_does_not_retrace():
 
 
 def test_bad_fills_say_so():
-    for fill, word in [(np.zeros(4), r"fill has shape \(4,\)"), (fills.Uniform(), "key=None"), (fills.Blur(-1.0), "sigma=-1"), (fills.Neighbours(), "key=None")]:
+    for fill, word in [
+        (np.zeros(4), r"fill has shape \(4,\)"),
+        (fills.Uniform(), "key=None"),
+        (fills.Blur(-1.0), "sigma=-1"),
+        (fills.Neighbours(), "key=None"),
+    ]:
         with pytest.raises(ValueError, match=word):
             fills.remove(X, mask(), fill)
     with pytest.raises(ValueError, match="Neighbours needs an image"):

@@ -47,7 +47,7 @@ def test_few_pixels_suffice_and_random_ones_do_not(lite0, coffee):
     found = batched_gradient_sis(lite0.model, x, ESPRESSO, jax.random.key(0), threshold=0.9, per_step=500)
     assert verify(lite0.model, x, found).holds and 0.08 < found.size / 224**2 < 0.17
     control = random_subset(lite0.model, x, ESPRESSO, jax.random.key(1), threshold=0.9, per_step=500)
-    step = int(round((1 - float(found.size) / 224**2) * (len(control.curve) - 1)))
+    step = round((1 - float(found.size) / 224**2) * (len(control.curve) - 1))
     assert control.curve[step] < 0.1
     border = np.minimum.reduce([*np.indices((224, 224)), 223 - np.indices((224, 224))[0], 223 - np.indices((224, 224))[1]]) < 32
     assert found.mask[..., 0][border].sum() > 0.5 * found.size

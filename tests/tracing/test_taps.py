@@ -141,7 +141,8 @@ def test_names_scopes_paths_and_word_boundaries():
 
 
 @pytest.mark.parametrize(
-    ("layer", "word"), [("blokcs[1]", r"nearest are .*blocks\[1\]"), (999, "layer=999"), (-1, "layer=-1"), (True, "layer=True"), (1.5, "layer=1.5"), ("", "layer=''")]
+    ("layer", "word"),
+    [("blokcs[1]", r"nearest are .*blocks\[1\]"), (999, "layer=999"), (-1, "layer=-1"), (True, "layer=True"), (1.5, "layer=1.5"), ("", "layer=''")],
 )
 def test_unknown_layers(layer, word):
     with pytest.raises(ValueError, match=word) as error:
@@ -150,7 +151,7 @@ def test_unknown_layers(layer, word):
 
 
 def test_two_streams_are_ambiguous_and_vectors_have_no_spatial_layer():
-    two = lambda x: jax.nn.relu(x).mean((0, 1)) + jnp.tanh(x).sum((0, 1))  # noqa: E731
+    two = lambda x: jax.nn.relu(x).mean((0, 1)) + jnp.tanh(x).sum((0, 1))
     with pytest.raises(ValueError, match="several values with spatial extent end apart.*relu.*tanh"):
         taps.find(two, X)
     with pytest.raises(ValueError, match="no value has spatial extent"):
@@ -179,7 +180,7 @@ def test_custom_derivatives_outside_the_cut_are_kept():
         return v * 2
 
     odd.defvjp(lambda v: (odd(v), None), lambda _, g: (g * 7,))
-    f = lambda x: jnp.tanh(odd(x).mean((0, 1)))  # noqa: E731
+    f = lambda x: jnp.tanh(odd(x).mean((0, 1)))
     slope = jax.grad(lambda x: taps.replace(f, x, len(taps.layers(f, x)) - 1, lambda v: v)[0])(X)
     assert np.allclose(slope, jax.grad(lambda x: f(x)[0])(X)) and np.abs(slope).max() > 0
 
@@ -206,9 +207,9 @@ def test_what_axes_mean():
     assert layout_of(lambda x: x.reshape(256, 3)) == (tokens, None)
     assert layout_of(lambda x: x.reshape(256, 3).reshape(16, 16, 3)) == (0, 1, None)
     assert layout_of(lambda x: x.reshape(-1)) == (None,)
-    patches = lambda x: x.reshape(4, 4, 4, 4, 3).transpose(0, 2, 1, 3, 4).reshape(16, 48)  # noqa: E731
+    patches = lambda x: x.reshape(4, 4, 4, 4, 3).transpose(0, 2, 1, 3, 4).reshape(16, 48)
     assert layout_of(patches) == (axes.Tokens((0, 1), (4, 4)), None)
-    padded = lambda x: jnp.pad(x.reshape(256, 3), ((1, 2), (0, 0)))  # noqa: E731
+    padded = lambda x: jnp.pad(x.reshape(256, 3), ((1, 2), (0, 0)))
     assert layout_of(padded) == (axes.Tokens((0, 1), (16, 16), 1, 2), None)
     assert layout_of(lambda x: padded(x)[1:-2]) == (tokens, None)
     assert layout_of(lambda x: padded(x)[:5]) == (None, None)

@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 from jxai.models import DDUResNet, SpectralNorm
-from jxai.training.batch_norm import in_batches, settled
 from jxai.train import train
+from jxai.training.batch_norm import in_batches, settled
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -97,9 +97,7 @@ def test_without_normalisation_it_is_the_mapped_model():
     np.testing.assert_array_equal(settled(model, x, 4).kernel[...], model.kernel[...])
 
 
-@pytest.mark.parametrize(
-    ("size", "message"), [(0, "batch_size=0 must be a positive integer"), (5, "batch_size=5 is more than the 4 examples of x")]
-)
+@pytest.mark.parametrize(("size", "message"), [(0, "batch_size=0 must be a positive integer"), (5, "batch_size=5 is more than the 4 examples of x")])
 def test_bad_batches(net, size, message):
     with pytest.raises(ValueError, match=message):
         settled(net, examples(4), size)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from jxai.callables import Batched, Linen
 
-from .layers import K, SHAPES, shaken
+from .layers import SHAPES, K, shaken
 
 
 class NnxNet(nnx.Module):

@@ -13,8 +13,8 @@ import numpy as np
 from jax import lax
 
 from jxai.callables import Static, partition
-from jxai.counterfactual.search.constraints import check_examples
 from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, result
+from jxai.counterfactual.search.constraints import check_examples
 from jxai.loops import at_once
 from jxai.scores import num_classes, positive
 from jxai.typing import Array, Model, PyTree

@@ -14,9 +14,9 @@ from jax import lax, ops
 
 from jxai.counterfactual.search.constraints import Constraint, check_constraints
 from jxai.loops import at_once
-from jxai.removal.masks import position_shape
 from jxai.metrics.counterfactual.common import check_class, check_pair, finite, is_class
 from jxai.metrics.removal import parts
+from jxai.removal.masks import position_shape
 from jxai.scores import positive, wide, within
 from jxai.typing import Array, Model
 
