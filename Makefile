@@ -1,7 +1,10 @@
-# make demo | test | test-slow | experiments | bench: each makes .venv if it is missing, installs what it needs, and runs.
+# make demo | test | test-slow | experiments | bench: each makes its environment if it is missing, installs what it needs, and runs.
+# Python 3.11 gets the versions that constraints.txt pins, in .venv; any other (make test PYTHON=python3.13) the newest of everything, in .venv-3.13.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-VENV := .venv
+VERSION := $(shell command $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv$(if $(filter 3.11,$(VERSION)),,-$(VERSION))
+VERSIONS := $(if $(filter 3.11,$(VERSION)),--constraint constraints.txt,--upgrade --upgrade-strategy eager)
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Most of a test's time is compilation: it is kept between runs, and optimised only where programs run for long (test-slow, bench).
@@ -42,11 +45,11 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/sufficiency/sufficiency.py
 
 clean:
-	rm -rf build dist $(VENV)
+	rm -rf build dist .venv .venv-*
 
 # One stamp for each extra: a second run installs nothing, a change of the requirements installs again.
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]' $(VERSIONS)
 	touch $@
 
 # alibi (2.5 GB) wants NumPy 1 and TensorFlow before 2.15, so Python 3.11 at most, and spaCy, which it imports, does not name click.
@@ -56,5 +59,5 @@ build/alibi/.done:
 	touch $@
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "jxai needs Python 3.11 or later on the PATH" >&2; exit 1; }
+	@test -n "$(VERSION)" || { echo "jxai needs Python 3.11 or later on the PATH, or PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
