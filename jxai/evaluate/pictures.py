@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jxai import plot
 from jxai.evaluate.store import Run
-
-if TYPE_CHECKING:
-    from jxai.evaluate.report import Row
+from jxai.evaluate.table import Row
 
 _POINTS = 41
 

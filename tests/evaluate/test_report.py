@@ -12,7 +12,7 @@ from scipy import stats
 from jxai import data, evaluate, metrics
 from jxai.attribution import gradient
 from jxai.evaluate import statistics
-from jxai.evaluate.report import as_csv, direction_of, scores_of
+from jxai.evaluate.table import as_csv, direction_of, scores_of
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

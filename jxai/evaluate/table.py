@@ -1,0 +1,117 @@
+"""What runs say as a table: means, intervals and ranks, as rows, as CSV and as Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jxai import metrics
+from jxai.evaluate.statistics import Ranking, mean_interval, ranking
+from jxai.evaluate.store import Run
+from jxai.metrics.documented import direction
+
+COLUMNS = ("run", "data", "model", "metric", "method", "direction", "n", "failed", "mean", "low", "high", "rank", "ranked", "critical_difference")
+_WORDS = {1: "higher", -1: "lower", 0: ""}
+
+
+class Row(NamedTuple):
+    """One line of the table: a metric's mean over the examples that one method explained."""
+
+    run: str
+    data: str
+    model: str
+    metric: str
+    method: str
+    direction: int
+    n: int
+    failed: int
+    mean: float
+    low: float
+    high: float
+    rank: float
+    ranked: int
+    critical_difference: float
+
+
+def summarise(run: Run, table: dict[str, np.ndarray], label: str = "") -> list[Row]:
+    """The rows of one run: metrics in the order of its configuration, methods by rank (or in its order, where there is none)."""
+    rows = []
+    for metric in run.metrics:
+        scores, way = scores_of(run, table, metric), direction_of(run, metric)
+        found = ranking(scores, way) if way else Ranking(np.full(len(run.methods), np.nan), 0, np.nan, np.nan)
+        lines = []
+        for column, method in enumerate(run.methods):
+            interval = mean_interval(scores[:, column])
+            failed = len(scores) - interval.n
+            known = (run.config["data"]["name"], run.config["model"]["name"], metric, method, way)
+            lines.append(Row(label, *known, interval.n, failed, *interval[:3], float(found.ranks[column]), found.n, found.critical_difference))
+        rows += sorted(lines, key=lambda line: np.nan_to_num(line.rank, nan=np.inf))
+    return rows
+
+
+def scores_of(run: Run, table: dict[str, np.ndarray], metric: str) -> np.ndarray:
+    """`[examples, methods]`."""
+    return np.stack([table[f"score/{method}/{metric}"] for method in run.methods], 1)
+
+
+def direction_of(run: Run, metric: str) -> int:
+    """1 where higher is better, −1 where lower is, 0 where neither, or where a stranger's metric does not say.
+
+    A metric that was asked about the least relevant features first judges the other way round.
+    """
+    described = run.config["metrics"][metric]
+    module, _, name = described["function"].rpartition(".")
+    if not module.startswith("jxai.metrics") or not hasattr(metrics, name):
+        return 0
+    turned = {"least": -1, "irrelevant": -1, "random": 0}
+    ways = [turned.get(described["options"].get(option), 1) for option in ("order", "features")]
+    return direction(getattr(metrics, name)) * ways[0] * ways[1]
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """The rows with a header; floats as they are, to the last bit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow(_WORDS[v] if name == "direction" else "" if isinstance(v, float) and np.isnan(v) else v for name, v in zip(COLUMNS, row))
+    return text.getvalue()
+
+
+def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> str:
+    """A heading that says what ran, and a table of methods × metrics: mean [interval], and the mean rank."""
+    valid, config = table["valid"], run.config
+    failed = f", {(~valid).sum()} of them failed" if not valid.all() else ""
+    lines = [
+        f"## {run.path.name}: {config['model']['name'] or 'a model'} on {config['data']['name']}",
+        "",
+        f"{len(valid)} examples{failed}; the {config['target']} class is explained, of {config['where']} examples; seed {config['seed']}. "
+        "Mean [95 % bootstrap interval] (mean rank over the examples, 1 the best); ↑ higher is better, ↓ lower.",
+        "",
+    ]
+    by = {(row.metric, row.method): row for row in rows}
+    arrows = {1: " ↑", -1: " ↓", 0: ""}
+    lines.append("| method | " + " | ".join(f"{m}{arrows[direction_of(run, m)]}" for m in run.metrics) + " |")
+    lines.append("|---" * (len(run.metrics) + 1) + "|")
+    for method in run.methods:
+        lines.append(f"| {method} | " + " | ".join(_cell(by[metric, method]) for metric in run.metrics) + " |")
+    bounds = [f"{row.metric} {row.critical_difference:.2f}" for row in rows if row.method == run.methods[0] and np.isfinite(row.critical_difference)]
+    if bounds:
+        lines += ["", f"Critical differences of mean ranks (Nemenyi, 5 %): {', '.join(bounds)}."]
+    errors = [f"{i} ({name}): {error}" for i, name, error in zip(table["index"], table["name"], table["error"]) if error]
+    if errors:
+        lines += ["", f"Failed: {'; '.join(errors[:10])}{' …' if len(errors) > 10 else ''}."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row) -> str:
+    if not row.n:
+        return "–"
+    interval = f" [{row.low:.3g}, {row.high:.3g}]" if np.isfinite(row.low) else ""
+    rank = f" ({row.rank:.2f})" if np.isfinite(row.rank) else ""
+    missing = f", {row.failed} failed" if row.failed else ""
+    return f"{row.mean:.3g}{interval}{rank}{missing}"
