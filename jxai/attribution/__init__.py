@@ -1,4 +1,13 @@
-"""Attribution: which parts of x decided. Every method is `method(f, x, target, key=None, *, options) -> attribution`."""
+"""Attribution: which parts of x decided. Every method is `method(f, x, target, key=None, *, options) -> attribution`.
+
+- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs); by layer: `activation` (Grad-CAM and its kin), `masking`.
+- by removal: `occlusion`, `rise`, `sensitivity` (Sobol, HSIC), `surrogate` (LIME, kernel SHAP), `shapley`, `regions`; by search: `meaningful`, `extremal`.
+- by proof: `verified` (EVA), on `overlap`. Not methods: `estimators` (Sobol's) and `coalitions` (which features are in).
+
+What may be touched: a new method is one function in the file of its kind, or a file of its own, plus its name here and a row of small options in
+the tests; the command line, sweeps and the contract read its signature and docstring (`jxai.testing.check_method` says what is missing). It removes
+by `jxai.removal`, reads layers by `jxai.tracing.taps`, streams by `jxai.loops`, and knows no metric, data set or model.
+"""
 
 from jxai.attribution.activation import (
     eigen_cam,

@@ -1,4 +1,13 @@
-"""Verified bounds: what a model can at most do on a whole set of inputs. A bound is a transformation, `bound(f)(region) -> Interval`."""
+"""Verified bounds: what a model can at most do on a whole set of inputs. A bound is a transformation, `bound(f)(region) -> Interval`.
+
+- asked: `region` (boxes and balls), `specification` (margins, by name of a bound), `certify` (claims and radii), `attack` (the other side).
+- bounds: `interval`, `forward`, `linear` (CROWN, on `backward`, `windows`, `receptive`, `branching`), `optimized` (alpha-CROWN).
+- of a model's steps: `graph` walks the jaxpr; `primitives` says which operation a primitive is (`operations`, `reductions`, `choices`), `use` what its
+  rules see. Rules: `linear_rules`, `product_rules`, `curve_rules` on `curve`, `curves`. `patterns` and `templates` know activations by structure.
+
+What may be touched: a new activation is a curve in `curves` and, where it is spelled in several primitives, a template; a new primitive a line in
+`primitives`. Both are sound only if their test in tests/bounds samples and climbs inside them. `rounding` must stay the last word on outward bounds.
+"""
 
 from jxai.bounds.attack import Attack, attack
 from jxai.bounds.certify import RobustnessCertificate, certified_radius, certify

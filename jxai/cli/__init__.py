@@ -1,4 +1,11 @@
-"""The command line `jxai`: a thin call into the library. Bad input is one line on stderr and exit code 2."""
+"""The command line `jxai`: a thin call into the library. Bad input is one line on stderr and exit code 2.
+
+- a file for each command (`explain`, `evaluate`, `certify`, `counterfactual`, `sufficiency`), imported when it is called: `jxai --help` loads no JAX.
+- `options` reads `--sobol.grid 11` by the methods' signatures; `inputs` finds images, models and classes; `listing` prints what there is.
+- `errors` and `progress`: what a person sees of a mistake, of long work, and of Ctrl-C.
+
+What may be touched: a new command is a file with `main(args, given)` and a parser. It prints and calls; whatever it computes belongs into the library.
+"""
 
 from __future__ import annotations
 

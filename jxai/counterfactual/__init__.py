@@ -2,6 +2,10 @@
 
 A method is `method(f, x, target, key=None, *, options) -> Counterfactual`, pure, for `jit` and `vmap`; `method.search(**options)` is its search, and
 `run(search, f, x, target, key)` runs it for whole arrays of examples, targets and restarts, at the cost of the steps that were needed.
+
+Methods stand here, a paper or a family in each file: among examples (`pixel`, `saliency`, `spheres`, `unlike`, `frank_wolfe`), in a generator's codes
+(`latent`, `clue`, `glam`, `dive`, `prototype`, `sharpshooter`, `piece`, `steex`), by a trained network (`vcnet`); `inverse` solves inverse problems with
+the same searches. What they share is in `search`. What may be touched: a new method is a file with `search(**options) -> Search`, and a name below.
 """
 
 from jxai.counterfactual import operators as operators

@@ -1,4 +1,11 @@
-"""Data sets: a source is anything with `len` and `[i] -> Example`. Only `Prepared` needs tensorflow-datasets (not TensorFlow)."""
+"""Data sets: a source is anything with `len` and `[i] -> Example`. Only `Prepared` needs tensorflow-datasets (not TensorFlow).
+
+- `sources`: what an example is; arrays and scikit-learn's digits. `folder`: images in folders. `prepared`: TFDS. `named`: each of them by a name.
+- `batches`: batches of one shape, padded, with a mark on what is real. `images`: files to pixels, as models want them.
+
+What may be touched: a new kind of source is a class with `__len__`, `__getitem__` and `name` (which is part of a run's identity, so it must change when the
+content does), in a file of its own. Nothing here knows of models, and nothing is downloaded.
+"""
 
 from jxai.data.batches import Batch, batches, load
 from jxai.data.folder import Folder

@@ -1,4 +1,11 @@
-"""Runs over a data set, in blocks that survive being killed: explanations judged by metrics, with a report; certification; counterfactuals."""
+"""Runs over a data set, in blocks that survive being killed: explanations judged by metrics, with a report; certification; counterfactuals.
+
+- runs: `run` (methods × metrics), `certification`, `counterfactual_runs`; each hands a block's work to `loop`, which shares blocks among processes.
+- what a run is: `identity`, `selection`, `tasks`, `examples`. What is kept: `store` (whole or absent). What it says: `statistics`, `table`, `pictures`, `report`.
+- `record` keeps the results of experiments: their configuration, what a stopped one had, versions.
+
+What may be touched: a new kind of run is one file that gives `loop` a function of a block. Whatever a result depends on belongs into `identity`.
+"""
 
 from jxai.evaluate.certification import Counts, certify, counts
 from jxai.evaluate.counterfactual_runs import Found, counterfactuals, found

@@ -1,8 +1,11 @@
-"""2-D convolutions that are fast on a CPU too, each one equation of the jaxpr on every platform.
+"""What XLA does slowly on a CPU, done fast: 2-D convolutions, each one equation of the jaxpr on every platform, and order statistics.
 
 `conv2d` composes with every transformation (`jit`, `vmap` over images, kernels or both, `grad`, `jvp`,
 `linear_transpose`, `checkpoint`, `scan`, `shard_map`), because it is a primitive with a complete set of rules
-(`primitives.py`); what it runs on a CPU is in `cpu.py`.
+(`primitives`); what it runs on a CPU is in `cpu`. `order` finds the k-th largest without sorting floats.
+
+What may be touched: a faster `cpu` path, if tests/kernels agrees and the benchmark shows it. Whoever adds a primitive adds all of its rules, and its
+meaning to `jxai.tracing.axes` and `jxai.bounds.primitives`.
 """
 
 from collections.abc import Sequence

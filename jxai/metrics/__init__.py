@@ -1,8 +1,13 @@
 """Metrics: is an attribution right? Every metric is `metric(f, x, target, attribution, key=None, *, options) -> scalar or Curve`.
 
-Each docstring states its `Range:`, its `Direction:` and its `Cost:` in a line of its own (`jxai.metrics.documented` reads them).
 `jxai.metrics.compare` compares two maps, `compare(a, b) -> scalar`, and is no metric by itself; `jxai.metrics.counterfactual` judges
 counterfactuals, `metric(f, x, counterfactual, target, *, options) -> scalar`.
+
+A question in each file: `curves`, `subsets`, `infidelity`, `rationales`, `information`, `axioms`, `intrinsic` (faithfulness); `robustness`, `stability`,
+`adversarial`; `localization`, `detection`; `complexity`; `randomization`. They share `common`, `removal`, `additive`, `draws`, `statistics`, `explaining`.
+
+What may be touched: a new metric states `Range:`, `Direction:`, `Cost:` and `Reference:` in its docstring, a line each (`documented` reads them: the
+report, the command line and the contract go by these), and takes attributions as they are, signed.
 """
 
 from jxai.metrics import compare as compare

@@ -3,6 +3,11 @@
 Every model is a pytree callable on ONE example, channels last, that takes pixels in [0, 1] (float), normalises inside,
 and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists the trained ones by name. A generator has
 `decode(z) -> x` and `encode(x) -> z` instead; `generators()` lists the trained ones.
+
+- classifiers: `simple`, `lenet`, `resnet`, `efficientnet`, `digits`, `ddu`, `vnncomp`. Generators: `vae`, `burgess`, `flows`, `gan`, `semantic`, `vcnet`.
+- losses: `variational`, `adversarial`, `inversion`. Weights: `catalogue`, `weights`, `torch_pickle`. `ordinary` trains small networks in seconds.
+
+What may be touched: a trained model is a file and a line in `catalogue`, with its accuracy as a test. The methods, metrics and bounds never import this room.
 """
 
 from jxai.data.images import load_image, preprocess

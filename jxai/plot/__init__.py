@@ -2,6 +2,10 @@
 
 Attributions come raw and signed; everything that is lost for the eye (the sum over channels, the clipping of outliers,
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
+
+- `blending`: numbers to colours. `figures`: pages of maps. `evaluation`, `counterfactuals`, `sufficiency`: figures of those families.
+
+What may be touched: a figure for another family is a file of its own that takes arrays, not runs or models, and returns a Figure.
 """
 
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, outline, reduce_channels

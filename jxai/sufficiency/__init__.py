@@ -1,4 +1,11 @@
-"""Sufficiency: parts of an example that settle what the model says, or bring it to its confidence, whatever stands in place of the rest."""
+"""Sufficiency: parts of an example that settle what the model says, or bring it to its confidence, whatever stands in place of the rest.
+
+- which features suffice: `sis` (exact), `gradient_sis`, `ranked` (by an attribution, or at random), `minimal` (proved by bounds).
+- one guess or two: `disambiguate`, `exhaustive`, on `contest` and `pairs`.
+- claims: `subset` and `pairs` are certificates, which `jxai.certificates` saves, loads and verifies. `asked` checks every question's inputs.
+
+What may be touched: a new search returns one of these certificates, or brings a class with `check(f, x) -> Verdict` and a line in `jxai.certificates`.
+"""
 
 from jxai.sufficiency.contest import Disambiguation
 from jxai.sufficiency.disambiguate import disambiguate, disambiguate_pairs, extreme_baselines
