@@ -31,7 +31,7 @@ def curve(curve: Curve, *parameters: Any) -> Callable[[Use], Operation]:
 
 def integer_pow(use: Use) -> Operation | Result:
     """Whole powers; negative ones by the reciprocal."""
-    n, x = use.params["y"], use.operands[0]
+    n, x = use.param("y"), use.operands[0]
     if n in (0, 1):
         raise use.error(f"a power of {n}")
     power = x if n == -1 else use.add(_power(abs(n)), (x.reference,), x.shape) if n < 0 else None
@@ -125,7 +125,7 @@ def clamp(use: Use) -> Result:
 
 def reduce_max(use: Use, sign: int = 1) -> Operation | Result:
     """The greatest (sign −1: the least) over axes."""
-    axes = tuple(int(a) for a in use.params["axes"])
+    axes = tuple(int(a) for a in use.param("axes"))
     if sign > 0:
         return Greatest(axes)
     x = use.operands[0]
@@ -136,11 +136,11 @@ def reduce_max(use: Use, sign: int = 1) -> Operation | Result:
 
 def reduce_window_max(use: Use, sign: int = 1) -> Result:
     """The windows laid side by side on a new first axis, and the greatest of them."""
-    p, x = use.params, use.operands[0]
-    if any(d != 1 for d in p["base_dilation"]):
+    p, x = use.param, use.operands[0]
+    if any(d != 1 for d in p("base_dilation")):
         raise use.error("base dilation")
-    window, strides, dilation = tuple(p["window_dimensions"]), tuple(p["window_strides"]), tuple(p["window_dilation"])
-    padding = [tuple(pair) for pair in p["padding"]]
+    window, strides, dilation = tuple(p("window_dimensions")), tuple(p("window_strides")), tuple(p("window_dilation"))
+    padding = [tuple(pair) for pair in p("padding")]
     offsets = list(np.ndindex(*window))
     config = [(low, high, 0) for low, high in padding]
 
@@ -207,13 +207,13 @@ def unequal(a: Interval, b: Interval) -> tuple[Array, Array]:
 
 def round_(use: Use) -> Operation:
     """Rounding, as the primitive does with halves."""
-    method = use.params["rounding_method"]
+    method = use.param("rounding_method")
     return Unary(curves.step("round", lambda x: lax.round(x, method)))
 
 
 def either(use: Use) -> Result:
     """Whether some (reduce_or) or all (reduce_and) truth values along axes must and may be true."""
-    axes, some = tuple(use.params["axes"]), use.step.primitive == "reduce_or"
+    axes, some = tuple(use.param("axes")), use.step.primitive == "reduce_or"
     return Logical(lambda b: tuple(end.any(axes) if some else end.all(axes) for end in b), (0,)), use.inputs
 
 

@@ -18,10 +18,8 @@ from jxai.typing import Array
 
 # Linear in all perturbed operands together: the constants are an offset.
 
-_MOVES = set(
-    "reshape transpose broadcast_in_dim squeeze expand_dims rev slice dynamic_slice concatenate pad split gather select_n scan_slice scan_stack".split()
-)
-_APART = set("transpose squeeze expand_dims rev slice pad split add sub scan_slice".split())
+_MOVES = set("reshape transpose broadcast_in_dim squeeze rev slice dynamic_slice concatenate pad split gather select_n scan_slice scan_stack".split())
+_APART = set("transpose squeeze rev slice pad split add sub scan_slice".split())
 
 
 def affine(use: Use, signs: tuple[int, ...] | None = None, *, terms: int = 1, local: Any = None, run: Callable | None = None) -> Operation:
@@ -57,19 +55,20 @@ def float_of(use: Use) -> Any:
 
 def same(use: Use) -> Operation:
     """The number itself: copies, changes between floating-point types (a model in half precision is bounded as one of real numbers)."""
-    out = use.step.params.get("new_dtype")
+    name = use.step.primitive
+    out = use.param("new_dtype") if name == "convert_element_type" else None
     if out is not None and not jnp.issubdtype(out, jnp.floating):
         raise use.error(f"it makes {np.dtype(out).name} of a number that depends on x")
     if not use.operands[0].floating:
         return Logical(lambda b: (b.lower, b.upper), (0,)) if out is None else AsNumber()
-    exact = use.step.primitive not in ("convert_element_type", "reduce_precision")  # which round to what a narrower type can hold
-    terms = 2 ** max(0, 23 - use.params["mantissa_bits"]) if "mantissa_bits" in use.params else 1
+    exact = name not in ("convert_element_type", "reduce_precision")  # which round to what a narrower type can hold
+    terms = 2 ** max(0, 23 - use.param("mantissa_bits")) if name == "reduce_precision" else 1
     return Linear(lambda x: x, terms=terms, moves=exact, apart=True, local=Elementwise())
 
 
 def reshape(use: Use) -> Operation:
     """The same numbers in another shape."""
-    if use.step.primitive == "reshape" and use.params.get("dimensions") is not None:
+    if use.step.primitive == "reshape" and use.param("dimensions") is not None:
         raise use.error("it permutes")
     shape = use.shape
     return Linear(lambda x: x.reshape(shape), moves=True, apart=True, local=Reshape(use.operands[0].shape, shape))
@@ -77,17 +76,17 @@ def reshape(use: Use) -> Operation:
 
 def reduce_sum(use: Use) -> Operation:
     """A sum over axes."""
-    axes = tuple(int(a) for a in use.params["axes"])
+    axes = tuple(int(a) for a in use.param("axes"))
     return affine(use, terms=math.prod(use.operands[0].shape[a] for a in axes), local=Reduce(axes))
 
 
 def reduce_window_sum(use: Use) -> Operation:
     """Sums over windows."""
-    p = use.params
-    window = Window(tuple(p["window_dimensions"]), tuple(p["window_strides"]), tuple(map(tuple, p["padding"])), tuple(p["window_dilation"]))
-    if any(d != 1 for d in p["base_dilation"]):
-        return affine(use, terms=math.prod(p["window_dimensions"]))
-    return affine(use, terms=math.prod(p["window_dimensions"]), local=window)
+    p = use.param
+    window = Window(tuple(p("window_dimensions")), tuple(p("window_strides")), tuple(map(tuple, p("padding"))), tuple(p("window_dilation")))
+    if any(d != 1 for d in p("base_dilation")):
+        return affine(use, terms=math.prod(p("window_dimensions")))
+    return affine(use, terms=math.prod(p("window_dimensions")), local=window)
 
 
 def negative() -> Linear:
@@ -100,27 +99,27 @@ _LOCAL: dict[str, Any] = {name: Elementwise() for name in ("add", "sub", "neg", 
 
 def structural(use: Use) -> Operation:
     """Steps that move numbers about."""
-    name, p = use.step.primitive, use.params
+    name, p = use.step.primitive, use.param
     x = next(v for v in use.operands if isinstance(v, Perturbed))
     rank = len(x.shape)
     same = [(d, 1, 1, 0, 1) for d in range(rank)]
     local: Any = None
-    if name in ("squeeze", "expand_dims", "broadcast_in_dim") and [n for n in x.shape if n > 1] == [n for n in use.shape if n > 1]:
+    if name in ("squeeze", "broadcast_in_dim") and [n for n in x.shape if n > 1] == [n for n in use.shape if n > 1]:
         return reshape(use)  # only axes of size 1 come or go
     if name == "transpose":
-        local = Windows(tuple((p["permutation"].index(d), 1, 1, 0, 1) for d in range(rank)))
+        local = Windows(tuple((p("permutation").index(d), 1, 1, 0, 1) for d in range(rank)))
     elif name == "broadcast_in_dim":
-        to = p["broadcast_dimensions"]
+        to = p("broadcast_dimensions")
         local = Windows(tuple((int(to[d]), 1, 1, 0, 1) if x.shape[d] == use.shape[to[d]] else None for d in range(rank)))
     elif name == "slice":
-        strides = p["strides"] or (1,) * rank
-        local = Windows(tuple((d, 1, s, -b, 1) for d, (b, s) in enumerate(zip(p["start_indices"], strides))))
-    elif name == "pad" and isinstance(use.operands[0], Perturbed) and not any(c for _, _, c in p["padding_config"]):
-        local = Windows(tuple((d, 1, 1, low, 1) for d, (low, _, _) in enumerate(p["padding_config"])))
+        strides = p("strides") or (1,) * rank
+        local = Windows(tuple((d, 1, s, -b, 1) for d, (b, s) in enumerate(zip(p("start_indices"), strides))))
+    elif name == "pad" and isinstance(use.operands[0], Perturbed) and not any(c for _, _, c in p("padding_config")):
+        local = Windows(tuple((d, 1, 1, low, 1) for d, (low, _, _) in enumerate(p("padding_config"))))
     elif name == "concatenate":
-        local = Windows(tuple(None if d == p["dimension"] else axis for d, axis in enumerate(same)))
+        local = Windows(tuple(None if d == p("dimension") else axis for d, axis in enumerate(same)))
     elif name == "split":
-        local = Windows(tuple(None if d == p["axis"] else axis for d, axis in enumerate(same)))
+        local = Windows(tuple(None if d == p("axis") else axis for d, axis in enumerate(same)))
     # In the transpose, an entry that went to several places gathers their sum.
     found = affine(use, local=local, terms=max(1, math.prod(use.shape) // max(1, math.prod(x.shape))))
     return dataclasses.replace(found, unpadded=found.map) if name == "transpose" else found
@@ -128,7 +127,7 @@ def structural(use: Use) -> Operation:
 
 def cumsum(use: Use) -> Operation:
     """Sums along an axis."""
-    return affine(use, terms=use.operands[0].shape[use.params["axis"]])
+    return affine(use, terms=use.operands[0].shape[use.param("axis")])
 
 
 def indexed(use: Use) -> Operation:

@@ -15,10 +15,11 @@ import numpy as np
 
 from jxai.bounds.operations import Operation, Unary
 from jxai.bounds.reductions import LogSumExp, Softmax
-from jxai.bounds.templates import PLAIN, params, templates
+from jxai.bounds.templates import PLAIN, templates
+from jxai.tracing import equations
 from jxai.tracing.interpret import Program, Step
 
-_SPREAD = {*PLAIN, "broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose"}
+_SPREAD = {*PLAIN, "broadcast_in_dim", "reshape", "squeeze", "transpose"}
 _COMMUTES = {"add", "mul", "max", "min"}
 
 
@@ -57,7 +58,7 @@ class Matcher:
         if not isinstance(expression, tuple) or expression[0] == "any":
             return False
         step = self.by.get(reference)
-        if step is None or step.primitive != expression[0] or params(step.params) != expression[1] or len(step.inputs) != len(expression[2]):
+        if step is None or step.primitive != expression[0] or equations.meaning(step) != expression[1] or len(step.inputs) != len(expression[2]):
             return False
         orders = [expression[2]] if expression[0] not in _COMMUTES else [expression[2], expression[2][::-1]]
         for operands in orders:
@@ -142,7 +143,7 @@ class Matcher:
     def _axes(self, total: int, spread: int | None) -> tuple[int, ...] | None:
         """The axes that were summed over; None where the sum is not spread over just these again."""
         step = self.by[total]
-        axes = tuple(int(a) for a in step.params["axes"])
+        axes = tuple(int(a) for a in step.param("axes"))
         if spread is not None and not self._returns(total, spread, axes, self.program.avals[step.inputs[0]].shape):
             return None
         return axes
@@ -179,7 +180,7 @@ class Matcher:
             return True
         if self._is(m, "broadcast_in_dim"):
             step = self.by[m]
-            source, to = self.program.avals[step.inputs[0]].shape, step.params["broadcast_dimensions"]
+            source, to = self.program.avals[step.inputs[0]].shape, step.param("broadcast_dimensions")
             return all(a not in to or source[to.index(a)] == 1 for a in axes)
         return False
 

@@ -41,13 +41,9 @@ RULES: dict[str, Callable[[Use], Operation | Result]] = {
     "reduce_window_sum": linear_rules.reduce_window_sum,
     "cumsum": linear_rules.cumsum,
     "reshape": linear_rules.reshape,
-    **dict.fromkeys(
-        "transpose broadcast_in_dim squeeze expand_dims rev slice concatenate pad split stack tile scan_slice scan_stack".split(), linear_rules.structural
-    ),
-    **dict.fromkeys(
-        "copy copy_p stop_gradient convert_element_type reduce_precision sharding_constraint optimization_barrier device_put".split(), linear_rules.same
-    ),
-    **dict.fromkeys("gather dynamic_slice dynamic_update_slice scatter scatter-add scatter_add".split(), linear_rules.indexed),
+    **dict.fromkeys("transpose broadcast_in_dim squeeze rev slice concatenate pad split stack tile scan_slice scan_stack".split(), linear_rules.structural),
+    **dict.fromkeys("copy stop_gradient convert_element_type reduce_precision sharding_constraint optimization_barrier device_put".split(), linear_rules.same),
+    **dict.fromkeys("gather dynamic_slice dynamic_update_slice scatter scatter-add".split(), linear_rules.indexed),
     "exp": curve_rules.curve(curves.EXP),
     "exp2": curve_rules.curve(curves.EXP2),
     "expm1": curve_rules.curve(curves.EXPM1),

@@ -65,7 +65,7 @@ def _product(
 
 def dot_general(use: Use) -> Operation:
     """Products of matrices, whatever their axes."""
-    numbers = use.params["dimension_numbers"]
+    numbers = use.param("dimension_numbers")
     (contract, _), _ = numbers
     shapes = [v.shape for v in use.operands]
     # In the forward pass a row meets `contracted` numbers, in the transposed one what is left of the other operand.
@@ -88,14 +88,14 @@ def dot_general(use: Use) -> Operation:
 
 def convolution(use: Use) -> Operation:
     """A convolution as `jax.lax` has it; in two dimensions by our own primitive."""
-    p, (lhs, rhs) = use.params, (v.shape for v in use.operands)
-    numbers = p["dimension_numbers"]
+    p, (lhs, rhs) = use.param, (v.shape for v in use.operands)
+    numbers = p("dimension_numbers")
     spatial = len(lhs) - 2
-    strides, padding, dilation = tuple(p["window_strides"]), tuple(map(tuple, p["padding"])), tuple(p["rhs_dilation"])
-    groups = p["feature_group_count"]
+    strides, padding, dilation = tuple(p("window_strides")), tuple(map(tuple, p("padding"))), tuple(p("rhs_dilation"))
+    groups = p("feature_group_count")
     kernel = tuple(rhs[d] for d in numbers.rhs_spec)  # (O, I, *window)
     terms = max(math.prod(kernel[1:]), kernel[0] // groups * math.prod(kernel[2:]))
-    plain = all(d == 1 for d in p["lhs_dilation"]) and p["batch_group_count"] == 1
+    plain = all(d == 1 for d in p("lhs_dilation")) and p("batch_group_count") == 1
     local = None
     if plain:
         windows, mix = [], groups == 1 or kernel[1] != 1 or kernel[0] != groups
@@ -119,7 +119,7 @@ def convolution(use: Use) -> Operation:
     else:
 
         def apply(x: Array, w: Array, padding: Any = padding) -> Array:
-            return lax.conv_general_dilated(x, w, strides, padding, p["lhs_dilation"], dilation, numbers, groups, p["batch_group_count"], lax.Precision.HIGHEST)
+            return lax.conv_general_dilated(x, w, strides, padding, p("lhs_dilation"), dilation, numbers, groups, p("batch_group_count"), lax.Precision.HIGHEST)
 
     unpadded = functools.partial(apply, padding=((0, 0),) * spatial) if plain else None
     return _product(use, apply, terms, local, unpadded, math.prod(kernel[2:]))
@@ -127,16 +127,16 @@ def convolution(use: Use) -> Operation:
 
 def conv2d(use: Use) -> Operation:
     """Our own convolution."""
-    p, (x, kernel) = use.params, (v.shape for v in use.operands)
-    groups = p["feature_group_count"]
+    p, (x, kernel) = use.param, (v.shape for v in use.operands)
+    groups = p("feature_group_count")
     terms = max(math.prod(kernel[:3]), math.prod(kernel[:2]) * kernel[3] // groups)
     last = len(x) - 1
     windows = [(d, 1, 1, 0, 1) for d in range(last - 2)]
-    windows += [(last - 2 + n, kernel[n], p["strides"][n], p["padding"][n][0], 1) for n in range(2)]
+    windows += [(last - 2 + n, kernel[n], p("strides")[n], p("padding")[n][0], 1) for n in range(2)]
     windows.append((last, 1, 1, 0, 1) if groups > 1 and kernel[2] == 1 and kernel[3] == groups else None)
 
-    def apply(a: Array, b: Array, padding: Any = p["padding"]) -> Array:
-        return kernels.conv2d(a, b, p["strides"], padding, groups, lax.Precision.HIGHEST)
+    def apply(a: Array, b: Array, padding: Any = p("padding")) -> Array:
+        return kernels.conv2d(a, b, p("strides"), padding, groups, lax.Precision.HIGHEST)
 
     unpadded = functools.partial(apply, padding=((0, 0), (0, 0)))
     return _product(use, apply, terms, Windows(tuple(windows)), unpadded, math.prod(kernel[:2]))

@@ -13,12 +13,11 @@ import numpy as np
 
 from jxai.bounds import curves
 from jxai.bounds.curve import Curve
-from jxai.tracing import interpret
+from jxai.tracing import equations, interpret
 
 # Marks in the reference functions that stand for any constant.
 _MARKS = (0.37251, 0.61837)
-PLAIN = {"copy", "copy_p", "convert_element_type", "stop_gradient", "reduce_precision"}
-_IGNORED = {"accuracy", "sharding", "out_sharding", "weak_type", "new_dtype", "jvp", "symbolic_zeros", "name"}
+PLAIN = {"copy", "convert_element_type", "stop_gradient", "reduce_precision"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _expression(function: Callable) -> tuple:
                 continue
             operands = tuple(_constant(values[r]) if r in values else expressions[r] for r in step.inputs)
             plain = step.primitive in PLAIN
-            expressions[step.outputs[0]] = operands[0] if plain else (step.primitive, params(step.params), operands)
+            expressions[step.outputs[0]] = operands[0] if plain else (step.primitive, equations.meaning(step), operands)
         return expressions[program.outputs[0]]
 
 
@@ -86,11 +85,6 @@ def _constant(value: Any) -> Any:
         if np.allclose(float(value), mark, rtol=1e-6):
             return ("any", n)
     return float(value)
-
-
-def params(given: dict[str, Any]) -> tuple:
-    """What of a primitive's parameters tells one meaning from another."""
-    return tuple(sorted((k, str(v)) for k, v in given.items() if k not in _IGNORED and v is not None))
 
 
 def _size(expression: Any) -> int:

@@ -27,9 +27,9 @@ class Use:
     output: int
     add: Callable[..., Perturbed]
 
-    @property
-    def params(self) -> dict[str, Any]:
-        return self.step.params
+    def param(self, name: str) -> Any:
+        """A parameter of the primitive."""
+        return self.step.param(name)
 
     @property
     def perturbed(self) -> list[int]:

@@ -1,11 +1,12 @@
 """Everything that reads a traced function: the walk through its jaxpr, and what it finds there.
 
 - `taps` is the public one: layers of any JAX function, listed, found, read, replaced.
-- `interpret` is the walk that all of jxai shares, a rule per primitive. What JAX's own equations look like is known there alone.
+- `interpret` is the walk that all of jxai shares, a rule per primitive.
+- `equations` knows what JAX's own equations look like, alone: what calls, loops and parameters are named, and at which version.
 - `axes` follows which axes of a value still are positions of x; `rectifiers` finds ReLUs and their kin by value, however they are spelled.
 
 What may be touched: a primitive whose axes can be followed gets a rule in `axes`; a new reading of a program is a new file that walks with
 `interpret`. Nothing here knows of a method, a metric or a bound.
 """
 
-__all__ = ["axes", "interpret", "rectifiers", "taps"]
+__all__ = ["axes", "equations", "interpret", "rectifiers", "taps"]

@@ -62,7 +62,7 @@ def spatial(layout: Layout, shape: tuple[int, ...], rank: int) -> bool:
 def mixes(step: Step, position: int, layout: Layout, outputs: list[Layout]) -> bool:
     """Whether a step reads across the positions of this input (contracts or reduces them) rather than carrying them on."""
     if step.primitive == "dot_general":
-        (lhs, rhs), _ = step.params["dimension_numbers"]
+        (lhs, rhs), _ = step.param("dimension_numbers")
         return any(isinstance(layout[d], (int, Tokens)) for d in (lhs, rhs)[position])
     return not any(isinstance(axis, (int, Tokens)) for out in outputs for axis in out)
 
@@ -71,7 +71,7 @@ def cuts(step: Step, layout: Layout, shape: tuple[int, ...]) -> bool:
     """Whether a step takes only tokens that stand for no position (the class token, say)."""
     if step.primitive != "slice":
         return False
-    begin, end = step.params["start_indices"], step.params["limit_indices"]
+    begin, end = step.param("start_indices"), step.param("limit_indices")
     for axis, size, a, b in zip(layout, shape, begin, end):
         if isinstance(axis, Tokens) and (b <= axis.before or a >= size - axis.after):
             return True
@@ -92,7 +92,7 @@ class _Use(NamedTuple):
         return next((layout, shape) for layout, shape in zip(self.inputs, self.shapes) if layout is not None)
 
     def param(self, name: str) -> Any:
-        return self.step.params[name]
+        return self.step.param(name)
 
 
 def _elementwise(use: _Use) -> Layout | None:

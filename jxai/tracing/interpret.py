@@ -19,16 +19,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai.callables import is_array, partition
+from jxai.tracing import equations
 from jxai.typing import Array, Model
 
 Path = tuple[int | tuple[int, int], ...]
-
-_CALLS = {"jit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "remat2", "checkpoint"}
-_ELEMENTWISE = set(
-    "abs add and atan2 cbrt ceil clamp convert_element_type copy cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt "
-    "integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow reduce_precision rem round rsqrt select_n sign "
-    "sin sinh sqrt square stop_gradient sub tan tanh xor".split()
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +45,10 @@ class Step:
     scope: str
     path: Path
     unit: bool
+
+    def param(self, name: str) -> Any:
+        """A parameter that `equations.PARAMETERS` lists."""
+        return equations.param(self, name)
 
 
 @dataclasses.dataclass
@@ -118,45 +116,9 @@ def start(program: Program, traced: Traced, x: Array) -> dict[int, Array]:
     return dict(zip(program.inputs, [*traced.weights, x]))
 
 
-def body(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
-    """What a call equation calls; None for an ordinary equation (loops and conditionals among them)."""
-    if eqn.primitive.name not in _CALLS:
-        return None
-    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    if inner is None:
-        return None
-    closed = inner if isinstance(inner, jex.ClosedJaxpr) else jex.ClosedJaxpr(inner, ())
-    return closed if len(closed.jaxpr.invars) == len(eqn.invars) else None
-
-
-def called(eqn: jex.JaxprEqn) -> str:
-    """A short name of the equation: the called function's where it is a call that has one, else the primitive's."""
-    if body(eqn) is None:
-        return eqn.primitive.name
-    name = eqn.params.get("name")
-    if name is None:
-        inner = body(eqn).jaxpr.eqns
-        name = called(inner[0]) if len(inner) == 1 else eqn.primitive.name
-    return str(name)
-
-
-def is_elementwise(eqn: jex.JaxprEqn) -> bool:
-    """Whether the equation is an elementwise primitive, or a call made of nothing else that returns one value."""
-    inner = body(eqn)
-    if inner is None:
-        return eqn.primitive.name in _ELEMENTWISE
-    shape = eqn.outvars[0].aval.shape
-    plain = {"broadcast_in_dim"}
-    return (
-        len(eqn.outvars) == 1
-        and any(v.aval.shape == shape for v in eqn.invars)
-        and all(is_elementwise(e) or (e.primitive.name in plain and e.invars and not e.invars[0].aval.shape) for e in inner.jaxpr.eqns)
-    )
-
-
 def everywhere(eqn: jex.JaxprEqn, path: Path) -> bool:
     """Opens every call and scan, but for activations: calls made of elementwise operations stay one step."""
-    return not is_elementwise(eqn)
+    return not equations.is_elementwise(eqn)
 
 
 def around(*targets: Path) -> Callable[[jex.JaxprEqn, Path], bool]:
@@ -185,7 +147,7 @@ def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
     environment.update((v, constant(c, v.aval)) for v, c in zip(jaxpr.constvars, consts))
     environment.update(zip(jaxpr.invars, arguments))
     for position, eqn in enumerate(jaxpr.eqns):
-        here, inner = path + (position,), body(eqn)
+        here, inner = path + (position,), equations.body(eqn)
         inside = "/".join(part for part in (scope, str(eqn.source_info.name_stack)) if part)
         inputs = [read(v) for v in eqn.invars]
         if inner is not None and opened(eqn, here):
@@ -194,17 +156,16 @@ def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
             outputs = _unroll(program, eqn, inputs, path, position, inside, opened)
         else:
             outputs = [program.reference(v.aval) for v in eqn.outvars]
-            program.steps.append(Step(_binder(eqn), tuple(inputs), tuple(outputs), called(eqn), eqn.params, inside, here, is_elementwise(eqn)))
+            name, unit = equations.called(eqn), equations.is_elementwise(eqn)
+            program.steps.append(Step(_binder(eqn), tuple(inputs), tuple(outputs), name, eqn.params, inside, here, unit))
         environment.update(zip(eqn.outvars, outputs))
     return [read(v) for v in jaxpr.outvars]
 
 
 def _unroll(program, eqn, inputs, path, position, scope, opened) -> list[int]:
     """Lays a scan open, one copy of its body for each iteration."""
-    closed, length = eqn.params["jaxpr"], eqn.params["length"]
-    consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]
+    closed, length, order, consts, carry = equations.scan(eqn)
     fixed, state, stacked = inputs[:consts], inputs[consts : consts + carry], inputs[consts + carry :]
-    order = range(length - 1, -1, -1) if eqn.params["reverse"] else range(length)
     collected: dict[int, list[int]] = {}
 
     def synthetic(name: str, fn: Callable, ins: list[int], aval: Any, at: Path, **params: Any) -> int:

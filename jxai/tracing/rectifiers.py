@@ -12,11 +12,10 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.tracing import interpret
+from jxai.tracing import equations, interpret
 from jxai.tracing.interpret import Program, Step
 from jxai.typing import Array, Model
 
@@ -153,13 +152,5 @@ def _ruled(program: Program, found: Rectifier, rule: Rule) -> tuple[Callable[[Ar
 
 
 def _holds_rectifier(step: Step) -> bool:
-    """Whether a loop or conditional has a known rectifier, or a maximum with zero, somewhere inside."""
-    stack = [step.params]
-    while stack:
-        for leaf in jax.tree.leaves(stack.pop(), is_leaf=lambda v: isinstance(v, (jex.ClosedJaxpr, jex.Jaxpr))):
-            jaxpr = getattr(leaf, "jaxpr", leaf)
-            if isinstance(jaxpr, jex.Jaxpr):
-                if any(interpret.called(eqn) in _KNOWN for eqn in jaxpr.eqns):
-                    return True
-                stack.extend(eqn.params for eqn in jaxpr.eqns)
-    return False
+    """Whether a loop or conditional has a known rectifier somewhere inside."""
+    return any(equations.called(eqn) in _KNOWN for eqn in equations.inside(step.params))
