@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jxai import attribution, bounds, counterfactual, data, evaluate, metrics, models, plot, sufficiency, uncertainty
+    from jxai import attribution, bounds, counterfactual, data, evaluate, metrics, models, plot, sufficiency, testing, uncertainty
     from jxai.batching import device_mesh, each
     from jxai.callables import Batched, Linen
     from jxai.removal import fills, masks, segments
@@ -54,6 +54,7 @@ __all__ = [
     "segments",
     "sufficiency",
     "taps",
+    "testing",
     "train",
     "uncertainty",
 ]
