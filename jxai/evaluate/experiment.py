@@ -1,0 +1,92 @@
+"""An experiment as a function and as a command: `run(config)` goes on where it was stopped, and `command_line` reads the configuration's options."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from jxai.evaluate.identity import differences
+from jxai.evaluate.record import Record
+
+Rows = list[dict[str, Any]]
+
+
+def recorded(run: Callable[[Any, Record], Rows]) -> Callable[..., Rows]:
+    """`run(config, here) -> rows` as `run(config, on_progress=None) -> rows`: whatever happens it returns what is in `results.json`.
+
+    Results of the configuration that are there are not computed again. Within, `here.kept` and `here.kept_rows` keep what is dear, and
+    `here.path` is the folder for all else.
+    """
+
+    def whole(config: Any, on_progress: Callable[[Any], None] | None = None) -> Rows:
+        here = Record(config, on_progress)
+        if here.results() is None:
+            here.write(run(config, here))
+        return here.results()["rows"]
+
+    whole.__name__, whole.__qualname__, whole.__doc__, whole.__module__ = run.__name__, run.__qualname__, run.__doc__, run.__module__
+    return whole
+
+
+@contextlib.contextmanager
+def lines():
+    """Progress as lines on the output."""
+    yield functools.partial(print, flush=True)
+
+
+def command_line(
+    config_type: type,
+    run: Callable[..., Rows],
+    show: Callable[[Any, Rows], None],
+    doc: str,
+    progress: Callable[[], AbstractContextManager[Callable[[Any], None]]] = lines,
+) -> None:
+    """Reads a configuration from the command line, runs, and shows the rows; ends the program with exit code 2 and one line where it cannot begin.
+
+    Args:
+      config_type: the frozen dataclass. run: `recorded`. show: prints the tables of `(config, rows)`. doc: the experiment's docstring.
+      progress: makes a context whose value is told how far the run is.
+    """
+    try:
+        import tyro
+    except ImportError:
+        sys.exit(_complain("the options of an experiment need tyro: pip install 'jxai[experiments]', or '.[experiments]' in a checkout"))
+    config = tyro.cli(tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(config_type), description=doc)
+    here = Record(config)
+    for text in state(here):
+        print(text, file=sys.stderr, flush=True)
+    try:
+        with progress() as on_progress:
+            rows = run(config, on_progress)
+    except (ImportError, OSError, ValueError) as error:
+        if here.begun() is not None:  # what comes later is no slip of the person's, and a trace helps
+            raise
+        sys.exit(_complain(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__))
+    except KeyboardInterrupt:
+        sys.exit(_complain(f"interrupted; the same command goes on with what is in {here.folder}" if here.begun() else "interrupted", 130))
+    show(config, rows)
+    print(f"\nresults: {here.folder / 'results.json'}")
+
+
+def state(here: Record) -> list[str]:
+    """What is there already, and whether other code has made it than would now, in a line each."""
+    begun = here.begun()
+    if begun is None:
+        return []
+    done = here.results() is not None
+    told = [f"{here.folder} has the results of this configuration; remove it to run anew" if done else f"going on with what is kept in {here.folder}"]
+    current = here.identity()
+    for run in begun["runs"]:
+        made = {name: run[name] for name in current}
+        if found := differences(made, current):
+            told.append(f"  what was begun there {run['began']} was made by other code: {'; '.join(found)}")
+    return list(dict.fromkeys(told))
+
+
+def _complain(message: str, code: int = 2) -> int:
+    print(f"{sys.argv[0]}: {'error: ' if code == 2 else ''}{message}", file=sys.stderr)
+    return code
