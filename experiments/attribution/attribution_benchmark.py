@@ -9,24 +9,25 @@ Claims that are tested: perturbation methods beat gradients on deletion, inserti
 than RISE for the same faithfulness (Fel et al. 2021, "Look at the Variance!", report deletion .121 for Sobol and .127 for RISE on
 EfficientNet with 4000 passes of RISE); every method beats random maps and edges, the two controls.
 
-Every black-box method has `passes` forward passes, every gradient method `steps` forward and backward ones. The class that the model
-predicts is explained. Writes `results.json` (means with 95 % bootstrap intervals, and Sobol − RISE on each image), the report's tables
-and pictures, and the run itself. Cost: about 15 s an image on 2 CPU cores.
+Every black-box method has `passes` forward passes, every gradient method `steps` forward and backward ones. The class that the model predicts is explained.
+Writes `out/attribution_benchmark/DIGEST/results.json` (means with 95 % bootstrap intervals, and Sobol − RISE on each image), the report's tables and
+pictures, and the run itself. Cost: about 15 s an image on 2 CPU cores.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from jxai import attribution, data, evaluate, metrics, taps
-from jxai.evaluate import record
+from jxai.cli.progress import Reporter
+from jxai.evaluate import tables
+from jxai.evaluate.controls import edges, random_map
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record, folder
 from jxai.evaluate.report import scores_of
 from jxai.models import available
 from jxai.segments import Segmentation
@@ -47,18 +48,6 @@ class Config:
     """"default", "all", or names separated by commas."""
     seed: int = 0
     out: str = "out/attribution_benchmark"
-
-
-def random_map(f, x, target, key):
-    """A control: independent noise."""
-    return jax.random.normal(key, (*x.shape[:-1], 1))
-
-
-def edges(f, x, target, key=None):
-    """A control that sees the image but no model: the magnitude of the brightness's gradient."""
-    grey = x.mean(-1)
-    down, across = jnp.gradient(grey)
-    return jnp.hypot(down, across)[..., None]
 
 
 def methods(config: Config, side: int, layer: int) -> dict[str, Callable | tuple[Callable, dict[str, Any]]]:
@@ -104,44 +93,40 @@ def judges(config: Config) -> dict[str, tuple[Callable, dict[str, Any]]]:
     }
 
 
-def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Evaluates, writes the report, and returns the rows: method × metric, and Sobol − RISE for each metric."""
-    start = time.perf_counter()
     subject = available()[config.model].build()
     source = data.source(config.dataset, num_classes=len(subject.class_names))
-    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=on_progress)
+    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=here.on_progress)
     last_map = taps.find(subject.model, jnp.zeros(subject.input_shape)).index
     explained = methods(config, subject.input_shape[0], last_map)
-    done = evaluate.run(subject.model, source, explained, judges(config), Path(config.out) / "run", **options)
-    report = evaluate.report([done], Path(config.out) / "report")
-    rows = [{**{k: getattr(r, k) for k in ("method", "metric", "mean", "low", "high", "n", "failed", "rank")}} for r in report]
-    rows += sobol_against_rise(done)
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    return rows
+    done = evaluate.run(subject.model, source, explained, judges(config), here.path / "run", **options)
+    report = evaluate.report([done], here.path / "report")
+    rows = [{**{k: getattr(r, k) for k in ("method", "metric", "mean", "low", "high", "n")}, "more": {"failed": r.failed, "rank": r.rank}} for r in report]
+    return rows + sobol_against_rise(done)
 
 
 def sobol_against_rise(done: evaluate.Run) -> list[dict[str, Any]]:
     """Sobol's score minus RISE's on the same image, averaged; no rows where one of them was not run."""
     if not {"sobol", "rise"} <= set(done.methods):
         return []
-    table, rows = done.table(), []
+    rows = []
     for metric in done.metrics:
-        scores = scores_of(done, table, metric)
+        scores = scores_of(done, done.table(), metric)
         difference = scores[:, done.methods.index("sobol")] - scores[:, done.methods.index("rise")]
-        rows.append(record.row(difference, method="sobol − rise", metric=metric))
+        rows.append(tables.row(difference, method="sobol − rise", metric=metric))
     return rows
 
 
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the report, and Sobol − RISE."""
+    print((folder(config) / "report" / "summary.md").read_text("utf-8"))
+    print(tables.table([row for row in rows if row["method"] == "sobol − rise"], "method", "metric"))
+
+
 def main() -> None:
-    import tyro
-
-    from jxai.cli.progress import Reporter
-
-    config = tyro.cli(Config, description=__doc__)
-    with Reporter() as reporter:
-        rows = run(config, reporter)
-    print((Path(config.out) / "report" / "summary.md").read_text("utf-8"))
-    print(record.table([row for row in rows if row["method"] == "sobol − rise"], "method", "metric"))
+    command_line(Config, run, show, __doc__, Reporter)
 
 
 if __name__ == "__main__":

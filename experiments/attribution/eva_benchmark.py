@@ -34,14 +34,14 @@ gradient on Robustness-S_r (.121; integrated gradients .155), and none of the cl
 
 All methods are judged at the resolution of EVA's groups, 7 × 7 cells (CIFAR-10: 8 × 8); EVA bounds the overlap as the paper does. Labels that end in
 `_single` take all groups from one pass of bounds. (Forward bounds anew for each group cost 9 s an image, and are not run.) Black-box methods
-have `passes` forward passes, gradient methods `steps`. The class that the model predicts is explained. Writes `results.json`.
+have `passes` forward passes, gradient methods `steps`. The class that the model predicts is explained. Writes `out/eva_benchmark/DIGEST/results.json` and, of
+mnist_robust, `eva.png`: EVA beside six other methods on two digits.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import attribution, bounds, data, each, evaluate, metrics
-from jxai.evaluate import record
+from jxai.cli.progress import Reporter
+from jxai.evaluate import tables
+from jxai.evaluate.controls import random_map
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.evaluate.report import scores_of
 from jxai.metrics.documented import direction
 from jxai.models import available
@@ -108,6 +112,10 @@ WORLDS = {
 }  # fmt: skip
 
 
+DRAWN = "mnist_robust"
+"""The world that the picture is of."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What is run."""
@@ -123,13 +131,6 @@ class Config:
     """Images that the ordinary network learns from, in two passes over them."""
     seed: int = 0
     out: str = "out/eva_benchmark"
-    picture: str = ""
-    """Where to draw EVA beside six other methods on two digits, in place of all else."""
-
-
-def random_map(f, x, target, key):
-    """A control: independent noise."""
-    return jax.random.normal(key, (*x.shape[:-1], 1))
 
 
 def methods(config: Config, world: World, side: int) -> dict[str, Callable | tuple[Callable, dict[str, Any]]]:
@@ -170,34 +171,37 @@ def whole_overlap(f, x, target, *, radius: float, bound: str):
     return jnp.where(jnp.arange(upper.size) == target, -jnp.inf, upper).max() - lower[target]
 
 
-def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Evaluates every world and returns the rows: world × method × metric; the overlap of each bound; and the pairs."""
-    start, rows = time.perf_counter(), []
+    rows = []
     for name in config.worlds.split(","):
-        rows += _world(config, name, WORLDS[name], on_progress)
-    record.write(config.out, config, rows, time.perf_counter() - start)
+        rows += _world(config, here, name, WORLDS[name])
+    if DRAWN in config.worlds.split(","):
+        picture(config, here.path / "eva.png")
     return rows
 
 
-def _world(config: Config, name: str, world: World, on_progress: Callable | None) -> list[dict[str, Any]]:
+def _world(config: Config, here: Record, name: str, world: World) -> list[dict[str, Any]]:
     robust = "robust_mnist" if world.model == "ordinary" else world.model
     subject = available()[robust].build()
     f = ordinary(config.seed, config.train) if world.model == "ordinary" else subject.model
     source = data.source(world.dataset, num_classes=len(subject.class_names))
     limit = max(1, round(config.limit * world.share))
-    options = dict(preprocess=subject.preprocess, model_name=world.model, limit=limit, seed=config.seed, on_progress=on_progress)
+    options = dict(preprocess=subject.preprocess, model_name=world.model, limit=limit, seed=config.seed, on_progress=here.on_progress)
     explained = methods(config, world, subject.input_shape[0])
-    done = evaluate.run(f, source, explained, judges(world), Path(config.out) / name, **options)
-    evaluate.report([done], Path(config.out) / f"{name}_report")
-    table = done.table()
-    found = {metric: scores_of(done, table, metric) for metric in done.metrics}
-    rows = [record.row(found[metric][:, n], world=name, method=method, metric=metric) for metric in found for n, method in enumerate(done.methods)]
-    rows.append(record.row(np.float64(table["predicted"] == table["label"]), world=name, method="model", metric="accuracy"))
+    done = evaluate.run(f, source, explained, judges(world), here.path / name, **options)
+    evaluate.report([done], here.path / f"{name}_report")
+    scored = done.table()
+    found = {metric: scores_of(done, scored, metric) for metric in done.metrics}
+    rows = [tables.row(found[metric][:, n], world=name, method=method, metric=metric) for metric in found for n, method in enumerate(done.methods)]
+    rows.append(tables.row(np.float64(scored["predicted"] == scored["label"]), world=name, method="model", metric="accuracy"))
     if not world.hybrid:
-        batch = data.load(source, table["index"], None, subject.preprocess)
+        batch = data.load(source, scored["index"], None, subject.preprocess)
         for bound in bounds.METHODS:
-            values = each(whole_overlap, f, batch.x, table["target"], radius=world.radius, bound=bound, batch_size=1)
-            rows.append(record.row(values, world=name, bound=bound, metric="overlap"))
+            overlap = lambda bound=bound: each(whole_overlap, f, batch.x, scored["target"], radius=world.radius, bound=bound, batch_size=1)
+            values = here.kept(f"{name}, {bound}", lambda overlap=overlap: {"overlap": overlap()})["overlap"]
+            rows.append(tables.row(values, world=name, bound=bound, metric="overlap"))
     others = [(EVA, method) for method in done.methods if method not in BOUNDS]
     for claim, pairs in (("tighter", PAIRS), ("eva", others)):
         rows += paired(list(done.methods), found, judges(world), pairs, world=name, claim=claim)
@@ -211,16 +215,16 @@ def paired(names: list[str], found: dict[str, np.ndarray], judged: dict[str, tup
         if {first, second} <= set(names):
             for metric, scores in found.items():
                 difference = direction(judged[metric][0]) * (scores[:, names.index(first)] - scores[:, names.index(second)])
-                row = record.row(difference, **labels, pair=f"{first} − {second}", metric=metric)
-                rows.append({**row, "verdict": "better" if row["low"] > 0 else "worse" if row["high"] < 0 else "open"})
+                one = tables.row(difference, **labels, pair=f"{first} − {second}", metric=metric)
+                rows.append({**one, "more": {"verdict": "better" if one["low"] > 0 else "worse" if one["high"] < 0 else "open"}})
     return rows
 
 
-def picture(config: Config, path: str) -> None:
+def picture(config: Config, path: Path) -> None:
     """Draws EVA beside six other methods on two digits: what speaks for the class (of gradients, magnitudes), each map in units of its largest."""
     from jxai import plot
 
-    world, subject = WORLDS["mnist_robust"], available()["robust_mnist"].build()
+    world, subject = WORLDS[DRAWN], available()["robust_mnist"].build()
     chosen = methods(config, world, 28)
     finer = {"grid": 14, **BOUNDS["eva_crown"]}
     shown = {
@@ -240,26 +244,21 @@ def picture(config: Config, path: str) -> None:
     plot.save(plot.grid(np.concatenate(x, 1) / 2, maps, title=title, columns=4, signed=False, alpha=1.0, percentile=99.8), path)
 
 
-def main() -> None:
-    import tyro
-
-    from jxai.cli.progress import Reporter
-
-    config = tyro.cli(Config, description=__doc__)
-    if config.picture:
-        picture(config, config.picture)
-        return
-    with Reporter() as reporter:
-        rows = run(config, reporter)
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the scores of each world, the overlaps of its bounds and its pairs."""
     for name in config.worlds.split(","):
         here = [row for row in rows if row["world"] == name]
-        print(f"\n{name}, {here[0]['n']} images\n{record.table([r for r in here if 'method' in r and r['metric'] != 'accuracy'], 'method', 'metric')}")
+        print(f"\n{name}, {here[0]['n']} images\n{tables.table([r for r in here if 'method' in r and r['metric'] != 'accuracy'], 'method', 'metric')}")
         if overlaps := [r for r in here if "bound" in r]:  # of a hybrid there are none
-            print(f"\n{record.table(overlaps, 'bound', 'metric')}")
+            print(f"\n{tables.table(overlaps, 'bound', 'metric')}")
         for claim in ("tighter", "eva"):
             pairs = [r for r in here if r.get("claim") == claim]
-            counts = {word: sum(r["verdict"] == word for r in pairs) for word in ("better", "worse", "open")}
-            print(f"\n{claim}, more is better: {counts}\n{record.table(pairs, 'pair', 'metric')}")
+            counts = {word: sum(r["more"]["verdict"] == word for r in pairs) for word in ("better", "worse", "open")}
+            print(f"\n{claim}, more is better: {counts}\n{tables.table(pairs, 'pair', 'metric')}")
+
+
+def main() -> None:
+    command_line(Config, run, show, __doc__, Reporter)
 
 
 if __name__ == "__main__":

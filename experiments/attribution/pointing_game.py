@@ -10,22 +10,23 @@ methods point better than gradients; a map that always points at the centre is a
 make the game easy, so that the images whose box covers less than a quarter are reported by themselves ("difficult").
 
 Images that EfficientNet-Lite0 classifies right, explained at their label. A hit is a maximum within 15 pixels of the box, of 224. Writes
-`results.json`: for each method and metric, all and difficult images, mean with 95 % bootstrap interval. Cost: about 2 s an image on 2 cores.
+`out/pointing_game/DIGEST/results.json`: for each method and metric, all and difficult images, mean with 95 % bootstrap interval. Cost: about 2 s an image on
+2 cores.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jxai import attribution, data, evaluate, metrics
-from jxai.evaluate import record
+from jxai.cli.progress import Reporter
+from jxai.evaluate import tables
+from jxai.evaluate.controls import centre
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.evaluate.report import scores_of
 from jxai.models import available
 
@@ -49,12 +50,6 @@ class Config:
     tolerance: float = 15.0
     seed: int = 0
     out: str = "out/pointing_game"
-
-
-def centre(f, x, target, key=None):
-    """A control that sees nothing: the closer to the image's centre, the more."""
-    rows, columns = (jnp.linspace(-1, 1, n) for n in x.shape[:2])
-    return -jnp.hypot(rows[:, None], columns)[..., None]
 
 
 def methods(config: Config, side: int) -> dict[str, Any]:
@@ -86,38 +81,35 @@ def judges(config: Config) -> dict[str, Any]:
     }
 
 
-def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Evaluates and returns the rows: images × method × metric."""
-    start = time.perf_counter()
     subject = available()[config.model].build()
     source = data.source(config.dataset, split=config.split, num_classes=len(subject.class_names))
-    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=on_progress)
+    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=here.on_progress)
     done = evaluate.run(
-        subject.model, source, methods(config, subject.input_shape[0]), judges(config), Path(config.out) / "run", target="label", where="correct", **options
+        subject.model, source, methods(config, subject.input_shape[0]), judges(config), here.path / "run", target="label", where="correct", **options
     )
-    evaluate.report([done], Path(config.out) / "report")
-    table = done.table()
-    covered = np.asarray([data.load(source, [i], preprocess=subject.preprocess).mask.mean() for i in table["index"]])
+    evaluate.report([done], here.path / "report")
+    found = done.table()
+    covered = np.asarray([data.load(source, [i], preprocess=subject.preprocess).mask.mean() for i in found["index"]])
     rows = []
     for images, chosen in (("all", covered >= 0), ("difficult", covered <= DIFFICULT)):
         for metric in done.metrics:
-            scores = scores_of(done, table, metric)[chosen]
-            rows += [record.row(scores[:, n], images=images, method=method, metric=metric) for n, method in enumerate(done.methods)]
-    record.write(config.out, config, rows, time.perf_counter() - start)
+            scores = scores_of(done, found, metric)[chosen]
+            rows += [tables.row(scores[:, n], images=images, method=method, metric=metric) for n, method in enumerate(done.methods)]
     return rows
 
 
-def main() -> None:
-    import tyro
-
-    from jxai.cli.progress import Reporter
-
-    config = tyro.cli(Config, description=__doc__)
-    with Reporter() as reporter:
-        rows = run(config, reporter)
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints a table of all images, and one of the difficult."""
     for images in ("all", "difficult"):
         chosen = [row for row in rows if row["images"] == images]
-        print(f"\n{images}: {chosen[0]['n']} images\n{record.table(chosen, 'method', 'metric')}")
+        print(f"\n{images}: {chosen[0]['n']} images\n{tables.table(chosen, 'method', 'metric')}")
+
+
+def main() -> None:
+    command_line(Config, run, show, __doc__, Reporter)
 
 
 if __name__ == "__main__":

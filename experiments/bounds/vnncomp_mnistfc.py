@@ -14,17 +14,16 @@ Expected: plain CROWN verifies 26 of 90 (11, 7 and 8 by network), the attack ref
 and proves no further one: even its optimum stays below 0 on the nearest of them (−.17 on net256x2, where auto_LiRPA's optimum is −.18). In 256
 cases, by the signs of the eight ReLUs that matter most, it proves 32 (15, 9 and 8). Cost: about 5 minutes on 2 CPU cores, most of it on the deepest network.
 
-Writes `results.json` (by network and outcome the share of instances with a 95 % bootstrap interval, their number, and the median seconds of an
-instance after compilation) and `instances.json` (every instance with its margins).
+Writes `out/vnncomp_mnistfc/DIGEST/results.json` (by network and outcome the share of instances with a 95 % bootstrap interval, their number, and the median
+seconds of an instance after compilation) and `kept/` (every instance with its margins).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -32,9 +31,9 @@ import numpy as np
 
 from jxai.bounds import Box, margins
 from jxai.bounds.attack import attack
-from jxai.evaluate import record
-from jxai.evaluate.identity import versions
-from jxai.files import atomic
+from jxai.evaluate import tables
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.models import MLP
 from jxai.models.vnncomp import DEPTHS, Properties, mnistfc, mnistfc_properties
 
@@ -64,30 +63,30 @@ class Config:
     out: str = "out/vnncomp_mnistfc"
 
 
-def run(config: Config, on_progress: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
-    """Decides every instance, writes it at once, and returns the rows by network and outcome."""
-    start = time.perf_counter()
-    properties, path = mnistfc_properties(), Path(config.out) / "instances.json"
-    done, sides = _done(config, path), judges(config)
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
+    """Decides every instance, keeps it at once, and returns the rows by network and outcome."""
+    properties, sides, instances = mnistfc_properties(), judges(config), []
     for depth in config.networks:
-        wanted = [i for i in range(config.limit) if f"{depth}/{properties.name[i]}" not in done["instances"]]
-        if not wanted:
-            continue
-        f = mnistfc(depth)
-        for side in sides.values():  # compiles
-            jax.block_until_ready(side(f, *_instance(properties, wanted[0])))
-        for i in wanted:
-            found = decide(f, sides, properties, i)
-            done["instances"][f"{depth}/{properties.name[i]}"] = {"network": f"net256x{depth}", **found}
-            done["seconds"] += time.perf_counter() - start
-            start = time.perf_counter()
-            with atomic(path) as part:
-                part.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
-            if on_progress is not None:
-                on_progress(done["instances"][f"{depth}/{properties.name[i]}"])
-    rows = summary(list(done["instances"].values()))
-    record.write(config.out, config, rows, done["seconds"])
-    return rows
+        f = compiled(mnistfc(depth), sides, properties)
+        for i in range(config.limit):
+            name = f"net256x{depth}, {properties.name[i]}"
+            decided = lambda f=f, depth=depth, i=i: [{"network": f"net256x{depth}", **decide(f(), sides, properties, i)}]
+            instances += here.kept_rows(name, decided)
+            here.tell(f"{name}: {instances[-1]['verdict']}")
+    return summary(instances)
+
+
+def compiled(f: MLP, sides: dict[str, Callable], properties: Properties) -> Callable[[], MLP]:
+    """Gives f, and has run every side once before it first does, so that no instance's seconds are of compilation."""
+
+    @functools.cache
+    def ready() -> MLP:
+        for side in sides.values():
+            jax.block_until_ready(side(f, *_instance(properties, 0)))
+        return f
+
+    return ready
 
 
 def judges(config: Config) -> dict[str, Callable]:
@@ -154,11 +153,11 @@ def summary(instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
         which = {name: [found[name] > 0 for found in of] for name in METHODS}
         which |= {verdict: [found["verdict"] == verdict for found in of] for verdict in ("attacked", "open")}
         for outcome in OUTCOMES:
-            row = record.row(np.asarray(which[outcome]), network=network, outcome=outcome)
             timed = {"attacked": "attack"}.get(outcome, outcome)
+            more: dict[str, Any] = {"count": int(np.sum(which[outcome]))}
             if seconds := [found["seconds"][timed] for found in of if timed in found["seconds"]]:
-                row["seconds"] = float(np.median(seconds))
-            rows.append({**row, "count": int(np.sum(which[outcome]))})
+                more["seconds"] = float(np.median(seconds))
+            rows.append(tables.row(np.asarray(which[outcome]), more, network=network, outcome=outcome))
     return rows
 
 
@@ -167,7 +166,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| network | " + " | ".join(OUTCOMES) + " | of |", "|---" * (len(OUTCOMES) + 2) + "|"]
     for network in dict.fromkeys(row["network"] for row in rows):
         of = {row["outcome"]: row for row in rows if row["network"] == network}
-        cells = [f"{of[o]['count']}" + (f" ({of[o]['seconds']:.2g} s)" if "seconds" in of[o] else "") for o in OUTCOMES]
+        more = [of[o]["more"] for o in OUTCOMES]
+        cells = [f"{found['count']}" + (f" ({found['seconds']:.2g} s)" if "seconds" in found else "") for found in more]
         lines.append(f"| {network} | {' | '.join(cells)} | {of['open']['n']} |")
     return "\n".join(lines)
 
@@ -176,23 +176,13 @@ def _instance(properties: Properties, i: int) -> tuple[np.ndarray, np.ndarray, n
     return properties.lower[i], properties.upper[i], properties.label[i]
 
 
-def _done(config: Config, path: Path) -> dict[str, Any]:
-    """What an earlier run of the same configuration and versions has decided."""
-    identity = {"config": {**dataclasses.asdict(config), "networks": list(config.networks), "out": ""}, "versions": versions()}
-    if not path.exists():
-        return {**identity, "seconds": 0.0, "instances": {}}
-    found = json.loads(path.read_text("utf-8"))
-    if {name: found[name] for name in identity} != identity:
-        raise ValueError(f"{path} is of another configuration or other versions: choose another --out, or remove it")
-    return found
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the counts."""
+    print(table(rows))
 
 
 def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda found: print(f"{found['network']} {found['property']}: {found['verdict']}", flush=True))
-    print(table(rows))
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

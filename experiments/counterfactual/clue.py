@@ -2,9 +2,9 @@
 
     python experiments/counterfactual/clue.py
 
-Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` ensembles (`members` networks, two passes over `train`
-digits each, so that there is doubt) the `images` least certain of `tests` test digits are explained in the codes of the VAE. The other half of the
-test digits read teaches GLAM-CLUE. Uncertainty is the entropy of the ensemble's mean prediction, in nats.
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` ensembles
+(`members` networks, two passes over `train` digits each, so that there is doubt) the `images` least certain of `tests` test digits are explained in the
+codes of the VAE. The other half of the test digits read teaches GLAM-CLUE. Uncertainty is the entropy of the ensemble's mean prediction, in nats.
 
 Claims that are tested: CLUE lowers uncertainty at little distance (Antorán et al. 2021, arXiv 2006.06848); δ-CLUE's sets are more diverse with greater δ
 (Ley et al. 2021, arXiv 2104.06323); ∇-CLUE's price raises diversity at equal k; and GLAM-CLUE needs one call and is much faster (Ley et al. 2022,
@@ -33,12 +33,13 @@ and with the price w in each ensemble, w = 5 costs .11 nats. GLAM-CLUE is as cer
 and 13, 25 and 15 times as fast, after 1.3 to 1.6 s of learning its translations (7.9 s with compilation).
 
 Cost: 6 minutes on 2 CPU cores that others used too (3 minutes of processor time); timings there are rough.
-Writes `results.json` (means over images with 95 % bootstrap intervals, by ensemble and over all).
+Writes `out/clue/DIGEST/results.json` (means over images with 95 % bootstrap intervals, by ensemble and over all).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -49,10 +50,14 @@ import numpy as np
 from flax import nnx
 from jax.tree_util import Partial
 
+from experiments.counterfactual.searching import timed
 from jxai import counterfactual, each
-from jxai.counterfactual import Counterfactual, Search
+from jxai.counterfactual import Search
 from jxai.counterfactual.clue import predictive
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.answers import predicted
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
 from jxai.models.ordinary import mnist, ordinary
@@ -100,35 +105,41 @@ def entropy(f: Callable, x: jax.Array) -> jax.Array:
     return predictive(f(x)[None], "total")
 
 
-def logits(f: Callable, x: jax.Array) -> jax.Array:
-    """f(x)."""
-    return f(x)
-
-
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Explains every ensemble's least certain digits by every method, and returns the rows."""
-    start, rows, generator = time.perf_counter(), [], generators()["mnist_vae"]()
-    digits = mnist("test", 2 * config.tests)[0]
-    ensembles = [ensemble(seed, config) for seed in range(config.seeds)]
-    for seed, f in enumerate(ensembles):
-        other = ensembles[(seed + 1) % len(ensembles)]
-        x = least_certain(f, digits[: config.tests], config.images)
-        begun = time.perf_counter()
-        translations = learned(f, generator, digits[config.tests :], config)
-        rows.append(record.row([time.perf_counter() - begun], seed=seed, method="GLAM-CLUE", metric="seconds to fit, compilation included"))
-        made = np.asarray(each(_again, generator, x, batch_size=64))
-        rows += [{**r, "seed": seed, "method": "reconstruction"} for r in judged(f, other, x, made[:, None])]
-        sets = {}
-        for name, (search, restarts) in searches(config, generator, translations).items():
-            found, seconds = timed(search, f, x, restarts)
-            points = found.x.reshape(len(x), -1, *x.shape[1:])
-            sets[name] = judged(f, other, x, points) + [record.row(found.valid.reshape(len(x), -1).mean(1), metric="reached")]
-            sets[name].append(record.row([seconds / (points.shape[0] * points.shape[1])], metric="seconds each"))
-            rows += [{**r, "seed": seed, "method": name} for r in sets[name]]
-            if on_progress is not None:
-                on_progress(f"ensemble {seed}, {name}: {seconds:.2f} s, {time.perf_counter() - start:.0f} s in all")
-    rows += record.overall(rows, "method")
-    record.write(config.out, config, rows, time.perf_counter() - start)
+    rows, generator, digits = [], generators()["mnist_vae"](), mnist("test", 2 * config.tests)[0]
+    trained = functools.cache(lambda seed: ensemble(seed % config.seeds, config))  # where it is asked for
+    for seed in range(config.seeds):
+        ask = functools.partial(trained, seed), functools.partial(trained, (seed + 1) % config.seeds)
+        rows += [{**r, "seed": seed} for r in of_ensemble(config, here, seed, *ask, generator, digits)]
+    return rows + tables.overall(rows, "method")
+
+
+def of_ensemble(config: Config, here: Record, seed: int, f: Callable, other: Callable, generator: Any, digits: np.ndarray) -> list[dict[str, Any]]:
+    """The rows of an ensemble, which `f()` trains, beside another."""
+    x = here.kept(f"{seed}, digits", lambda: {"x": least_certain(f(), digits[: config.tests], config.images)})["x"]
+
+    def fitted() -> dict[str, np.ndarray]:
+        model, begun = f(), time.perf_counter()
+        translations = np.asarray(learned(model, generator, digits[config.tests :], config))
+        return {"translations": translations, "seconds": np.asarray(time.perf_counter() - begun)}
+
+    def explained(name: str, search: Search, restarts: int | None) -> list[dict[str, Any]]:
+        # So few steps are one block.
+        found, seconds = timed(search, f(), x, None, jax.random.key(0), restarts=restarts, block=search.steps + 1, batch_size=len(x))
+        here.tell(f"ensemble {seed}, {name}: {seconds:.2f} s")
+        points = found.x.reshape(len(x), -1, *x.shape[1:])
+        rows = judged(f(), other(), x, points) + [tables.row(found.valid.reshape(len(x), -1).mean(1), metric="reached")]
+        return [*rows, tables.row([seconds / (points.shape[0] * points.shape[1])], metric="seconds each")]
+
+    glam = here.kept(f"{seed}, translations", fitted)
+    rows = [tables.row([glam["seconds"]], method="GLAM-CLUE", metric="seconds to fit, compilation included")]
+    again = lambda: judged(f(), other(), x, np.asarray(each(_again, generator, x, batch_size=64))[:, None])
+    rows += [{**r, "method": "reconstruction"} for r in here.kept_rows(f"{seed}, reconstruction", again)]
+    for name, (search, restarts) in searches(config, generator, jnp.asarray(glam["translations"])).items():
+        made = functools.partial(explained, name, search, restarts)
+        rows += [{**r, "method": name} for r in here.kept_rows(f"{seed}, {name}", made)]
     return rows
 
 
@@ -139,7 +150,7 @@ def least_certain(f: Callable, x: np.ndarray, count: int) -> np.ndarray:
 
 def learned(f: Callable, generator: Any, x: np.ndarray, config: Config) -> jax.Array:
     """GLAM-CLUE's translations, from the least and the most certain digits of each predicted class."""
-    classes = np.asarray(each(logits, f, x, batch_size=64)).argmax(1)
+    classes = predicted(f, x)
     order = np.argsort(-np.asarray(each(entropy, f, x, batch_size=64)), kind="stable")
     of = [order[classes[order] == c] for c in range(10)]
     least, most = np.concatenate([o[: config.uncertain] for o in of]), np.concatenate([o[-5 * config.uncertain :] for o in of])
@@ -161,14 +172,6 @@ def searches(config: Config, generator: Any, translations: jax.Array) -> dict[st
     return found
 
 
-def timed(search: Search, f: Callable, x: np.ndarray, restarts: int | None) -> tuple[Counterfactual, float]:
-    """What a search finds, and the seconds of its second run: the first one compiles. So few steps are one block."""
-    for _ in range(2):
-        before = time.perf_counter()
-        found = counterfactual.run(search, f, x, None, jax.random.key(0), restarts=restarts, block=search.steps + 1, batch_size=len(x))
-    return found, time.perf_counter() - before
-
-
 def judged(f: Callable, other: Callable, x: np.ndarray, points: np.ndarray) -> list[dict[str, Any]]:
     """One row for each measure of sets `[n, k, *shape]`, with n images and an interval; what failed is among them."""
     n, k = points.shape[:2]
@@ -177,13 +180,13 @@ def judged(f: Callable, other: Callable, x: np.ndarray, points: np.ndarray) -> l
     for name, model in (("entropy", f), ("other ensemble's entropy", other)):
         before, after = (np.asarray(each(entropy, model, v, batch_size=64)) for v in (x, flat))
         after = after.reshape(n, k).mean(1)
-        rows += [record.row(values, metric=f"{name}, {when}") for when, values in (("before", before), ("after", after), ("change", after - before))]
-    said, would = (np.asarray(each(logits, model, flat, batch_size=64)).argmax(1) for model in (f, other))
-    rows.append(record.row((said == would).reshape(n, k).mean(1), metric="other ensemble agrees"))
-    rows.append(record.row(np.asarray(each(judges.l1, f, given, flat, None, batch_size=64)).reshape(n, k).mean(1), metric="L1"))
+        rows += [tables.row(values, metric=f"{name}, {when}") for when, values in (("before", before), ("after", after), ("change", after - before))]
+    said, would = (predicted(model, flat) for model in (f, other))
+    rows.append(tables.row((said == would).reshape(n, k).mean(1), metric="other ensemble agrees"))
+    rows.append(tables.row(np.asarray(each(judges.l1, f, given, flat, None, batch_size=64)).reshape(n, k).mean(1), metric="L1"))
     if k > 1:
         for metric, judge in (("APD", judges.apd), ("DPP", judges.dpp), ("label coverage", judges.label_coverage)):
-            rows.append(record.row(np.asarray(each(judge, f, x, points, None, batch_size=64)), metric=metric))
+            rows.append(tables.row(np.asarray(each(judge, f, x, points, None, batch_size=64)), metric=metric))
     return rows
 
 
@@ -191,12 +194,13 @@ def _again(generator: Any, x: jax.Array) -> jax.Array:
     return jnp.clip(generator.decode(generator.encode(x)), 0, 1)
 
 
-def main() -> None:
-    import tyro
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the means over seeds."""
+    print(tables.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
 
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    print(record.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@
     python experiments/counterfactual/deduce.py --widths 64 128 256 512 --steps 78000 --images 100 --seeds 5   # as published, but for its batches
     python experiments/counterfactual/deduce.py --methods deduce --certainties 2 4 8 --held-out --seeds 1 --images 100 --judged 0   # which λ?
 
-Needs the extra `experiments`, the data set mnist and the weights mnist_vae and mnist_gan. For each seed the paper's two networks are trained
-(`deduce_networks`): its own under spectral normalisation, to whose features a Gaussian is fitted for each class, and that of its baselines, of another
-architecture. The first of the seed's 1000 test images that both have right are turned into every other class: by DeDUCE on the normalised network, by JSMA,
-guided by prototypes, and by REVISE (λ = 1 as published, and λ = .1) on the plain one. "jsma, same network" is JSMA on DeDUCE's network: what of the
-difference is the network's and what the density's. "deduce λ=4" weighs the probability four times as much as published, chosen for networks of this size
-on held-out digits (100 images that the third command's network has not learned from).
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights mnist_vae and mnist_gan. For each seed the
+paper's two networks are trained (`deduce_networks`): its own under spectral normalisation, to whose features a Gaussian is fitted for each class, and that
+of its baselines, of another architecture. The first of the seed's 1000 test images that both have right are turned into every other class: by DeDUCE on the
+normalised network, by JSMA, guided by prototypes, and by REVISE (λ = 1 as published, and λ = .1) on the plain one. "jsma, same network" is JSMA on DeDUCE's
+network: what of the difference is the network's and what the density's. "deduce λ=4" weighs the probability four times as much as published, chosen for
+networks of this size on held-out digits (100 images that the third command's network has not learned from).
 
 Claim that is tested (Höltgen et al. 2021, arXiv 2111.15639; means over 5 batches of 100 images × 9 targets, ResNet-18): L0 of DeDUCE 21.2 < JSMA 25.6 <
 prototypes 155 < REVISE 752 (of 784 pixels); failures 0, 3.1, .09 and 27 %; AnoGAN's score 22.5, 23.9, 23.0 and 20.1, lower being more realistic.
@@ -50,30 +50,33 @@ falls and JSMA's does not, so that 21 against 26 may well come with the paper's 
 each of DeDUCE's). REVISE at λ = 1 fails more often than published. By AnoGAN's score REVISE at λ = .1 is most realistic, as published, and prototypes least;
 the intervals are too wide to tell DeDUCE from JSMA.
 
-A run that was stopped goes on from what is in `out`: the trainings' checkpoints and what each method found.
-Writes `results.json` (by seed and pooled over all images: means over images of the mean over their targets, with 95 % bootstrap intervals over images) and
-`counterfactuals.png`.
+Kept are the trainings' checkpoints, what each method found and AnoGAN's scores. Writes `out/deduce/DIGEST/results.json` (by seed
+and pooled over all images: means over images of the mean over their targets, with 95 % bootstrap intervals over images) and `counterfactuals.png`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.counterfactual.deduce_measures import Found, means, measured
+from experiments.counterfactual.deduce_measures import Found, measured
 from experiments.counterfactual.deduce_networks import PlainResNet, networks
-from experiments.counterfactual.every_class import cases, predicted
+from experiments.counterfactual.every_class import cases
+from experiments.counterfactual.searching import kept, once, saying
 from jxai import counterfactual, plot
-from jxai.counterfactual import Progress, Search
-from jxai.evaluate import record
+from jxai.counterfactual import Search
+from jxai.evaluate import tables
+from jxai.evaluate.answers import predicted
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
+from jxai.evaluate.tables import means
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators, mnist_gan
 from jxai.models.ddu import DDUResNet
@@ -158,9 +161,20 @@ def features(model: DDUResNet, x: jax.Array) -> jax.Array:
     return jax.vmap(model.features)(x)
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Trains, searches by every method, and returns the rows."""
-    start, tell = time.perf_counter(), on_progress or (lambda text: None)
+    check(config)
+    values: dict[tuple[Any, str, str, str], np.ndarray] = {}
+    for seed in range(config.seeds):
+        measures = here.kept_values(f"network {seed}", functools.partial(measures_of, config, here, seed))
+        values |= {(seed, *key): value for key, value in measures.items()}
+    values |= tables.pooled(values, config.seeds)
+    return [tables.row(value, seed=seed, method=name, of=of, metric=metric) for (seed, name, of, metric), value in values.items()]
+
+
+def check(config: Config) -> None:
+    """Raises ValueError for a bad configuration."""
     sizes = ("seeds", "images", "train", "steps", "blocks", "search_steps", "judge_steps", "judge_starts")
     positive(**{name: getattr(config, name) for name in sizes})
     within(0, config.images, judged=config.judged)
@@ -173,20 +187,15 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     left = 60000 - config.train if config.held_out else 10000
     if (wanted := config.seeds * pool(config)) > left:
         raise ValueError(f"seeds={config.seeds} and images={config.images} want {wanted} digits, of which there are {left}")
-    record.claim(config.out, config)
-    values: dict[tuple[Any, str, str, str], np.ndarray] = {}
-    shown = None
-    for seed in range(config.seeds):
-        x, target, found, accuracies = of_seed(config, seed, tell)
-        measures = {(name, "networks", "accuracy"): right for name, right in accuracies.items()}
-        measures |= measured(x, target, found) | judged(config, seed, x, found, tell)
-        values |= {(seed, *key): value for key, value in measures.items()}
-        shown = shown or (x, target, found)
-    pooled = {("all", *key): np.concatenate([values[seed, *key] for seed in range(config.seeds)]) for key in dict.fromkeys(key[1:] for key in values)}
-    rows = [record.row(value, seed=seed, method=name, of=of, metric=metric) for (seed, name, of, metric), value in (values | pooled).items()]
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(picture(*shown), Path(config.out) / "counterfactuals.png")
-    return rows
+
+
+def measures_of(config: Config, here: Record, seed: int) -> dict[tuple[str, str, str], np.ndarray]:
+    """`{(method, of, metric): [images]}` of a seed; the first one's image is drawn."""
+    x, target, found, accuracies = of_seed(config, here, seed)
+    if seed == 0:
+        plot.save(picture(x, target, found), here.path / "counterfactuals.png")
+    measures = {(name, "networks", "accuracy"): right for name, right in accuracies.items()}
+    return measures | measured(x, target, found) | judged(config, here, seed, x, found)
 
 
 def pool(config: Config) -> int:
@@ -194,32 +203,24 @@ def pool(config: Config) -> int:
     return max(1000, 2 * config.images)
 
 
-def of_seed(config: Config, seed: int, tell: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray, dict[str, Found], dict[str, np.ndarray]]:
+def of_seed(config: Config, here: Record, seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, Found], dict[str, np.ndarray]]:
     """A seed's images and their targets, what the methods made of them, and which of its tests the networks have right."""
     split, first = ("train", config.train) if config.held_out else ("test", 0)
     first, count = first + seed * pool(config), pool(config)
     x, y = (v[first:] for v in mnist(split, first + count))
-    nets = networks(config.widths, config.blocks, config.train, config.steps, seed, config.out, tell)
+    nets = networks(config.widths, config.blocks, config.train, config.steps, seed, here.path, here.tell)
     right = {name: predicted(f, x) == y for name, f in zip(("normalised", "plain"), nets, strict=True)}
-    tell(f"network {seed}: accuracies {right['normalised'].mean():.3f} (normalised), {right['plain'].mean():.3f} (plain)")
+    here.tell(f"network {seed}: accuracies {right['normalised'].mean():.3f} (normalised), {right['plain'].mean():.3f} (plain)")
     x, target = cases(nets, x, y, config.images)
     found = {}
     for name, method in methods(config, *nets).items():
-
-        def say(p: Progress, name: str = name) -> None:
-            tell(f"network {seed}, {name}: {p.done}/{p.total}")
-
-        def searched(method: Method = method, say: Callable = say) -> dict[str, np.ndarray]:
-            before = time.perf_counter()
-            c = counterfactual.run(method.search, method.f, x, target, on_progress=say)
-            return Found(c.x, c.valid, c.steps, np.asarray((time.perf_counter() - before) / target.size))._asdict()
-
-        found[name] = Found(**record.kept(config.out, f"{seed} {name}", searched))
-        tell(f"network {seed}, {name}: {found[name].valid.mean():.1%} reached, {found[name].seconds:.2f} s each")
+        label = f"network {seed}, {name}"
+        c, seconds = kept(here, label, functools.partial(once, method.search, method.f, x, target, on_progress=saying(here, label)))
+        found[name] = Found(c.x, c.valid, c.steps, np.asarray(seconds / target.size))
     return x, target, found, right
 
 
-def judged(config: Config, seed: int, x: np.ndarray, found: dict[str, Found], tell: Callable) -> dict[tuple[str, str, str], np.ndarray]:
+def judged(config: Config, here: Record, seed: int, x: np.ndarray, found: dict[str, Found]) -> dict[tuple[str, str, str], np.ndarray]:
     """AnoGAN's score of the first images themselves, and of what every method made of them."""
     if not config.judged:
         return {}
@@ -237,9 +238,9 @@ def judged(config: Config, seed: int, x: np.ndarray, found: dict[str, Found], te
     made |= {name: lambda f=f: scores(f.x[:n].reshape(-1, *x.shape[1:])).reshape(n, -1) for name, f in found.items()}
     rows = {}
     for name, make in made.items():
-        value = record.kept(config.out, f"{seed} {name}, AnoGAN", lambda make=make: {"score": make()})["score"]
+        value = here.kept(f"network {seed}, {name}, AnoGAN", lambda make=make: {"score": make()})["score"]
         rows[name, "reached", "AnoGAN"] = value if name == "the images" else means(value, found[name].valid[:n])
-        tell(f"network {seed}, {name}: AnoGAN's scores {np.round(rows[name, 'reached', 'AnoGAN'], 1)}")
+        here.tell(f"network {seed}, {name}: AnoGAN's scores {np.round(rows[name, 'reached', 'AnoGAN'], 1)}")
     return rows
 
 
@@ -250,14 +251,15 @@ def picture(x: np.ndarray, target: np.ndarray, found: dict[str, Found]) -> Any:
     return plot.counterfactuals(np.broadcast_to(x[0], (len(found), *x.shape[1:])), made, titles=titles, originals=list(found), valid=valid)
 
 
-def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints what was measured of which searches, by network and pooled."""
     for seed in (*range(config.seeds), "all"):
         for of in dict.fromkeys(r["of"] for r in rows):
-            print(f"\nnetwork {seed}, {of}\n\n{record.table([r for r in rows if (r['of'], r['seed']) == (of, seed)], 'method', 'metric')}")
+            print(f"\nnetwork {seed}, {of}\n\n{tables.table([r for r in rows if (r['of'], r['seed']) == (of, seed)], 'method', 'metric')}")
+
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jxai import each
+from jxai.evaluate.tables import means
 from jxai.metrics import counterfactual as judges
 
 COMPARED = ("deduce", "jsma", "prototype", "revise λ=.1")
@@ -43,10 +44,3 @@ def changed(x: np.ndarray, target: np.ndarray, points: np.ndarray) -> dict[str, 
     given = np.repeat(x, target.shape[1], 0), points.reshape(-1, *x.shape[1:]), target.ravel()
     known = {"L0": lambda *a: judges.l0(*a, atol=0.0), "L1": judges.l1}
     return {name: np.asarray(each(judge, None, *given)).reshape(target.shape) for name, judge in known.items()}
-
-
-def means(values: np.ndarray, kept: np.ndarray | bool = True) -> np.ndarray:
-    """`[images]`: the mean over each image's kept targets, NaN without any."""
-    kept = np.broadcast_to(kept, values.shape)
-    count = kept.sum(1)
-    return np.where(count > 0, np.where(kept, values, 0).sum(1) / np.maximum(count, 1), np.nan)

@@ -74,7 +74,7 @@ def networks(
     out: str | Path,
     tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[DDUResNet, PlainResNet]:
-    """DeDUCE's network and the baselines', trained on the first `count` digits; a training that was stopped goes on from its checkpoint in `out`."""
+    """DeDUCE's network and the baselines', trained on the first `count` digits; a training that was stopped goes on from its checkpoint in the folder `out`."""
     x, y = mnist("train", count)
     optimizer = optax.sgd(optax.piecewise_constant_schedule(0.1, {steps // 2: 0.1, steps * 4 // 5: 0.1}), momentum=0.9)
     known = {

@@ -1,11 +1,12 @@
 """Counterfactuals by gradient ascent in pixels, in a VAE's codes and in a flow's coordinates: which are digits, and which adversarial noise?
 
     python experiments/counterfactual/diffeomorphic.py                            # 100 images × 9 targets × 3 classifiers, about 10 minutes on 2 cores
-    python experiments/counterfactual/diffeomorphic.py --flow out/train/glow_mnist   # and in a flow that experiments/training/train.py has trained, about as long again
+    python experiments/counterfactual/diffeomorphic.py --flow out/train/DIGEST   # and in a flow, of the folder that experiments/training/train.py names, about as long again
 
-Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` classifiers (two passes over 10000 digits), the
-first test images that it has right are turned into every other class by the same search, `jxai.counterfactual.diffeomorphic` to p >= .99: in
-the coordinates of the pixels themselves (the conventional, adversarial search), of the VAE, and of the flow.
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` classifiers
+(two passes over 10000 digits), the first test images that it has right are turned into every other class by the same search,
+`jxai.counterfactual.diffeomorphic` to p >= .99: in the coordinates of the pixels themselves (the conventional, adversarial search), of the VAE, and of the
+flow.
 
 Claim that is tested (Dombrowski et al. 2022): ascent in a generator's coordinates stays among the data, ascent in pixels does not. Measured of the
 counterfactuals that reached their target: whether an oracle (the same architecture, another seed and other training images) agrees; the share of the
@@ -17,25 +18,27 @@ What fails there (twelve were looked at) is of the target class too, but stays a
 (.97 of 450) and changes more, .02 less (.87). The flow's strokes break where the VAE's blur; the target has .67 of the ten neighbours there, .80 in the VAE's
 coordinates, .06 in pixels.
 
-Writes `results.json` (means over images with 95 % bootstrap intervals, by classifier and over all; failures are rows of their own) and
+Writes `out/diffeomorphic/DIGEST/results.json` (means over images with 95 % bootstrap intervals, by classifier and over all; failures are rows of their own) and
 `counterfactuals.png` (one digit as every other class, in every coordinates).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
+import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.counterfactual.every_class import cases, picture
+from experiments.counterfactual.searching import kept, once, saying
 from jxai import counterfactual, each, plot
-from jxai.counterfactual import Counterfactual, Identity, Progress
-from jxai.evaluate import record
+from jxai.counterfactual import Counterfactual, Identity
+from jxai.evaluate import tables
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
 from jxai.models.ordinary import mnist, ordinary
@@ -71,33 +74,29 @@ def coordinates(config: Config) -> dict[str, Any]:
     return found
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Searches for every classifier and coordinates, and returns the rows."""
-    start, rows, shown = time.perf_counter(), [], {}
-    pool, labels = mnist("train", 5000)
-    tests = mnist("test", 4 * config.images)
+    rows = []
     for seed in range(config.seeds):
-        f, oracle = ordinary(2 * seed, config.train), ordinary(2 * seed + 1, config.train)
-        x, target = cases([f], *tests, config.images)
-        for name, generator in coordinates(config).items():
-            search = counterfactual.diffeomorphic.search(
-                generator=generator, threshold=config.threshold, steps=config.steps, learning_rate=LEARNING_RATES[name]
-            )
+        rows += here.kept_rows(f"classifier {seed}", functools.partial(of_classifier, config, here, seed))
+    return rows + tables.overall(rows, "coordinates")
 
-            def tell(p: Progress, name: str = name, seed: int = seed) -> None:
-                if on_progress is not None:
-                    on_progress(f"classifier {seed}, {name}: {p.done}/{p.total}")
 
-            before = time.perf_counter()
-            found = counterfactual.run(search, f, x, target, on_progress=tell)
-            seconds = time.perf_counter() - before
-            rows += [{**r, "seed": seed, "coordinates": name} for r in judged(f, oracle, x, target, found, pool, labels)]
-            rows.append(record.row([seconds / target.size], seed=seed, coordinates=name, metric="seconds each, compilation included"))
-            if seed == 0:
-                shown[name], judge = (x, target, found), oracle
-    rows += record.overall(rows, "coordinates")
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(picture(shown, judge, "oracle"), Path(config.out) / "counterfactuals.png")
+def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
+    """The rows of a classifier that is trained for it, as is its oracle; the first one's digit is drawn."""
+    f, oracle = ordinary(2 * seed, config.train), ordinary(2 * seed + 1, config.train)
+    x, target = cases([f], *mnist("test", 4 * config.images), config.images)
+    rows, shown = [], {}
+    for name, generator in coordinates(config).items():
+        rate = LEARNING_RATES[name]
+        search = counterfactual.diffeomorphic.search(generator=generator, threshold=config.threshold, steps=config.steps, learning_rate=rate)
+        found, seconds = kept(here, f"classifier {seed}, {name}", functools.partial(once, search, f, x, target, on_progress=saying(here, f"{seed}, {name}")))
+        more = [*judged(f, oracle, x, target, found, *mnist("train", 5000)), tables.row([seconds / target.size], metric="seconds each, compilation included")]
+        rows += [{**r, "seed": seed, "coordinates": name} for r in more]
+        shown[name] = x, target, found
+    if seed == 0:
+        plot.save(picture(shown, oracle, "oracle"), here.path / "counterfactuals.png")
     return rows
 
 
@@ -106,7 +105,7 @@ def judged(
 ) -> list[dict[str, Any]]:
     """One row for each measure, with n and an interval; all but "reached" and "steps" of what reached its target."""
     ok = found.valid.ravel()
-    rows = [record.row(ok, metric="reached"), record.row(found.steps.ravel(), metric="steps")]
+    rows = [tables.row(ok, metric="reached"), tables.row(found.steps.ravel(), metric="steps")]
     given = np.repeat(x, target.shape[1], 0), found.x.reshape(-1, *x.shape[1:]), target.ravel()
     near = {"examples": jnp.asarray(pool), "labels": jnp.asarray(labels)}
     measures = {
@@ -118,16 +117,17 @@ def judged(
     }
     for metric, (judge, options) in measures.items():
         values = np.asarray(each(judge, f, *given, batch_size=8, **options))
-        rows.append(record.row(values[ok], metric=metric))
+        rows.append(tables.row(values[ok], metric=metric))
     return rows
 
 
-def main() -> None:
-    import tyro
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the means over seeds."""
+    print(tables.table([r for r in rows if r["seed"] == "all"], "coordinates", "metric"))
 
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    print(record.table([r for r in rows if r["seed"] == "all"], "coordinates", "metric"))
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

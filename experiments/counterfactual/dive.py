@@ -1,16 +1,16 @@
 """DiVE with and without masks of the Fisher information: which explanations go beyond the trivial one?
 
     python experiments/counterfactual/dive.py
-    python experiments/counterfactual/dive.py --generator btcvae_mnist --settings .5 .1 --out out/dive_btcvae   # in the codes of a β-TCVAE, the published kind
+    python experiments/counterfactual/dive.py --generator btcvae_mnist --settings .5 .1   # in the codes of a β-TCVAE, the published kind
 
-Needs the extra `experiments`, the data set mnist and the weights mnist_vae (or btcvae_mnist) and mnist_lenet5. For each of `seeds`, two classifiers tell
-fours from nines. One learns from digits as they are. To the other a second cue is planted by the choice of digits: in 95 % the nines lean more to the left,
-and the fours more to the right, than the median of their class. As in the paper, images with p(nine) − p(four) nearest to ±.9, ±.6, ±.4 and ±.1 are
-explained, of those that classifier and oracle (LeNet-5, of ten digits, trained on all of MNIST) take for the same digit, as they do the reconstruction.
-DiVE looks for 5 explanations in the published 20 steps with the published prices: without masks, and with masks by chunks of the Fisher information's
-diagonal, at random, by spectral clustering, and with the complements of the last. "One" is a single explanation by REVISE with DiVE's price on the
-reconstruction, which is xGEM's loss. An explanation is *trivial* if classifier and oracle both take it for the other digit, and *non-trivial* if the
-classifier does and the oracle still sees what it saw in x.
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights mnist_vae (or btcvae_mnist) and
+mnist_lenet5. For each of `seeds`, two classifiers tell fours from nines. One learns from digits as they are. To the other a second cue is planted by the
+choice of digits: in 95 % the nines lean more to the left, and the fours more to the right, than the median of their class. As in the paper, images with
+p(nine) − p(four) nearest to ±.9, ±.6, ±.4 and ±.1 are explained, of those that classifier and oracle (LeNet-5, of ten digits, trained on all of MNIST) take
+for the same digit, as they do the reconstruction. DiVE looks for 5 explanations in the published 20 steps with the published prices: without masks, and with
+masks by chunks of the Fisher information's diagonal, at random, by spectral clustering, and with the complements of the last. "One" is a single explanation
+by REVISE with DiVE's price on the reconstruction, which is xGEM's loss. An explanation is *trivial* if classifier and oracle both take it for the other
+digit, and *non-trivial* if the classifier does and the oracle still sees what it saw in x.
 
 Claim that is tested (Rodríguez et al. 2021, arXiv 2103.10226): spectral masks give more non-trivial explanations, at no less similarity to x, than no
 masks, random masks, complements and a single explanation. Measured: the share of explanations that reach p >= .5 of the target (the published flip), that
@@ -66,17 +66,16 @@ codes of btcvae_mnist (η = .1; the largest spectral mask has 4 to 6) the claim 
 .07, without .10, of single ones .17, and with the cue planted .07 [.05, .08], .17, .53 and .74, the last two each time at more similarity.
 
 Cost: 10 minutes on 2 CPU cores that eight others used too (about 3 minutes of processor time), 7 minutes for btcvae_mnist; timings there are rough: 3 ms for
-an explanation without masks, 3 to 5 for a single one, 9 to 12 with masks, which make nearly all of their steps.
-Writes `results.json` (means over images with 95 % bootstrap intervals, by classifier and over seeds, and the differences between spectral masks and the
-others image by image) and `counterfactuals_{agreement}.png`, the first image with its sets in the last setting.
+an explanation without masks, 3 to 5 for a single one, 9 to 12 with masks, which make nearly all of their steps. Writes `out/dive/DIGEST/results.json` (means
+over images with 95 % bootstrap intervals, by classifier and over seeds, and the differences between spectral masks and the others image by image) and
+`counterfactuals_{agreement}.png`, the first image with its sets in the last setting.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
+import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -84,12 +83,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments.counterfactual.clue import logits
 from experiments.counterfactual.leaning import PAIR, Digits, Resized, enlarged, fours_and_nines, network
-from experiments.counterfactual.nontrivial import Case, compared, said
+from experiments.counterfactual.nontrivial import Case, compared
+from experiments.counterfactual.searching import timed
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search, fisher_masks
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.answers import logits, predicted
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.models import generators, lenet5
 from jxai.scores import one_of, positive, within
 
@@ -129,38 +131,38 @@ class Config:
     out: str = "out/dive"
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Trains, explains by every variant in every setting, and returns the rows."""
     check(config)
-    start, rows, compiled = time.perf_counter(), [], False
-    generator, oracle = CODERS[config.generator](), Partial(enlarged, lenet5())
-    digits, tests = fours_and_nines("train", config.train), fours_and_nines("test", config.tests)
+    rows = []
     for seed in range(config.seeds):
         for agreement in config.agreements:
-            case, known = asked(network(digits, agreement, config.training_steps, seed), oracle, generator, tests, config.per_gap)
-            masks = variants(case.f, generator, digits.x[: config.examples], config.k, seed)
-            own = [{**r, "setting": "all"} for r in known]
-            largest = {name: m.sum(1).argmax() for name, m in masks.items()}
-            own += [record.row([masks[name][i].sum()], method=name, setting="all", metric="codes in the largest mask") for name, i in largest.items()]
-            for setting in config.settings:
-                found = {}
-                for name, search in searches(generator, masks, config.steps, *setting).items():
-                    found[name], seconds = timed(search, case, seed, compiled)
-                    own.append(record.row([seconds / found[name].valid.size], method=name, setting=_name(setting), metric="seconds each"))
-                    if name in largest:
-                        valid = found[name].valid[:, largest[name]]
-                        own.append(record.row(valid, method=name, setting=_name(setting), metric="reached, largest mask"))
-                compiled = True
-                own += [{**r, "setting": _name(setting)} for r in compared(case, oracle, found)]
-                if on_progress is not None:
-                    on_progress(f"seed {seed}, agreement {agreement:g}, {_name(setting)}: {time.perf_counter() - start:.0f} s in all")
+            own = here.kept_rows(f"seed {seed}, agreement {agreement:g}", functools.partial(of_classifier, config, here, seed, agreement))
             rows += [{**r, "seed": seed, "agreement": agreement} for r in own]
-            if seed == 0:
-                plot.save(picture(case, oracle, found), Path(config.out) / f"counterfactuals_{agreement:g}.png")
-    for part in dict.fromkeys((r["agreement"], r["setting"]) for r in rows):
-        of = [r for r in rows if (r["agreement"], r["setting"]) == part]
-        rows += [{**r, "agreement": part[0], "setting": part[1]} for r in record.overall(of, "method")]
-    record.write(config.out, config, rows, time.perf_counter() - start)
+    return rows + tables.overall(rows, "agreement", "setting", "method")
+
+
+def of_classifier(config: Config, here: Record, seed: int, agreement: float) -> list[dict[str, Any]]:
+    """The rows of a classifier that is trained for it; an image of the first seed's is drawn."""
+    generator, oracle = CODERS[config.generator](), Partial(enlarged, lenet5())
+    digits, tests = fours_and_nines("train", config.train), fours_and_nines("test", config.tests)
+    case, known = asked(network(digits, agreement, config.training_steps, seed), oracle, generator, tests, config.per_gap)
+    masks = variants(case.f, generator, digits.x[: config.examples], config.k, seed)
+    rows, found = [{**r, "setting": "all"} for r in known], {}
+    largest = {name: m.sum(1).argmax() for name, m in masks.items()}
+    rows += [tables.row([masks[name][i].sum()], method=name, setting="all", metric="codes in the largest mask") for name, i in largest.items()]
+    for place, setting in enumerate(config.settings):
+        for name, search in searches(generator, masks, config.steps, *setting).items():
+            found[name], seconds = explained(search, case, seed, place > 0)  # all settings share one compilation
+            rows.append(tables.row([seconds / found[name].valid.size], method=name, setting=_name(setting), metric="seconds each"))
+            if name in largest:
+                valid = found[name].valid[:, largest[name]]
+                rows.append(tables.row(valid, method=name, setting=_name(setting), metric="reached, largest mask"))
+        rows += [{**r, "setting": _name(setting)} for r in compared(case, oracle, found)]
+        here.tell(f"seed {seed}, agreement {agreement:g}, {_name(setting)}")
+    if seed == 0:
+        plot.save(picture(case, oracle, found), here.path / f"counterfactuals_{agreement:g}.png")
     return rows
 
 
@@ -181,9 +183,9 @@ def check(config: Config) -> None:
 def asked(f: Callable, oracle: Callable, generator: Any, tests: Digits, per_gap: int) -> tuple[Case, list[dict[str, Any]]]:
     """The images nearest to the gaps, of those that f and the oracle take for the same digit, as they do the reconstruction; and rows about f and them."""
     code, again = (np.asarray(v) for v in each(_through, generator, tests.x, batch_size=64))
-    out = np.asarray(each(logits, f, tests.x, batch_size=64))
+    out = logits(f, tests.x)
     digit = out.argmax(1)
-    agreed = np.isin(digit, PAIR) & np.all([said(m, v) == digit for m, v in ((f, again), (oracle, tests.x), (oracle, again))], 0)
+    agreed = np.isin(digit, PAIR) & np.all([predicted(m, v) == digit for m, v in ((f, again), (oracle, tests.x), (oracle, again))], 0)
     if agreed.sum() < per_gap * len(GAPS):
         raise ValueError(
             f"tests={len(tests.x)} fours and nines are too few: of {agreed.sum()} classifier and oracle say the same, {per_gap=} asks for {8 * per_gap}"
@@ -195,9 +197,9 @@ def asked(f: Callable, oracle: Callable, generator: Any, tests: Digits, per_gap:
         free[order] = False
         chosen.append(order)
     right, chosen = digit == tests.y, np.concatenate(chosen)
-    rows = [record.row(right[side], metric=f"accuracy, {name}") for side, name in ((tests.alike, "leaning alike"), (~tests.alike, "leaning otherwise"))]
-    rows.append(record.row(agreed, metric="agreed on"))
-    rows.append(record.row(np.abs(gap[chosen] - np.repeat(GAPS, per_gap)), metric="distance from the gap"))
+    rows = [tables.row(right[side], metric=f"accuracy, {name}") for side, name in ((tests.alike, "leaning alike"), (~tests.alike, "leaning otherwise"))]
+    rows.append(tables.row(agreed, metric="agreed on"))
+    rows.append(tables.row(np.abs(gap[chosen] - np.repeat(GAPS, per_gap)), metric="distance from the gap"))
     target = np.where(digit == PAIR[0], PAIR[1], PAIR[0]).astype(np.int32)
     case = Case(f, tests.x[chosen], digit[chosen], target[chosen], code[chosen], again[chosen])
     return case, [{**r, "method": "the classifier"} for r in rows]
@@ -220,12 +222,9 @@ def searches(generator: Any, masks: dict[str, np.ndarray], steps: int, threshold
     return {**found, "one explanation": counterfactual.revise.search(proximity=PRICE / (28 * 28 * size), **options)}
 
 
-def timed(search: Search, case: Case, seed: int, compiled: bool) -> tuple[Counterfactual, float]:
+def explained(search: Search, case: Case, seed: int, warm: bool) -> tuple[Counterfactual, float]:
     """What a search finds, with an axis for the set, and its seconds without compilation. So few steps are one block."""
-    for _ in range(1 if compiled else 2):
-        before, key = time.perf_counter(), jax.random.key(1000 + seed)
-        found = counterfactual.run(search, case.f, case.x, case.target, key, block=search.steps + 1, batch_size=len(case.x))
-        seconds = time.perf_counter() - before
+    found, seconds = timed(search, case.f, case.x, case.target, jax.random.key(1000 + seed), warm=warm, block=search.steps + 1, batch_size=len(case.x))
     if found.valid.ndim == 1:
         found = Counterfactual(*(part[:, None] for part in found))
     return found, seconds
@@ -235,7 +234,7 @@ def picture(case: Case, oracle: Callable, found: dict[str, Counterfactual]):
     """The first image with its sets, a row for each variant; above each what the oracle says."""
     sets = {name: c for name, c in found.items() if c.valid.shape[1] > 1}
     points, valid = (np.stack([getattr(c, part)[0] for c in sets.values()]) for part in ("x", "valid"))
-    titles = [[f"oracle: {s}" for s in said(oracle, p)] for p in points]
+    titles = [[f"oracle: {s}" for s in predicted(oracle, p)] for p in points]
     return plot.counterfactuals(np.stack([case.x[0]] * len(sets)), points, titles=titles, originals=list(sets), valid=valid)
 
 
@@ -248,14 +247,15 @@ def _name(setting: tuple[float, float]) -> str:
     return "p ≥ {:g}, η = {:g}".format(*setting)
 
 
-def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints a table of means over seeds for each agreement and setting."""
     for part in dict.fromkeys((r["agreement"], r["setting"]) for r in rows):
         shown = [r for r in rows if r["seed"] == "all" and (r["agreement"], r["setting"]) == part]
-        print(f"\nagreement {part[0]:g}, {part[1]}\n\n{record.table(shown, 'method', 'metric')}")
+        print(f"\nagreement {part[0]:g}, {part[1]}\n\n{tables.table(shown, 'method', 'metric')}")
+
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import optax
 from flax import nnx
 from jax.tree_util import Partial
 
-from experiments.counterfactual.clue import logits
-from experiments.counterfactual.sparse_vce import lenet
+from experiments.counterfactual.lenet import lenet
 from jxai import each, taps
+from jxai.evaluate.answers import probabilities
 from jxai.metrics import counterfactual as judges
 from jxai.models import VAE
 from jxai.train import train
@@ -90,7 +90,7 @@ def measured(judge: Judge, f: Callable, x: np.ndarray, made: np.ndarray, target:
 
 def probability(f: Callable, x: np.ndarray, target: np.ndarray) -> np.ndarray:
     """`[n]`: the probability of the target."""
-    return np.asarray(jax.nn.softmax(each(logits, f, x, batch_size=64)), np.float64)[np.arange(len(x)), target]
+    return np.float64(probabilities(f, x))[np.arange(len(x)), target]
 
 
 def substitutes(made: np.ndarray, target: np.ndarray, real: np.ndarray, judge: Judge) -> float:

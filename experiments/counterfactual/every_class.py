@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
-from jxai import each, plot
+from jxai import plot
 from jxai.counterfactual import Counterfactual
+from jxai.evaluate.answers import predicted
 
 
 def cases(models: Sequence[Callable], x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -16,15 +16,6 @@ def cases(models: Sequence[Callable], x: np.ndarray, y: np.ndarray, count: int) 
     right = np.flatnonzero(np.all([predicted(f, x) == y for f in models], 0))[:count]
     others = np.arange(9)
     return x[right], (others + (others >= y[right, None])).astype(np.int32)
-
-
-def predicted(f: Callable, x: np.ndarray) -> np.ndarray:
-    """`[n]`: the classes of images `[n, H, W, C]`."""
-    return np.asarray(each(_logits, f, x)).argmax(1)
-
-
-def _logits(f: Callable, x: jax.Array) -> jax.Array:
-    return f(x)
 
 
 def picture(shown: dict[str, tuple[np.ndarray, np.ndarray, Counterfactual]], judge: Callable, name: str):

@@ -3,7 +3,7 @@
     python experiments/counterfactual/generative_regularizers.py                                        # 3 seeds × 10 digits × 3 sets × 3 problems × 3 forms
     python experiments/counterfactual/generative_regularizers.py --generators mnist_vae mnist_gan   # and with a GAN, whose weights it needs too
 
-Needs the extra `experiments`, the data set mnist and the weights mnist_vae.
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights mnist_vae.
 
 Claim that is tested (Duff, Campbell & Ehrhardt 2023, arXiv 2107.11191): solutions that lie exactly in the range of a generator can be good, but small
 deviations from it (soft, or sparse) give more consistent results. `jxai.counterfactual.regularized` solves y = A x + noise for each form: deblurring
@@ -47,16 +47,13 @@ hard form is best when deblurring (33.8 [31.3, 36.1] dB; soft 25.8, sparse 30.4,
 it deviations gain 5.7 [5.4, 5.9] dB (soft) and 6.4 [6.1, 6.8] (sparse) with the mark when deblurring, 3.7 [3.5, 3.9] and 5.7 [5.3, 6.1] in tomography, and 1.4 to
 2.7 on plain digits. When inpainting the inversion of what little Tikhonov gives ends at another digit: no form is above 17 dB, even in the range.
 
-Writes `results.json` (rows by seed and pooled, the chosen c) and `reconstructions.png`.
+Writes `out/generative_regularizers/DIGEST/results.json` (rows by seed and pooled, the chosen c) and `reconstructions.png`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -65,7 +62,9 @@ import numpy as np
 
 from jxai import counterfactual, models, plot
 from jxai.counterfactual.operators import Matrix, ParallelBeam, gaussian
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.models.ordinary import mnist
 
 FORMS = ("hard", "soft", "sparse")
@@ -95,31 +94,36 @@ class Config:
     out: str = "out/generative_regularizers"
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Chooses λ, solves every problem, and returns the rows."""
-    start, values, shown, rows = time.perf_counter(), {}, {}, []
-    tell = on_progress or (lambda text: None)
+    values, shown, rows = {}, {}, []
     for name in config.generators:
-        generator = models.generators()[name]()
+        generator = functools.cache(models.generators()[name])
         for problem in config.problems:
-            best = tuned(generator, problem, config)
-            rows += [record.row([c], seed="all", generator=name, problem=problem, images="tuning", form=form, metric="c") for form, c in best.items()]
-            tell(f"{name}, {problem}: c = {best}")
+            best = {form: float(c) for form, c in here.kept(f"{name}, {problem}, c", functools.partial(tuned, generator(), problem, config)).items()}
+            names = dict(seed="all", generator=name, problem=problem, images="tuning", metric="c")
+            rows += [tables.row([c], form=form, **names) for form, c in best.items()]
+            here.tell(f"{name}, {problem}: c = {best}")
             for seed in range(config.seeds):
-                operator = measuring(problem, seed)
-                sets = image_sets(generator, mnist("test", config.images, seed)[0])
-                y, variance = measured(operator, np.concatenate(list(sets.values())), config.noise, seed)
+                operator, sets, y, variance = problem_of(generator(), problem, seed, config)
                 for form, c in best.items():
-                    found = solved(form, operator, y, variance, c, generator, config.steps)
+                    make = functools.partial(solved, form, operator, y, variance, c, generator(), config.steps)
+                    found = here.kept(f"{name}, {problem}, {seed}, {form}", lambda make=make: {"x": make()})["x"]
                     for (images, x), seen, made in zip(sets.items(), np.split(y, 3), np.split(found, 3)):
                         for metric, value in judged(operator, x, seen, variance, made).items():
                             values[seed, name, problem, images, form, metric] = value
                         if seed == 0 and images != "range" and name == config.generators[0]:
                             shown.setdefault((problem, images), (x[0], {}))[1][form] = made[0]
-    rows += rows_of(values, config)
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(picture(shown), Path(config.out) / "reconstructions.png")
-    return rows
+    plot.save(picture(shown), here.path / "reconstructions.png")
+    return rows + rows_of(values, config)
+
+
+def problem_of(generator: Any, problem: str, seed: int, config: Config) -> tuple[Matrix, dict[str, np.ndarray], np.ndarray, float]:
+    """A seed's operator, its images by set, their measurements, and the variance of the noise."""
+    operator = measuring(problem, seed)
+    sets = image_sets(generator, mnist("test", config.images, seed)[0])
+    return operator, sets, *measured(operator, np.concatenate(list(sets.values())), config.noise, seed)
 
 
 @functools.cache
@@ -190,10 +194,9 @@ def rows_of(values: dict[tuple, np.ndarray], config: Config) -> list[dict[str, A
             if images == "marked":
                 more[seed, name, problem, images, form, "PSNR lost by the mark"] = values[seed, name, problem, "digits", form, metric] - value
     values = values | more
-    keys = dict.fromkeys(key[1:] for key in values)
-    values = values | {("all", *key): np.concatenate([values[seed, *key] for seed in range(config.seeds)]) for key in keys}
+    values |= tables.pooled(values, config.seeds)
     names = ("seed", "generator", "problem", "images", "form", "metric")
-    return [record.row(value, **dict(zip(names, key)), case=", ".join(key[1:5])) for key, value in values.items()]
+    return [tables.row(value, **dict(zip(names, key)), case=", ".join(key[1:5])) for key, value in values.items()]
 
 
 def picture(shown: dict[tuple[str, str], tuple[np.ndarray, dict[str, np.ndarray]]]):
@@ -203,12 +206,13 @@ def picture(shown: dict[tuple[str, str], tuple[np.ndarray, dict[str, np.ndarray]
     return plot.counterfactuals(x, found, titles=titles, originals=[f"{problem}, {images}" for problem, images in shown])
 
 
-def main() -> None:
-    import tyro
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints what was measured, pooled over seeds."""
+    print(tables.table([r for r in rows if r["seed"] == "all" and r["images"] != "tuning"], "case", "metric"))
 
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    print(record.table([r for r in rows if r["seed"] == "all" and r["images"] != "tuning"], "case", "metric"))
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python experiments/counterfactual/human_edits.py
 
-Needs the extra `experiments`, the data set mnist and the weights mnist_vae, mnist_gan and mnist_lenet5. For each of `seeds` networks (two passes over
-`train` digits, so that they err) the first `images` test digits that it has wrong are turned into their true class.
-Minimal: wachter, and Min-Edit and C-Min-Edit in the codes of a GAN (inverted) and of a VAE. Directed: prototypes (Van Looveren and Klaise), wachter that
-begins at the nearest known digit of the target that the network has right, and PIECE in both generators. Beside them diffeomorphic in the VAE, to p >= .99
-with no word of prototypes or distance. Controls: the digit unedited, the generators' reconstructions of it, and that nearest digit itself.
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights mnist_vae, mnist_gan and mnist_lenet5. For
+each of `seeds` networks (two passes over `train` digits, so that they err) the first `images` test digits that it has wrong are turned into their true
+class. Minimal: wachter, and Min-Edit and C-Min-Edit in the codes of a GAN (inverted) and of a VAE. Directed: prototypes (Van Looveren and Klaise), wachter
+that begins at the nearest known digit of the target that the network has right, and PIECE in both generators. Beside them diffeomorphic in the VAE, to p >=
+.99 with no word of prototypes or distance. Controls: the digit unedited, the generators' reconstructions of it, and that nearest digit itself.
 
 Claim that is tested (Delaney et al. 2023, arXiv 2212.08733): people, asked to edit misclassified images, make larger edits than algorithms, towards
 prototypes. Their edits are not published, so that nothing here tests what people do. What can be computed is the other half: whether algorithms that
@@ -68,16 +68,14 @@ spoils; the GAN's reconstructions spoil most. The generators and LeNet-5 come tr
 substitutability compares small sets.
 
 Cost: 6 minutes of processor time, much of it compilation; 17 minutes of the clock on 2 CPU cores that others used too, so that the milliseconds are rough.
-Writes `results.json` (rows by seed and pooled over seeds, with intervals) and `edits.png`, five digits with all that was made of them.
+Writes `out/human_edits/DIGEST/results.json` (rows by seed and pooled over seeds, with intervals) and `edits.png`, five digits with all that was made of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -85,11 +83,13 @@ import numpy as np
 from jax.tree_util import Partial
 
 from experiments.counterfactual.edit_judge import autoencoders, judge_of, last_hidden, measured, substitutes
-from experiments.counterfactual.every_class import predicted
-from experiments.counterfactual.sharpshooter import timed
+from experiments.counterfactual.searching import kept, timed
 from jxai import counterfactual, plot
 from jxai.counterfactual import Search
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.answers import predicted
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.models import generators
 from jxai.models.ordinary import mnist, ordinary
 from jxai.scores import positive
@@ -128,39 +128,48 @@ class Config:
     out: str = "out/human_edits"
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Edits every seed's misclassified digits by every method, and returns the rows."""
     positive(**{name: getattr(config, name) for name in ("images", "seeds", "train", "pool", "tests", "members", "steps", "coder_steps")})
-    start, values, shown, tell = time.perf_counter(), {}, None, on_progress or (lambda text: None)
-    sets = [digits(seed, config) for seed in range(config.seeds)]
-    members = [ordinary(1000 + i, config.train) for i in range(config.members)]
-    coders = autoencoders(*sets[0][1], config.coder_steps)
-    tell(f"trained what judges after {time.perf_counter() - start:.0f} s")
-    for seed, (known, others) in enumerate(sets):
-        f = ordinary(seed, config.train)
-        x, target = misclassified(f, *mnist("test", config.tests, seed), config.images)
-        right = predicted(f, known[0]) == known[1]
-        guides, labels = (v[right] for v in known)
-        judge, real = judge_of(*others, members, *coders), same_classes(labels, target, seed)
-        points, seconds = controls(x, target, guides, labels), {}
-        reached = {name: predicted(f, made) == target for name, made in points.items()}
-        for name, search in searches(config, f, guides, labels).items():
-            found, seconds[name] = timed(search, f, x, target, 1)
-            points[name], reached[name] = found.x, found.valid
-            tell(f"seed {seed}, {name}: {found.valid.sum()} of {len(x)} reached, {seconds[name]:.2f} s, {time.perf_counter() - start:.0f} s in all")
-        for name, made in points.items():
-            counted = reached[name] if name in seconds else np.ones(len(x), bool)
-            values |= {(seed, name, metric): np.where(counted, value, np.nan) for metric, value in measured(judge, f, x, made, target).items()}
-            values[seed, name, "reached"] = np.float64(reached[name])
-            values[seed, name, "substitutability"] = np.array([substitutes(made[counted], target[counted], guides[real[counted]], judge)])
-            if name in seconds:
-                values[seed, name, "ms each"] = np.array([1000 * seconds[name] / len(x)])
-        shown = shown or picture(x, target, predicted(f, x), points, reached, judge.oracle)
-        tell(f"seed {seed} judged, {time.perf_counter() - start:.0f} s in all")
-    rows = rows_of(values, config.seeds)
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(shown, Path(config.out) / "edits.png")
-    return rows
+
+    @functools.cache
+    def judging() -> tuple[list[Callable], tuple]:
+        members = [ordinary(1000 + i, config.train) for i in range(config.members)]
+        coders = autoencoders(*digits(0, config)[1], config.coder_steps)
+        here.tell("trained what judges")
+        return members, coders
+
+    values = {}
+    for seed in range(config.seeds):
+        of = here.kept_values(f"seed {seed}", functools.partial(of_seed, config, here, seed, judging))
+        values |= {(seed, *key): value for key, value in of.items()}
+    return rows_of(values, config.seeds)
+
+
+def of_seed(config: Config, here: Record, seed: int, judging: Callable) -> dict[tuple[str, str], np.ndarray]:
+    """`{(method, metric): [images]}` of a seed; the first one's digits are drawn."""
+    (known, others), f, (members, coders) = digits(seed, config), ordinary(seed, config.train), judging()
+    x, target = misclassified(f, *mnist("test", config.tests, seed), config.images)
+    right = predicted(f, known[0]) == known[1]
+    guides, labels = (v[right] for v in known)
+    judge, real = judge_of(*others, members, *coders), same_classes(labels, target, seed)
+    points, seconds, values = controls(x, target, guides, labels), {}, {}
+    reached = {name: predicted(f, made) == target for name, made in points.items()}
+    for name, search in searches(config, f, guides, labels).items():
+        found, seconds[name] = kept(here, f"seed {seed}, {name}", functools.partial(timed, search, f, x, target))
+        points[name], reached[name] = found.x, found.valid
+    for name, made in points.items():
+        counted = reached[name] if name in seconds else np.ones(len(x), bool)
+        values |= {(name, metric): np.where(counted, value, np.nan) for metric, value in measured(judge, f, x, made, target).items()}
+        values[name, "reached"] = np.float64(reached[name])
+        values[name, "substitutability"] = np.array([substitutes(made[counted], target[counted], guides[real[counted]], judge)])
+        if name in seconds:
+            values[name, "ms each"] = np.array([1000 * seconds[name] / len(x)])
+    if seed == 0:
+        plot.save(picture(x, target, predicted(f, x), points, reached, judge.oracle), here.path / "edits.png")
+    here.tell(f"seed {seed} judged")
+    return values
 
 
 def digits(seed: int, config: Config) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -254,8 +263,8 @@ def rows_of(values: dict[tuple[int, str, str], np.ndarray], seeds: int) -> list[
             if len(apart) == len(COMPARED):
                 more[seed, "directed − minimal, mean", metric] = np.mean(list(apart.values())[: len(FAMILIES)], 0)
     values = values | more
-    pooled = {("all", *key): np.concatenate([values[seed, *key] for seed in range(seeds)]) for key in dict.fromkeys(key[1:] for key in values)}
-    return [record.row(value, seed=seed, method=name, metric=metric) for (seed, name, metric), value in (values | pooled).items()]
+    values |= tables.pooled(values, seeds)
+    return [tables.row(value, seed=seed, method=name, metric=metric) for (seed, name, metric), value in values.items()]
 
 
 def mean_over(values: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
@@ -273,12 +282,13 @@ def picture(x: np.ndarray, target: np.ndarray, said: np.ndarray, points: dict[st
     )
 
 
-def main() -> None:
-    import tyro
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints what was measured, pooled over seeds."""
+    print(tables.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
 
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    print(record.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

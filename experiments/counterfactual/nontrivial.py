@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.counterfactual.clue import logits
-from experiments.counterfactual.deduce import means
 from experiments.counterfactual.leaning import PAIR, slant
 from jxai import each, taps
 from jxai.counterfactual import Counterfactual
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.tables import means
 from jxai.metrics import counterfactual as judges
 
 
@@ -36,12 +35,12 @@ class Case(NamedTuple):
 def compared(case: Case, oracle: Callable, found: dict[str, Counterfactual]) -> list[dict[str, Any]]:
     """One row for each measure of each variant, and for what spectral masks have more of, image by image; the reconstructions are the control."""
     kept = {name: judged(case, oracle, c) for name, c in found.items()}
-    rows = [record.row(values, method=name, metric=metric) for name, of in kept.items() for metric, values in of.items()]
+    rows = [tables.row(values, method=name, metric=metric) for name, of in kept.items() for metric, values in of.items()]
     for name, of in kept.items():
         for metric in ("non-trivial", "non-trivial, of the reached", "similarity, reached", "score"):
-            rows.append(record.row(kept["spectral"][metric] - of[metric], method=name, metric=f"{metric}, spectral's minus this"))
+            rows.append(tables.row(kept["spectral"][metric] - of[metric], method=name, metric=f"{metric}, spectral's minus this"))
     itself = alike(oracle, case.x, case.again[:, None])[:, 0]
-    return [*rows, record.row(itself, method="reconstruction", metric="similarity, reached")]
+    return [*rows, tables.row(itself, method="reconstruction", metric="similarity, reached")]
 
 
 def judged(case: Case, oracle: Callable, found: Counterfactual) -> dict[str, np.ndarray]:
@@ -85,8 +84,3 @@ def alike(oracle: Callable, x: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _features(oracle: Callable, x: jax.Array) -> jax.Array:
     return taps.read(oracle, x, "f6")
-
-
-def said(f: Callable, x: np.ndarray) -> np.ndarray:
-    """`[n]`: the classes that f gives images `[n, H, W, C]`."""
-    return np.asarray(each(logits, f, x, batch_size=64)).argmax(1)

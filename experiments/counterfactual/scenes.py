@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.counterfactual.clue import logits
-from jxai import each, fills, taps
+from jxai import fills, taps
 from jxai.attribution import feature_ablation
+from jxai.evaluate.answers import logits
 from jxai.models import SemanticAutoencoder
 
 BATCH = 40
@@ -89,9 +89,11 @@ def removed(f: Callable, x: jax.Array, own: jax.Array, goal: jax.Array, segments
     return jax.lax.map(lambda given: one(*given), (x, own, goal, segments))
 
 
-def scores(f: Callable, x: np.ndarray) -> np.ndarray:
-    """`[n, K]`: the logits of images."""
-    return np.asarray(each(logits, f, x, batch_size=BATCH))
+def targets(f: Callable, x: np.ndarray, seed: int) -> np.ndarray:
+    """`[n, 2]`, int32: f's second class, and a random one of the others."""
+    order = np.argsort(-logits(f, x, BATCH), 1, kind="stable")
+    other = np.random.default_rng(seed).integers(2, order.shape[1], len(x))
+    return np.stack([order[:, 1], order[np.arange(len(x)), other]], 1).astype(np.int32)
 
 
 def penultimate(f: Callable, x: jax.Array) -> jax.Array:

@@ -2,9 +2,10 @@
 
     python experiments/counterfactual/sharpshooter.py
 
-Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` classifiers (two passes over 10000 digits), the first
-`images` test digits that it has right are turned into every other class through the VAE, by SharpShooter (class means of 5000 training digits) and by
-diffeomorphic, REVISE (λ = .1) and Min-Edit with Adam at .05, all to p >= .5 (Min-Edit: to the class), the first two to p >= .99 as well.
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights mnist_vae. For each of `seeds` classifiers
+(two passes over 10000 digits), the first `images` test digits that it has right are turned into every other class through the VAE, by SharpShooter (class
+means of 5000 training digits) and by diffeomorphic, REVISE (λ = .1) and Min-Edit with Adam at .05, all to p >= .5 (Min-Edit: to the class), the first two to
+p >= .99 as well.
 
 Claim that is tested (Barr et al. 2021, arXiv 2112.00890): SharpShooter is orders of magnitude faster than two comparable methods. Measured: seconds
 for each counterfactual without compilation, with and without the class means; what reached its target; of that, whether an oracle (another seed and
@@ -28,13 +29,15 @@ s [.36, .97] more, 8 ms for each of 90. It fails at a fifth of the targets, and 
 of orders needs slower comparisons: the 50000 steps that Höltgen et al. (2021) gave REVISE are 1700 times the 30 needed here. With 16 points the oracle
 agrees more often than with 64, a little further away: coarser points pass the boundary further. At p >= .99 it always agrees.
 
-Cost: 4 minutes on 2 CPU cores that others used too (2 minutes of processor time); timings there are rough, ratios less so.
-Writes `results.json` (means over searches with 95 % bootstrap intervals, by classifier and over all; the seconds of the class means are a row of their own).
+Cost: 4 minutes on 2 CPU cores that others used too (2 minutes of processor time); timings there are rough, ratios less so. Writes
+`out/sharpshooter/DIGEST/results.json` (means over searches with 95 % bootstrap intervals, by classifier and over all; the seconds of the class means are a
+row of their own).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -42,11 +45,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.counterfactual.clue import logits
 from experiments.counterfactual.every_class import cases
+from experiments.counterfactual.searching import timed
 from jxai import counterfactual, each
 from jxai.counterfactual import Counterfactual, Search
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.answers import predicted
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
 from jxai.models.ordinary import mnist, ordinary
@@ -76,39 +82,43 @@ class Config:
     out: str = "out/sharpshooter"
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Turns every image into every other class by every method, and returns the rows."""
-    start, rows, generator = time.perf_counter(), [], generators()["mnist_vae"]()
-    pool, tests = mnist("train", config.pool)[0], mnist("test", 4 * config.images)
+    rows = []
     for seed in range(config.seeds):
-        f, oracle = ordinary(2 * seed, config.train), ordinary(2 * seed + 1, config.train)
-        x, target = cases([f], *tests, config.images)
-        class_means(f, generator, pool)
-        begun = time.perf_counter()
-        means = class_means(f, generator, pool)
-        own = [record.row([time.perf_counter() - begun], method="class means", metric="seconds for all classes")]
-        found, seconds = {}, {}
-        for name, search in searches(config, generator, means).items():
-            found[name], seconds[name] = timed(search, f, x, target, config.repeats)
-            if on_progress is not None:
-                on_progress(f"classifier {seed}, {name}: {seconds[name]:.2f} s, {time.perf_counter() - start:.0f} s in all")
-        first = next(iter(seconds.values()))
-        common = np.all([part.valid.ravel() for name, part in found.items() if "≥" not in name], 0)
-        for name, part in found.items():
-            own += [{**r, "method": name} for r in judged(f, oracle, x, target, part, None if "≥" in name else common)]
-            own.append(record.row([seconds[name] / target.size], method=name, metric="seconds each"))
-            extra = own[0]["mean"] if name.startswith("SharpShooter") else 0.0
-            own.append(record.row([(seconds[name] + extra) / target.size], method=name, metric="seconds each, class means included"))
-            own.append(record.row([seconds[name] / first], method=name, metric="times the first's seconds"))
+        own = here.kept_rows(f"classifier {seed}", functools.partial(of_classifier, config, here, seed))
         rows += [{**r, "seed": seed} for r in own]
-    rows += record.overall(rows, "method")
-    record.write(config.out, config, rows, time.perf_counter() - start)
+    return rows + tables.overall(rows, "method")
+
+
+def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
+    """The rows of a classifier that is trained for it, as is its oracle."""
+    generator, pool = generators()["mnist_vae"](), mnist("train", config.pool)[0]
+    f, oracle = ordinary(2 * seed, config.train), ordinary(2 * seed + 1, config.train)
+    x, target = cases([f], *mnist("test", 4 * config.images), config.images)
+    class_means(f, generator, pool)
+    begun = time.perf_counter()
+    means = class_means(f, generator, pool)
+    rows = [tables.row([time.perf_counter() - begun], method="class means", metric="seconds for all classes")]
+    found, seconds = {}, {}
+    for name, search in searches(config, generator, means).items():
+        found[name], seconds[name] = timed(search, f, x, target, repeats=config.repeats)
+        here.tell(f"classifier {seed}, {name}: {seconds[name]:.2f} s")
+    first = next(iter(seconds.values()))
+    common = np.all([part.valid.ravel() for name, part in found.items() if "≥" not in name], 0)
+    for name, part in found.items():
+        rows += [{**r, "method": name} for r in judged(f, oracle, x, target, part, None if "≥" in name else common)]
+        rows.append(tables.row([seconds[name] / target.size], method=name, metric="seconds each"))
+        extra = rows[0]["mean"] if name.startswith("SharpShooter") else 0.0
+        rows.append(tables.row([(seconds[name] + extra) / target.size], method=name, metric="seconds each, class means included"))
+        rows.append(tables.row([seconds[name] / first], method=name, metric="times the first's seconds"))
     return rows
 
 
 def class_means(f: Callable, generator: Any, pool: np.ndarray) -> jax.Array:
     """`[K, *shape of z]`: the mean codes of the digits that f takes for each class."""
-    return counterfactual.class_prototypes(generator, pool, np.asarray(each(logits, f, pool, batch_size=64)).argmax(1), 10)
+    return counterfactual.class_prototypes(generator, pool, predicted(f, pool), 10)
 
 
 def searches(config: Config, generator: Any, means: jax.Array) -> dict[str, Search]:
@@ -125,37 +135,28 @@ def searches(config: Config, generator: Any, means: jax.Array) -> dict[str, Sear
     return found
 
 
-def timed(search: Search, f: Callable, x: np.ndarray, target: np.ndarray, repeats: int) -> tuple[Counterfactual, float]:
-    """What a search finds, and the median of the seconds of its runs after the first, which compiles."""
-    seconds = []
-    for _ in range(repeats + 1):
-        before = time.perf_counter()
-        found = counterfactual.run(search, f, x, target)
-        seconds.append(time.perf_counter() - before)
-    return found, float(np.median(seconds[1:]))
-
-
 def judged(f: Callable, oracle: Callable, x: np.ndarray, target: np.ndarray, found: Counterfactual, common: np.ndarray | None) -> list[dict[str, Any]]:
     """One row for each measure, with n and an interval; all but "reached", "f takes it for the target" and "steps" of what reached its target."""
     ok, flat = found.valid.ravel(), found.x.reshape(-1, *x.shape[1:])
     given = np.repeat(x, target.shape[1], 0), flat, target.ravel()
-    rows = [record.row(ok, metric="reached"), record.row(found.steps.ravel(), metric="steps")]
-    rows.append(record.row(np.asarray(each(judges.validity, f, *given, batch_size=64)), metric="f takes it for the target"))
+    rows = [tables.row(ok, metric="reached"), tables.row(found.steps.ravel(), metric="steps")]
+    rows.append(tables.row(np.asarray(each(judges.validity, f, *given, batch_size=64)), metric="f takes it for the target"))
     agrees = np.asarray(each(judges.oracle_agreement, f, *given, batch_size=64, oracle=oracle, valid_only=False))
     far = np.asarray(each(judges.l1, f, *given, batch_size=64))
     for name, values in (("oracle agrees", agrees), ("L1", far)):
-        rows.append(record.row(values[ok], metric=name))
+        rows.append(tables.row(values[ok], metric=name))
         if common is not None:
-            rows.append(record.row(values[common], metric=f"{name}, where all reached"))
+            rows.append(tables.row(values[common], metric=f"{name}, where all reached"))
     return rows
 
 
-def main() -> None:
-    import tyro
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the means over seeds."""
+    print(tables.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
 
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    print(record.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python experiments/counterfactual/sparse_vce.py                        # 3 seeds × 4 images × 9 targets × 3 networks × 3 norms
     python experiments/counterfactual/sparse_vce.py --budgets 10 20 40     # of other sizes
 
-Needs the extra `experiments`, the data set mnist and the weights robust_mnist
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set mnist and the weights robust_mnist
 (Wong & Kolter 2018, provably robust in l-infinity balls of .1) and mnist_lenet5.
 
 Claim that is tested (Boreiko et al. 2022, arXiv 2205.07972): counterfactuals in image space need a robust network, since an ordinary one's are adversarial;
@@ -40,16 +40,14 @@ ball. l1.5 lies between l1 and l2 in L0 and L1, but at equal k the l2 ball, whic
 agrees with .82 [.71, .92] of the ordinary network's (l1.5): adversarial examples carry over, and such a judge is too lenient. The l2-robust network has had
 twice the passes (accuracy .95, against .92; the robust one .98), so that a part of its lead may be due to these.
 
-Writes `results.json` and `counterfactuals.png` (one digit as every other class, for each network and norm).
+Writes `out/sparse_vce/DIGEST/results.json` and `counterfactuals.png` (one digit as every other class, for each network and norm).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -57,12 +55,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.tree_util import Partial
 
-from experiments.counterfactual.every_class import cases, picture, predicted
+from experiments.counterfactual.every_class import cases, picture
+from experiments.counterfactual.lenet import lenet
+from experiments.counterfactual.searching import kept, once
 from jxai import counterfactual, each, models, plot
 from jxai.counterfactual import Counterfactual
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.answers import predicted
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import RobustCNN
 from jxai.models.ordinary import mnist, ordinary
@@ -89,30 +91,36 @@ class Config:
     out: str = "out/sparse_vce"
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Searches for every seed, network, norm and budget, and returns the rows."""
-    start, values, shown, rows = time.perf_counter(), {}, {}, []
-    pool = mnist("train", config.neighbours)
+    values, rows = {}, []
     for seed in range(config.seeds):
-        networks, oracle = trained_networks(seed, config)
-        x, target = cases(list(networks.values()), *mnist("test", 4 * config.images, seed), config.images)
-        for name, f in {**networks, "same architecture": oracle, "LeNet-5": lenet()}.items():
-            tests, labels = mnist("test", 1000)
-            rows.append(record.row(predicted(f, tests) == labels, seed=seed, network=name, metric="accuracy"))
-        for network, f in networks.items():
-            for p in config.norms:
-                for k in config.budgets:
-                    found = searched(f, x, target, p, k, config.steps)
-                    if on_progress is not None:
-                        on_progress(f"seed {seed}, {network}, p = {p:g}, k = {k}: {found.valid.sum()} of {found.valid.size} valid")
-                    for metric, value in judged(f, oracle, x, target, found, *pool).items():
-                        values[seed, network, p, k, metric] = value
-                    if seed == 0 and k == config.budgets[-1]:
-                        shown[f"{network}, p = {p:g}"] = (x, target, found)
-    rows += rows_of(values, config)
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(picture(shown, lenet(), "LeNet"), Path(config.out) / "counterfactuals.png")
-    return rows
+        of = here.kept_values(f"seed {seed}", functools.partial(of_seed, config, here, seed))
+        rows += [tables.row(right, seed=seed, network=key[0], metric="accuracy") for key, right in of.items() if key[1] == "accuracy"]
+        values |= {(seed, *key): value for key, value in of.items() if key[1] != "accuracy"}
+    return rows + rows_of(values, config)
+
+
+def of_seed(config: Config, here: Record, seed: int) -> dict[tuple, np.ndarray]:
+    """`{(network, p, budget, metric): [images]}` of a seed, and `(network, "accuracy")`; the first one's first digit is drawn."""
+    networks, oracle = trained_networks(seed, config)
+    x, target = cases(list(networks.values()), *mnist("test", 4 * config.images, seed), config.images)
+    values, shown, (tests, labels) = {}, {}, mnist("test", 1000)
+    for name, f in {**networks, "same architecture": oracle, "LeNet-5": lenet()}.items():
+        values[name, "accuracy"] = predicted(f, tests) == labels
+    for network, f in networks.items():
+        for p in config.norms:
+            for k in config.budgets:
+                name = f"seed {seed}, {network}, p = {p:g}, k = {k}"
+                found, _ = kept(here, name, functools.partial(searched, f, x, target, p, k, config.steps))
+                for metric, value in judged(f, oracle, x, target, found, *mnist("train", config.neighbours)).items():
+                    values[network, p, k, metric] = value
+                if k == config.budgets[-1]:
+                    shown[f"{network}, p = {p:g}"] = (x, target, found)
+    if seed == 0:
+        plot.save(picture(shown, lenet(), "LeNet"), here.path / "counterfactuals.png")
+    return values
 
 
 @functools.cache
@@ -148,19 +156,10 @@ def hardened(f: RobustCNN, seed: int, config: Config) -> RobustCNN:
     return nnx.merge(structure, learn(weights))
 
 
-def lenet() -> Callable:
-    """LeNet-5 on 28 × 28 pixels: its margin of 2 is put around them."""
-    return Partial(_padded, models.available()["mnist_lenet5"].build().model)
-
-
-def _padded(f: Callable, x: jax.Array) -> jax.Array:
-    return f(jnp.pad(x, ((2, 2), (2, 2), (0, 0))))
-
-
-def searched(f: Callable, x: np.ndarray, target: np.ndarray, p: float, k: int, steps: int) -> Counterfactual:
+def searched(f: Callable, x: np.ndarray, target: np.ndarray, p: float, k: int, steps: int) -> tuple[Counterfactual, float]:
     """In the ball that holds k pixels' changes by 1; the radius is the examples', so that another compiles nothing anew."""
     search = counterfactual.sparse_vce.search(radius=1.0, p=p, steps=steps)
-    return counterfactual.run(search, f, x, target, per_example={"radius": np.full(len(x), k ** (1 / p))})
+    return once(search, f, x, target, per_example={"radius": np.full(len(x), k ** (1 / p))})
 
 
 def judged(
@@ -177,29 +176,27 @@ def judged(
     of_valid = {"same architecture agrees": agrees[0], "LeNet-5 agrees": agrees[1]}
     of_valid |= {"share of the target among 10 neighbours": score(judges.knn_target_share, **near), "L0": score(judges.l0, atol=0.05)}
     of_valid |= {"L1": score(judges.l1), "L2": score(judges.l2)}
-    counted = np.where(valid.any(1), valid.sum(1), np.nan)
-    means = {name: np.where(valid, value, 0).sum(1) / counted for name, value in of_valid.items()}
-    return {name: np.mean(value, 1) for name, value in of_all.items()} | means
+    return {name: np.mean(value, 1) for name, value in of_all.items()} | {name: tables.means(value, valid) for name, value in of_valid.items()}
 
 
 def rows_of(values: dict[tuple, np.ndarray], config: Config) -> list[dict[str, Any]]:
     """Rows for each seed and pooled over seeds, and the differences between the networks."""
-    keys = dict.fromkeys(key[1:] for key in values)
-    pooled = {key: np.concatenate([values[seed, *key] for seed in range(config.seeds)]) for key in keys}
-    values = values | {("all", *key): value for key, value in pooled.items()}
-    for (network, *rest), value in pooled.items():
+    pooled = tables.pooled(values, config.seeds)
+    values = values | pooled
+    for (_, network, *rest), value in pooled.items():
         if network != "ordinary":
-            values["all", f"{network} − ordinary", *rest] = value - pooled["ordinary", *rest]
+            values["all", f"{network} − ordinary", *rest] = value - pooled["all", "ordinary", *rest]
     names = ("seed", "network", "p", "budget", "metric")
-    return [record.row(value, **dict(zip(names, key)), case=f"{key[1]}, p = {key[2]:g}, k = {key[3]}") for key, value in values.items()]
+    return [tables.row(value, **dict(zip(names, key)), case=f"{key[1]}, p = {key[2]:g}, k = {key[3]}") for key, value in values.items()]
+
+
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints what was measured, pooled over seeds."""
+    print(tables.table([r for r in rows if r["seed"] == "all"], "case", "metric"))
 
 
 def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    print(record.table([r for r in rows if r["seed"] == "all"], "case", "metric"))
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
     python experiments/counterfactual/steex.py                                                          # 11 minutes on two cores that many others used
     python experiments/counterfactual/steex.py --search-steps 100 --learning-rate .01 --proximities .3 3 --targeted 20    # as published, and longer
 
-Needs the extra `experiments`, the data set cifar10 and the weights cifar10_resnet20 (explained) and cifar10_resnet56 (the oracle). CelebA and BDD, with
-their masks of named parts, are not there. A photograph's parts are `parts` regions of like colour (k-means of CIELAB and position), numbered from the
-middle outwards; regions of SLIC leave too little to see (of mean colours of 64 the network has .56 right, of 8 of these .75). For each of `seeds` an
-autoencoder learns from `train` photographs. Explained are the first random test images that both networks have right, before and after reconstruction,
-towards f's second class and towards a random one, all to p >= .9 of the target in `search_steps` steps at most.
+The same command goes on where it was stopped. Needs the extra `experiments`, the data set cifar10 and the weights cifar10_resnet20 (explained) and
+cifar10_resnet56 (the oracle). CelebA and BDD, with their masks of named parts, are not there. A photograph's parts are `parts` regions of like colour
+(k-means of CIELAB and position), numbered from the middle outwards; regions of SLIC leave too little to see (of mean colours of 64 the network has .56
+right, of 8 of these .75). For each of `seeds` an autoencoder learns from `train` photographs. Explained are the first random test images that both networks
+have right, before and after reconstruction, towards f's second class and towards a random one, all to p >= .9 of the target in `search_steps` steps at most.
 
 Claims that are tested (Jacob et al. 2022, arXiv 2111.09094): (1) the search reaches the target nearly always and stays near x; (2) a search in one part
 leaves the others as they are and shows what the decision depends on; (3) it is more plausible than a search without such a structure. Controls: the
@@ -50,17 +50,15 @@ texture and edges, which recolouring cannot make: the paper's scenes, where a ca
 paints it, are another matter. The search as published (100 steps of .01, one seed, the wider autoencoder after 200 steps) reached .86, at λ = 3 .71.
 
 Cost: 11 minutes on 2 CPU cores that many others used (6 minutes of processor time); timings there are rough, and failed searches cost all their steps.
-Writes `results.json` (means over searches or images with 95 % bootstrap intervals, by seed and over all) and `counterfactuals.png` (one photograph
-towards both targets by each method, beside where the search began; the differences are to that).
+Writes `out/steex/DIGEST/results.json` (means over searches or images with 95 % bootstrap intervals, by seed and over all) and `counterfactuals.png` (one
+photograph towards both targets by each method, beside where the search began; the differences are to that).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -70,10 +68,14 @@ import optax
 from flax import nnx
 
 from experiments.counterfactual.every_class import picture
-from experiments.counterfactual.scenes import BATCH, Foremost, carrying, layouts, mean_colours, odds, penultimate, removed, scores
+from experiments.counterfactual.scenes import BATCH, Foremost, carrying, layouts, mean_colours, odds, penultimate, removed, targets
+from experiments.counterfactual.searching import kept, once
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.answers import logits
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.metrics import compare
 from jxai.metrics import counterfactual as judges
 from jxai.models import SemanticAutoencoder, cifar_resnet, semantic
@@ -121,36 +123,37 @@ class Config:
             raise ValueError(f"targeted={self.targeted} must be in [1, {self.images}]")
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Trains and searches for every seed, and returns the rows."""
-    start, rows, shown, tell = time.perf_counter(), [], {}, on_progress or (lambda text: None)
-    f, oracle = cifar_resnet(20), cifar_resnet(56)
+    rows = []
     for seed in range(config.seeds):
-        pool, classes = mnist("train", config.train, seed, "cifar10")
-        autoencoder = learned(pool, layouts(pool, config.parts), seed, config)
-        near = {"examples": jnp.asarray(pool), "labels": jnp.asarray(classes)}
-        seen = {**near, "examples": each(penultimate, oracle, pool, batch_size=BATCH)}
-        tell(f"seed {seed}: trained after {time.perf_counter() - start:.0f} s")
-        x, segments, made, own = cases(autoencoder, f, oracle, seed, config)
-        target = targets(f, made, seed)
-        judge = functools.partial(judged, oracle, x, target, segments, near, seen)
-        own += [{**r, "method": "reconstruction"} for r in judge(x, np.repeat(made[:, None], 2, 1), np.ones(target.shape, bool))]
-        for name, method in methods(autoencoder, x, made, segments, config).items():
-            before = time.perf_counter()
-            found = searched(method, f, target)
-            seconds = (time.perf_counter() - before) / target.size
-            mine = reached(found, target) + judge(method.begun, found.x, found.valid)
-            mine.append(record.row([seconds], metric="seconds each" if seed else "seconds each, compilation included"))
-            own += [{**r, "method": name} for r in mine]
-            if seed == 0:
-                shown[name] = method.begun, target, found
-            tell(f"seed {seed}, {name}: {found.valid.mean():.2f} reached, {time.perf_counter() - start:.0f} s in all")
-        own += alone(autoencoder, f, *(v[: config.targeted] for v in (x, made, segments, target[:, 0])), config)
-        rows += [{**r, "seed": seed} for r in own]
-        tell(f"seed {seed}: parts after {time.perf_counter() - start:.0f} s")
-    rows += record.overall(rows, "method")
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(picture(shown, oracle, "oracle"), Path(config.out) / "counterfactuals.png")
+        rows += [{**r, "seed": seed} for r in here.kept_rows(f"seed {seed}", functools.partial(of_seed, config, here, seed))]
+    return rows + tables.overall(rows, "method")
+
+
+def of_seed(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
+    """The rows of a seed; the first one's first photograph is drawn."""
+    f, oracle, shown = cifar_resnet(20), cifar_resnet(56), {}
+    pool, classes = mnist("train", config.train, seed, "cifar10")
+    autoencoder = learned(pool, layouts(pool, config.parts), seed, config)
+    near = {"examples": jnp.asarray(pool), "labels": jnp.asarray(classes)}
+    seen = {**near, "examples": each(penultimate, oracle, pool, batch_size=BATCH)}
+    here.tell(f"seed {seed}: trained")
+    x, segments, made, rows = cases(autoencoder, f, oracle, seed, config)
+    target = targets(f, made, seed)
+    judge = functools.partial(judged, oracle, x, target, segments, near, seen)
+    rows += [{**r, "method": "reconstruction"} for r in judge(x, np.repeat(made[:, None], 2, 1), np.ones(target.shape, bool))]
+    for name, method in methods(autoencoder, x, made, segments, config).items():
+        found, seconds = kept(here, f"seed {seed}, {name}", functools.partial(searched, method, f, target))
+        mine = reached(found, target) + judge(method.begun, found.x, found.valid)
+        mine.append(tables.row([seconds / target.size], metric="seconds each" if seed else "seconds each, compilation included"))
+        rows += [{**r, "method": name} for r in mine]
+        shown[name] = method.begun, target, found
+    if seed == 0:
+        plot.save(picture(shown, oracle, "oracle"), here.path / "counterfactuals.png")
+    rows += alone(autoencoder, f, *(v[: config.targeted] for v in (x, made, segments, target[:, 0])), config)
+    here.tell(f"seed {seed}: parts")
     return rows
 
 
@@ -169,20 +172,13 @@ def cases(autoencoder: SemanticAutoencoder, f: Callable, oracle: Callable, seed:
     flat = mean_colours(x, segments, config.parts)
     right = {}
     for name, points in (("the images", x), ("reconstruction", made), ("mean colours", flat)):
-        right[name] = [scores(model, points).argmax(1) == y for model in (f, oracle)]
-    rows = [record.row(((v - x) ** 2).mean((1, 2, 3)), method=name, metric="squared error") for name, v in (("reconstruction", made), ("mean colours", flat))]
-    rows += [record.row(r, method=name, metric=f"{who} right, all images") for name, both in right.items() for who, r in zip(("f", "oracle"), both)]
+        right[name] = [logits(model, points, BATCH).argmax(1) == y for model in (f, oracle)]
+    rows = [tables.row(((v - x) ** 2).mean((1, 2, 3)), method=name, metric="squared error") for name, v in (("reconstruction", made), ("mean colours", flat))]
+    rows += [tables.row(r, method=name, metric=f"{who} right, all images") for name, both in right.items() for who, r in zip(("f", "oracle"), both)]
     kept = np.flatnonzero(np.all([*right["the images"], *right["reconstruction"]], 0))[: config.images]
     if len(kept) < config.images:
         raise ValueError(f"{config.images=}: of {len(x)} images only {len(kept)} are taken for their class after reconstruction; train longer (steps)")
     return x[kept], segments[kept], made[kept], rows
-
-
-def targets(f: Callable, x: np.ndarray, seed: int) -> np.ndarray:
-    """`[n, 2]`, int32: f's second class, and a random one of the others."""
-    order = np.argsort(-scores(f, x), 1, kind="stable")
-    other = np.random.default_rng(seed).integers(2, order.shape[1], len(x))
-    return np.stack([order[:, 1], order[np.arange(len(x)), other]], 1).astype(np.int32)
 
 
 class Method(NamedTuple):
@@ -207,17 +203,17 @@ def steex(generator: Any, segments: np.ndarray, price: float, config: Config, pa
     return counterfactual.steex.search(**options, steps=config.search_steps, learning_rate=config.learning_rate)
 
 
-def searched(method: Method, f: Callable, target: np.ndarray) -> Counterfactual:
-    """What a method finds, in one block of steps, so that there is one compilation."""
+def searched(method: Method, f: Callable, target: np.ndarray) -> tuple[Counterfactual, float]:
+    """What a method finds, in one block of steps, so that there is one compilation; and its seconds."""
     own = None if method.segments is None else {"segments": method.segments}
-    return counterfactual.run(method.search, f, method.x, target, per_example=own, batch_size=BATCH, block=method.search.steps + 1)
+    return once(method.search, f, method.x, target, per_example=own, batch_size=BATCH, block=method.search.steps + 1)
 
 
 def reached(found: Counterfactual, target: np.ndarray) -> list[dict[str, Any]]:
     """Rows of all searches: those that reached the threshold, by target too, those that f takes for the target, and steps."""
-    rows = [record.row(found.valid[:, i], metric=f"reached, {which}") for i, which in enumerate(("second class", "random class"))]
-    rows += [record.row(found.valid.ravel(), metric="reached"), record.row(found.steps.ravel(), metric="steps")]
-    return [record.row((found.logits.argmax(-1) == target).ravel(), metric="f takes it for the target"), *rows]
+    rows = [tables.row(found.valid[:, i], metric=f"reached, {which}") for i, which in enumerate(("second class", "random class"))]
+    rows += [tables.row(found.valid.ravel(), metric="reached"), tables.row(found.steps.ravel(), metric="steps")]
+    return [tables.row((found.logits.argmax(-1) == target).ravel(), metric="f takes it for the target"), *rows]
 
 
 def judged(
@@ -237,7 +233,7 @@ def judged(
     score = lambda judge, given=given, **options: np.asarray(each(judge, None, *given, batch_size=BATCH, **options))
     features = tuple(each(penultimate, oracle, v, batch_size=BATCH) for v in given[:2]) + given[2:]
     moved = points - np.repeat(begun, 2, 0)
-    agrees = scores(oracle, points).argmax(1) == given[2]
+    agrees = logits(oracle, points, BATCH).argmax(1) == given[2]
     measures = {
         "oracle agrees": agrees,
         "L1": score(judges.l1),
@@ -248,8 +244,8 @@ def judged(
         "nearest of the target, features": score(judges.nearest_target_distance, features, **seen),
         "neighbours of the target, features": score(judges.knn_target_share, features, **seen),
     }
-    rows = [record.row(value[ok], metric=metric) for metric, value in measures.items()]
-    return [*rows, record.row(ok * agrees, metric="oracle agrees, of all")]
+    rows = [tables.row(value[ok], metric=metric) for metric, value in measures.items()]
+    return [*rows, tables.row(ok * agrees, metric="oracle agrees, of all")]
 
 
 def alone(
@@ -259,16 +255,16 @@ def alone(
     n, parts = len(x), config.parts
     packed = np.concatenate([segments[:, None] + np.int32(parts * r) for r in range(parts)], 1).reshape(-1, *segments.shape[1:])
     search = steex(Foremost(autoencoder), packed[0], config.proximities[0], config, (0,))
-    found = searched(Method(search, np.repeat(x, parts, 0), np.repeat(made, parts, 0), packed), f, np.repeat(goal, parts))
+    found, _ = searched(Method(search, np.repeat(x, parts, 0), np.repeat(made, parts, 0), packed), f, np.repeat(goal, parts))
     valid = found.valid.reshape(n, parts)
     change = np.abs(found.x.reshape(n, parts, *x.shape[1:]) - made[:, None]).max(-1)
     inside = segments[:, None] == np.arange(parts)[:, None, None]
-    before = scores(f, made)
+    before = logits(f, made, BATCH)
     own = before.argmax(1)
     gain = odds(found.logits.reshape(n, parts, -1), goal, own) - odds(before[:, None], goal, own)
     lost, size = np.asarray(removed(f, made, own, goal, segments, parts)), inside.sum((2, 3))
     rows = [
-        record.row(value[:, r], method=f"part {r}", metric=metric)
+        tables.row(value[:, r], method=f"part {r}", metric=metric)
         for metric, value in (("reached", valid), ("gain in log odds", gain), ("lost without it", lost), ("pixels", size))
         for r in range(parts)
     ]
@@ -283,15 +279,16 @@ def alone(
     }
     for name, value in (("loss without the part", lost), ("size", size), ("nearness to the middle", np.broadcast_to(-np.arange(parts), gain.shape))):
         values[f"rank correlation of gain and {name}"] = jax.vmap(compare.spearman)(np.float32(gain), np.float32(value))
-    return rows + [record.row(value, method="one part", metric=metric) for metric, value in values.items()]
+    return rows + [tables.row(value, method="one part", metric=metric) for metric, value in values.items()]
+
+
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the means over seeds."""
+    print(tables.table([r for r in rows if r["seed"] == "all"], "metric", "method"))
 
 
 def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = [r for r in run(config, lambda text: print(text, flush=True)) if r["seed"] == "all"]
-    print(record.table(rows, "metric", "method"))
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

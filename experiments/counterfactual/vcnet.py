@@ -2,10 +2,10 @@
 
     python experiments/counterfactual/vcnet.py                     # 3 tables × 3 seeds, 200 examples each, about a minute on 2 cores
 
-Needs the extra `experiments` and the data sets adult, compas and german_credit_numeric. Features that take two values become one-hot groups, the others are
-scaled to [0, 1] by the training data. For each seed a `models.VCNet` is trained jointly (classifier, encoder, decoder), and the first test examples are
-turned into the other class by itself (`counterfactual.vcnet`, one pass) and by a search on the same predictor
-(`counterfactual.wachter`, L1, with the same one-hot groups and the same features frozen). Both keep to these by construction; it is checked here.
+The same command goes on where it was stopped. Needs the extra `experiments` and the data sets adult, compas and german_credit_numeric. Features that take
+two values become one-hot groups, the others are scaled to [0, 1] by the training data. For each seed a `models.VCNet` is trained jointly (classifier,
+encoder, decoder), and the first test examples are turned into the other class by itself (`counterfactual.vcnet`, one pass) and by a search on the same
+predictor (`counterfactual.wachter`, L1, with the same one-hot groups and the same features frozen). Both keep to these by construction; it is checked here.
 
 Claim that is tested (Guyomard et al. 2022, arXiv 2212.10847): joint training gives counterfactuals of high validity in one pass, which keep
 immutable features, near the data rather than near x, at no loss of accuracy. No published figure is compared (other splits, encodings and schedules).
@@ -31,14 +31,13 @@ counterfactuals that are valid there change as many features as are free numbers
 these two tables, and farther from x on all; the search is valid nearly always. On german_credit_numeric the predictor is no better than the majority (it
 overfits 750 examples), so that its counterfactuals say little. Nothing was tuned; the paper's learning rates are far lower and its trainings longer.
 
-Writes `results.json` (by seed, means over examples with 95 % bootstrap intervals; over all seeds, means of these with theirs).
+Writes `out/vcnet/DIGEST/results.json` (by seed, means over examples with 95 % bootstrap intervals; over all seeds, means of these with theirs).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -47,9 +46,12 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments.counterfactual.searching import once
 from jxai import counterfactual, data, each, models
 from jxai.counterfactual import Counterfactual, Frozen, OneHot
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models.vcnet import loss
 from jxai.train import train
@@ -156,32 +158,30 @@ def methods(config: Config, t: Table) -> dict[str, counterfactual.Search]:
     return {"vcnet": counterfactual.vcnet.search(), "wachter": wachter}
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Trains, explains by both methods, and returns the rows."""
-    start, rows = time.perf_counter(), []
+    rows = []
     for name in config.tables:
-        t = table(name, config.limit, config.examples)
-        most = np.bincount(t.y).argmax()
+        read = functools.cache(lambda name=name: table(name, config.limit, config.examples))
         for seed in range(config.seeds):
-            f = network(config, t, seed)
-            own = np.asarray(jax.jit(jax.vmap(f))(t.tests)).argmax(1).astype(np.int32)
-            rows.append(record.row(own == t.labels, table=name, seed=seed, method="predictor", metric="accuracy"))
-            rows.append(record.row(t.labels == most, table=name, seed=seed, method="majority", metric="accuracy"))
-            far = each(judges.nearest_target_distance, None, t.tests, t.tests, own, examples=t.x, labels=t.y, distance="l1")
-            rows.append(record.row(far, table=name, seed=seed, method="the examples", metric="nearest of the target"))
-            for method, search in methods(config, t).items():
-                before = time.perf_counter()
-                found = counterfactual.run(search, f, t.tests, 1 - own)
-                seconds = (time.perf_counter() - before) / len(own)
-                rows += [{**r, "table": name, "seed": seed, "method": method} for r in judged(t, f, found, 1 - own)]
-                rows.append(record.row([seconds], table=name, seed=seed, method=method, metric="seconds each, compilation included"))
-            if on_progress is not None:
-                on_progress(f"{name}, seed {seed}: after {time.perf_counter() - start:.0f} s")
-    keys = dict.fromkeys((r["table"], r["method"], r["metric"]) for r in rows)
-    for key in keys:
-        means = [r["mean"] for r in rows if (r["table"], r["method"], r["metric"]) == key]
-        rows.append(record.row(means, table=key[0], seed="all", method=key[1], metric=key[2]))
-    record.write(config.out, config, rows, time.perf_counter() - start)
+            own = here.kept_rows(f"{name}, seed {seed}", lambda seed=seed, read=read: of_seed(config, read(), seed))
+            rows += [{**r, "table": name, "seed": seed} for r in own]
+            here.tell(f"{name}, seed {seed}")
+    return rows + tables.overall(rows, "table", "method")
+
+
+def of_seed(config: Config, t: Table, seed: int) -> list[dict[str, Any]]:
+    """The rows of a table and a seed."""
+    f, most = network(config, t, seed), np.bincount(t.y).argmax()
+    own = np.asarray(jax.jit(jax.vmap(f))(t.tests)).argmax(1).astype(np.int32)
+    rows = [tables.row(own == t.labels, method="predictor", metric="accuracy"), tables.row(t.labels == most, method="majority", metric="accuracy")]
+    far = each(judges.nearest_target_distance, None, t.tests, t.tests, own, examples=t.x, labels=t.y, distance="l1")
+    rows.append(tables.row(far, method="the examples", metric="nearest of the target"))
+    for method, search in methods(config, t).items():
+        found, seconds = once(search, f, t.tests, 1 - own)
+        rows += [{**r, "method": method} for r in judged(t, f, found, 1 - own)]
+        rows.append(tables.row([seconds / len(own)], method=method, metric="seconds each, compilation included"))
     return rows
 
 
@@ -192,22 +192,23 @@ def judged(t: Table, f: Callable, found: Counterfactual, target: np.ndarray) -> 
     given = t.tests, found.x, target
     valid = np.asarray(each(judges.validity, f, *given)) == 1
     broken = each(judges.constraint_violations, None, *given, constraints=(OneHot(t.groups), Frozen(free)))
-    rows = [record.row(valid, metric="validity"), record.row(broken, metric="broken constraints")]
+    rows = [tables.row(valid, metric="validity"), tables.row(broken, metric="broken constraints")]
     changed = np.abs(found.x - t.tests) > 1e-5
     features = np.stack([changed[:, t.feature == i].any(1) for i in range(len(t.names))], 1).sum(1)
-    rows.append(record.row(np.asarray(each(judges.l1, None, *given))[valid], metric="L1"))
-    rows.append(record.row(features[valid], metric="features changed"))
+    rows.append(tables.row(np.asarray(each(judges.l1, None, *given))[valid], metric="L1"))
+    rows.append(tables.row(features[valid], metric="features changed"))
     near = each(judges.nearest_target_distance, None, *given, examples=t.x, labels=t.y, distance="l1")
-    return [*rows, record.row(np.asarray(near)[valid], metric="nearest of the target")]
+    return [*rows, tables.row(np.asarray(near)[valid], metric="nearest of the target")]
+
+
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints a table of means over seeds for each data set."""
+    for name in config.tables:
+        print(f"\n{name}\n\n{tables.table([r for r in rows if r['seed'] == 'all' and r['table'] == name], 'method', 'metric')}")
 
 
 def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    for name in config.tables:
-        print(f"\n{name}\n\n{record.table([r for r in rows if r['seed'] == 'all' and r['table'] == name], 'method', 'metric')}")
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

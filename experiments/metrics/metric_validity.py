@@ -3,7 +3,7 @@
     python experiments/metrics/metric_validity.py
     python experiments/metrics/metric_validity.py --digits digits --images 32      # without MNIST
 
-Needs the extra `experiments`; MNIST's digits, or scikit-learn's.
+The same command goes on where it was stopped. Needs the extra `experiments`; MNIST's digits, or scikit-learn's.
 
 World "linear": f(x) = W x + b on small images, so that the true attribution of every entry is w · x. World "planted": a network that learned
 to read a digit planted on the texture of a photograph, so that the ink is what a good explanation shows (blurred by a pixel, since the
@@ -15,17 +15,17 @@ asks of a metric (Hedström et al. 2023, "The Meta-Evaluation Problem in Explain
   beats_turned share of images on which the truth scores better than its negative
   steady       share of images on which q = .95 scores nearer to the truth than to noise
 
-A metric is called trustworthy where both worlds agree that `reacts` ≥ .5 and `beats_noise` ≥ .9, and fooled by noise where `beats_noise` ≤ .6.
-All metrics of `jxai.metrics` that judge a given map are run; those that explain again judge a method, not a map. Ink has no unit of the
-score, so the planted world leaves out what compares attributions with score differences, and infidelity is optimally scaled. Writes `results.json`. Cost:
+A metric is called trustworthy where both worlds agree that `reacts` ≥ .5 and `beats_noise` ≥ .9, and fooled by noise where `beats_noise` ≤ .6. All metrics
+of `jxai.metrics` that judge a given map are run; those that explain again judge a method, not a map. Ink has no unit of the score, so the planted world
+leaves out what compares attributions with score differences, and infidelity is optimally scaled. Writes `out/metric_validity/DIGEST/results.json`. Cost:
 about 6 minutes on 2 cores, of which training the network is one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,9 @@ from scipy import stats
 
 from experiments.metrics import planted
 from jxai import data, each, metrics
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.fills import gaussian_blur
 from jxai.metrics.documented import direction
 from jxai.typing import Curve
@@ -95,8 +97,8 @@ def linear_world(config: Config) -> tuple[Any, np.ndarray, np.ndarray, np.ndarra
     return f, x, target, truth, truth[..., 0] >= np.quantile(truth[..., 0], 0.9, axis=(1, 2), keepdims=True)
 
 
-def planted_world(config: Config) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """The same for the network that reads planted digits, of images that it classifies right; and its accuracy on new ones."""
+def planted_world(config: Config) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The same for the network that reads planted digits, of images that it classifies right; and which new ones those are."""
     source = data.source(config.digits, **({} if config.digits == "digits" else {"split": "train"}))
     order = np.random.default_rng(config.seed).permutation(len(source))[: config.train + 4 * config.images]
     f = planted.train(planted.plant(source, order[: config.train], config.seed), config.seed, config.steps)
@@ -104,7 +106,7 @@ def planted_world(config: Config) -> tuple[Any, np.ndarray, np.ndarray, np.ndarr
     right = np.asarray(jax.jit(lambda f, x: jax.lax.map(f, x, batch_size=64))(f, jnp.asarray(new.x))).argmax(1) == new.label
     chosen = np.flatnonzero(right)[: config.images]
     truth = jax.vmap(lambda m: gaussian_blur(m, 1.0))(jnp.asarray(new.mask[chosen, ..., None], jnp.float32))
-    return f, new.x[chosen], new.label[chosen], np.asarray(truth), new.mask[chosen], float(right.mean())
+    return f, new.x[chosen], new.label[chosen], np.asarray(truth), new.mask[chosen], right
 
 
 def ladder(truth: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -141,25 +143,27 @@ def judge(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Returns the rows: world × metric × what is asked of it; and the verdicts."""
-    start, tell = time.perf_counter(), on_progress or (lambda text: None)
     names = [n for n in metrics.__all__ if maps_for(getattr(metrics, n))] if config.names == "all" else config.names.split(",")
-    tell("training the network that reads planted digits")
-    *seen, share = planted_world(config)
-    worlds = {"linear": linear_world(config), "planted": seen}
-    rows = [{"world": "network", "metric": "accuracy", "asked": "accuracy", "mean": share, "low": share, "high": share, "n": 4 * config.images}]
-    for world, (f, x, target, truth, mask) in worlds.items():
-        maps = ladder(truth, config.seed)
+    planted = functools.cache(lambda: planted_world(config))  # trained where something is asked of it
+    worlds = {"linear": functools.cache(lambda: linear_world(config)), "planted": lambda: planted()[:5]}
+    right = here.kept("accuracy", lambda: {"right": planted()[5]})["right"]
+    rows = [tables.row(right, world="network", metric="accuracy", asked="accuracy")]
+    for world, made in worlds.items():
+
+        def scored(name: str, made: Callable = made) -> dict[str, np.ndarray]:
+            f, x, target, truth, mask = made()
+            return scores(getattr(metrics, name), f, x, target, ladder(truth, config.seed), mask, config.seed)
+
         for name in names:
             if world == "planted" and name in UNITS:
                 continue
-            tell(f"{world}: {name}")
-            found = scores(getattr(metrics, name), f, x, target, maps, mask, config.seed)
-            rows += [record.row(values, world=world, metric=name, asked=asked) for asked, values in judge(found).items()]
-    rows += verdicts(rows, names)
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    return rows
+            here.tell(f"{world}: {name}")
+            found = here.kept(f"{world}, {name}", lambda name=name, scored=scored: scored(name))
+            rows += [tables.row(values, world=world, metric=name, asked=asked) for asked, values in judge(found).items()]
+    return rows + verdicts(rows, names)
 
 
 def verdicts(rows: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
@@ -168,20 +172,22 @@ def verdicts(rows: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any
     for name in names:
         least = {asked: min(r["mean"] for r in rows if r["metric"] == name and r["asked"] == asked) for asked in ("reacts", "beats_noise")}
         word = "trustworthy" if least["reacts"] >= 0.5 and least["beats_noise"] >= 0.9 else "fooled" if least["beats_noise"] <= 0.6 else "in between"
-        found.append({"metric": name, "verdict": word, **least})
-    return sorted(found, key=lambda v: (-v["reacts"], -v["beats_noise"]))
+        found.append({"metric": name, "asked": "verdict", "more": {"verdict": word, **least}})
+    return sorted(found, key=lambda v: (-v["more"]["reacts"], -v["more"]["beats_noise"]))
+
+
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints the table of each world, and the verdicts."""
+    for world in ("linear", "planted"):
+        print(f"\n{world}\n{tables.table([r for r in rows if r.get('world') == world], 'metric', 'asked')}")
+    print()
+    for r in rows:
+        if r["asked"] == "verdict":
+            print(f"{r['metric']:<36} {r['more']['verdict']:<12} reacts {r['more']['reacts']:.2f}, beats noise {r['more']['beats_noise']:.2f}")
 
 
 def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
-    for world in ("linear", "planted"):
-        print(f"\n{world}\n{record.table([r for r in rows if r.get('world') == world], 'metric', 'asked')}")
-    print(
-        "\n" + "\n".join(f"{r['metric']:<36} {r['verdict']:<12} reacts {r['reacts']:.2f}, beats noise {r['beats_noise']:.2f}" for r in rows if "verdict" in r)
-    )
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

@@ -3,29 +3,29 @@
     python experiments/metrics/sanity_checks.py
     python experiments/metrics/sanity_checks.py --model cifar10_resnet20 --dataset cifar10
 
-Needs the extra `experiments`, and imagenet_nips2017 (or the data set and weights that are named).
+The same command goes on where it was stopped. Needs the extra `experiments`, and imagenet_nips2017 (or the data set and weights that are named).
 
 Claim that is tested (Adebayo et al. 2018, "Sanity Checks for Saliency Maps"): as layers are randomised from the logits down, the
 gradient and Grad-CAM change beyond recognition, and guided backpropagation hardly changes: it shows the edges of the image rather
 than what the network learned. Random classes (Sixt et al. 2020) say the same for the class that is explained.
 
-All images share one sequence of random networks, whose weights are permuted within each layer. Writes `results.json`: for each method the
-similarity of the magnitudes (Spearman and SSIM) after all layers and its area over the cascade, with the same for a random
-class, means and 95 % bootstrap intervals, and the curves. Cost: 50 layers × the methods × two similarities, about 20 s an image on 2 cores.
+All images share one sequence of random networks, whose weights are permuted within each layer. Writes `out/sanity_checks/DIGEST/results.json`: for each
+method the similarity of the magnitudes (Spearman and SSIM) after all layers and its area over the cascade, with the same for a random class, means and 95 %
+bootstrap intervals, and the curves. Cost: 50 layers × the methods × two similarities, about 20 s an image on 2 cores.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jxai import attribution, data, evaluate, metrics
-from jxai.evaluate import record
+from jxai.cli.progress import Reporter
+from jxai.evaluate import tables
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.evaluate.report import scores_of
 from jxai.models import available
 
@@ -66,36 +66,33 @@ def judges() -> dict[str, Any]:
     }
 
 
-def run(config: Config, on_progress: Callable | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Evaluates and returns the rows: method × metric, after all layers ("end") and over the cascade ("area")."""
-    start = time.perf_counter()
     subject = available()[config.model].build()
     source = data.source(config.dataset, num_classes=len(subject.class_names))
-    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=on_progress)
-    done = evaluate.run(subject.model, source, methods(), judges(), Path(config.out) / "run", **options)
-    evaluate.report([done], Path(config.out) / "report")
-    table, rows = done.table(), []
+    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=here.on_progress)
+    done = evaluate.run(subject.model, source, methods(), judges(), here.path / "run", **options)
+    evaluate.report([done], here.path / "report")
+    found, rows = done.table(), []
     for metric in done.metrics:
         for n, method in enumerate(done.methods):
-            rows.append(record.row(scores_of(done, table, metric)[:, n], method=method, metric=metric, at="area"))
-            if (name := f"curve/{method}/{metric}/y") in table:
-                row = record.row(table[name][:, -1], method=method, metric=metric, at="end")
-                rows.append({**row, "curve": np.nanmean(table[name], 0), "published": PUBLISHED.get(method)})
-    record.write(config.out, config, rows, time.perf_counter() - start)
+            rows.append(tables.row(scores_of(done, found, metric)[:, n], method=method, metric=metric, at="area"))
+            if (name := f"curve/{method}/{metric}/y") in found:
+                more = {"curve": np.nanmean(found[name], 0), "published": PUBLISHED.get(method)}
+                rows.append(tables.row(found[name][:, -1], more, method=method, metric=metric, at="end"))
     return rows
 
 
-def main() -> None:
-    import tyro
-
-    from jxai.cli.progress import Reporter
-
-    config = tyro.cli(Config, description=__doc__)
-    with Reporter() as reporter:
-        rows = run(config, reporter)
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints how alike maps are after all layers, and over the cascade."""
     for at, what in (("end", "all layers random"), ("area", "mean over the cascade")):
         chosen = [row for row in rows if row["at"] == at]
-        print(f"\n{what}, {chosen[0]['n']} images\n{record.table(chosen, 'method', 'metric')}")
+        print(f"\n{what}, {chosen[0]['n']} images\n{tables.table(chosen, 'method', 'metric')}")
+
+
+def main() -> None:
+    command_line(Config, run, show, __doc__, Reporter)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """When two labels are likely: two objects or two guesses about one? How often is there a proof, and which attribution methods find it?
 
     python experiments/sufficiency/disambiguation.py                           # 100 pairs of labels in each world
-    python experiments/sufficiency/disambiguation.py --pairs 10 --exact 4 --out out/disambiguation_small
+    python experiments/sufficiency/disambiguation.py --pairs 10 --exact 4
 
 The same command goes on where it was stopped. Needs the extra `experiments`, the data set imagenet_nips2017 and the weights efficientnet_lite0.
 
@@ -49,15 +49,15 @@ third of the paper's passes.
 often in both worlds. It is by the larger δ, by disjointness, or by the logit that the two worlds are told apart. In single photographs that have a proof
 of disjointness the runner-up may be a second thing; nobody has looked through them.
 
-Cost: 59 minutes on 2 CPU cores that other programs used, 35 of the processor's. Writes `results.json` (world × segments × method × score × metric, means
-over pairs with 95 % bootstrap intervals), `deltas.png`, pictures of the first `pictures` pairs of each world with what was removed, and each pair's results in `kept/`.
+Cost: 59 minutes on 2 CPU cores that other programs used, 35 of the processor's. Writes `out/disambiguation/DIGEST/results.json` (world × segments × method ×
+score × metric, means over pairs with 95 % bootstrap intervals), `deltas.png`, pictures of the first `pictures` pairs of each world with what was removed,
+and each pair's results in `kept/`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,13 +66,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.attribution.attribution_benchmark import random_map
 from experiments.sufficiency.two_labels import ONE, TWO, Pair, picture, segmented, shown, worlds
 from experiments.sufficiency.verdicts import DRAWN, SETS, histograms, rows_of
 from jxai import attribution, data, plot
 from jxai.callables import compiled
 from jxai.certificates import digests, verify
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.controls import random_map
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.models import available
 from jxai.scores import SCORES, positive, within
 from jxai.sufficiency import Disambiguation, disambiguate, disambiguate_exactly, extreme_baselines
@@ -149,26 +151,21 @@ def _random(f, x, target, key, score):
     return random_map(f, x, target, jax.random.fold_in(key, target))
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """Examines every pair that has not been yet, and returns the rows."""
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
+    """Examines every pair, and returns the rows."""
     check(config)
-    start, tell = time.perf_counter(), on_progress or (lambda text: None)
     subject = available()[config.model].build()
     source = data.source(config.dataset, num_classes=len(subject.class_names))
-    record.claim(config.out, config)
     pairs, fates = worlds(config, subject, source)
-    tell(f"{len(pairs)} pairs after {time.perf_counter() - start:.0f} s, of {' and '.join(f'{len(v)} candidates ({k})' for k, v in fates.items())}")
+    here.tell(f"{len(pairs)} pairs of {' and '.join(f'{len(v)} candidates ({k})' for k, v in fates.items())}")
     results = {TWO: [], ONE: []}
     for pair in pairs:
-        begun = time.perf_counter()
-        results[pair.world].append(record.kept(config.out, pair.stem, lambda pair=pair: examined(config, subject, pair)))
-        now = time.perf_counter()
-        tell(f"{pair.world} {pair.number + 1} of {config.pairs}: {now - begun:.1f} s, {now - start:.0f} s in all")
-    rows = rows_of(results, fates)
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    plot.save(histograms(results), Path(config.out) / "deltas.png")
-    tell(f"proofs that did not verify: {sum(of[-2] - of[-1] for found in results.values() for one in found for of in one.values()):.0f}")
-    return rows
+        results[pair.world].append(here.kept(pair.stem, lambda pair=pair: examined(config, here.path, subject, pair)))
+        here.tell(f"{pair.world} {pair.number + 1} of {config.pairs}")
+    plot.save(histograms(results), here.path / "deltas.png")
+    here.tell(f"proofs that did not verify: {sum(of[-2] - of[-1] for found in results.values() for one in found for of in one.values()):.0f}")
+    return rows_of(results, fates)
 
 
 def check(config: Config) -> None:
@@ -184,7 +181,7 @@ def check(config: Config) -> None:
         raise ValueError(f"delta={config.delta!r} must lie between 0 and 1")
 
 
-def examined(config: Config, subject: Any, pair: Pair) -> dict[str, np.ndarray]:
+def examined(config: Config, out: Path, subject: Any, pair: Pair) -> dict[str, np.ndarray]:
     """The `FIELDS` of every search of a pair, by "segments, method, score"."""
     f, x, labels, found = subject.model, jnp.asarray(pair.x), jnp.asarray(pair.labels), {}
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), pair.number), pair.world == ONE)
@@ -214,7 +211,7 @@ def examined(config: Config, subject: Any, pair: Pair) -> dict[str, np.ndarray]:
         of_each = [(proof.holds, proof.size.sum(), largest[kind] if np.isfinite(largest[kind]) else np.nan) for kind, proof in proofs.items()]
         results[", ".join(names)] = np.asarray([*of_each[0], *of_each[1], passes, len(checked), sum(checked)], np.float64)
         if ", ".join(names) == DRAWN[1] and pair.number < config.pictures:
-            plot.save(picture(subject.class_names, x, proofs), Path(config.out) / f"{pair.stem}.png")
+            plot.save(picture(subject.class_names, x, proofs), out / f"{pair.stem}.png")
     return results
 
 
@@ -231,17 +228,18 @@ def searched(f: Callable, x: jax.Array, labels: jax.Array, segments: jax.Array, 
     return disambiguate(f, x, labels, attribution=made, segments=segments, num_segments=num, **options)
 
 
-def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints what became of the candidates, and a table for each world and its segments."""
     for world in (TWO, ONE):
         print(f"\n{world}")
-        print(record.table([r for r in rows if r["world"] == world and "method" not in r], "world", "metric"))
+        print(tables.table([r for r in rows if r["world"] == world and "method" not in r], "world", "metric"))
         for segments in ("fine", "coarse"):
             chosen = [{**r, "method": f"{r['method']}, {r['score']}"} for r in rows if r["world"] == world and r.get("segments") == segments]
-            print(f"\n{segments} segments\n{record.table(chosen, 'method', 'metric')}" if chosen else "")
+            print(f"\n{segments} segments\n{tables.table(chosen, 'method', 'metric')}" if chosen else "")
+
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

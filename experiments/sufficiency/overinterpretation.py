@@ -61,7 +61,7 @@ class of 18 to 20 % of them (random pixels 11, Grad-CAM's 20 to 22), although it
 (3) holds for ensembles of the ResNets (both together need .114 [.099, .131] for .9, one .070 and .077), and is open for small ones (.34 [.25, .44] for .7, one .26
 [.19, .33]); input dropout does nothing of the kind here (.23 [.20, .27]) and costs accuracy (.40).
 
-Cost: 75 minutes on 2 CPU cores that test suites and another experiment used. Writes `results.json` (95 % bootstrap intervals over
+Cost: 75 minutes on 2 CPU cores that test suites and another experiment used. Writes `out/overinterpretation/DIGEST/results.json` (95 % bootstrap intervals over
 images; of training over seeds and images) and contact sheets.
 """
 
@@ -69,7 +69,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,14 +87,16 @@ from experiments.sufficiency.pixel_subsets import (
     by_gradients,
     on_border,
     ordered,
-    probabilities,
     rankings,
     sheet,
     shown,
 )
 from experiments.sufficiency.subset_training import training
 from jxai import data, plot
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.answers import probabilities
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.models import available
 from jxai.models.ordinary import mnist
 from jxai.models.resnet import MEAN
@@ -138,7 +139,8 @@ class Config:
     out: str = "out/overinterpretation"
 
 
-def run(config: Config, on_progress: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Runs the parts, and returns the rows."""
     positive(**{name: value for name, value in dataclasses.asdict(config).items() if isinstance(value, int) and name != "seed"})
     for part in config.parts:
@@ -146,16 +148,11 @@ def run(config: Config, on_progress: Callable[[str], None] | None = None) -> lis
     for name in ("share", "confidence"):
         if not 0 < getattr(config, name) < 1:
             raise ValueError(f"{name}={getattr(config, name)} must lie between 0 and 1")
-    record.claim(config.out, config)
-    start = time.perf_counter()
-    tell = lambda text: on_progress and on_progress(f"{time.perf_counter() - start:.0f} s: {text}")
-    rows = [{**row, "part": part} for part in config.parts for row in PARTS[part](config, tell)]
-    record.write(config.out, config, rows, time.perf_counter() - start)
-    return rows
+    return [{**row, "part": part} for part in config.parts for row in PARTS[part](config, here)]
 
 
 def orders(
-    config: Config, name: str, f: Callable, x: np.ndarray, label: np.ndarray, per_step: int, fill: Any, methods: dict[str, Any], tell: Callable
+    config: Config, here: Record, name: str, f: Callable, x: np.ndarray, label: np.ndarray, per_step: int, fill: Any, methods: dict[str, Any]
 ) -> dict[str, Order]:
     """The orders of all kinds, by name."""
     key, fill = jax.random.key(config.seed), jnp.asarray(fill)
@@ -165,7 +162,7 @@ def orders(
         "random": lambda: at_random(f, x, label, key, 2 * per_step, fill),
     }
     makes |= {method: functools.partial(by_attribution, f, x, label, key, 2 * per_step, fill, of) for method, of in methods.items()}
-    return {kind: ordered(config.out, f"{name}, {kind}", tell, make) for kind, make in makes.items()}
+    return {kind: ordered(here, f"{name}, {kind}", make) for kind, make in makes.items()}
 
 
 def measured(config: Config, f: Callable, x: np.ndarray, label: np.ndarray, order: Order, fill: Any, other: Callable | None = None) -> dict[str, np.ndarray]:
@@ -182,7 +179,7 @@ def measured(config: Config, f: Callable, x: np.ndarray, label: np.ndarray, orde
     return found
 
 
-def cifar10(config: Config, tell: Callable) -> list[dict[str, Any]]:
+def cifar10(config: Config, here: Record) -> list[dict[str, Any]]:
     """The two given ResNets."""
     x, y = mnist("test", config.images, dataset="cifar10")
     nets = {name: available()[name].build() for name in NETWORKS}
@@ -190,31 +187,31 @@ def cifar10(config: Config, tell: Callable) -> list[dict[str, Any]]:
     for name, other in zip(NETWORKS, reversed(NETWORKS), strict=True):
         f, names = nets[name].model, nets[name].class_names
         label = probabilities(f, x).argmax(1)
-        rows.append(record.row(label == y, network=name, order="whole images", metric="accuracy"))
-        rows.append(record.row(probabilities(nets[other].model, x).argmax(1) == label, network=name, order="whole images", metric="other: class stays"))
-        found = orders(config, name, f, x, label, config.per_step, MEAN, ranked(config, x, name == NETWORKS[0]), tell)
+        rows.append(tables.row(label == y, network=name, order="whole images", metric="accuracy"))
+        rows.append(tables.row(probabilities(nets[other].model, x).argmax(1) == label, network=name, order="whole images", metric="other: class stays"))
+        found = orders(config, here, name, f, x, label, config.per_step, MEAN, ranked(config, x, name == NETWORKS[0]))
         for kind, order in found.items():
             values = measured(config, f, x, label, order, MEAN, nets[other].model)
-            rows += [record.row(value, network=name, order=kind, metric=metric) for metric, value in values.items()]
+            rows += [tables.row(value, network=name, order=kind, metric=metric) for metric, value in values.items()]
         if name == NETWORKS[0]:
-            contact(config, f, x, label, found, names, MEAN, "cifar10.png", 12)
+            contact(here.path / "cifar10.png", f, x, label, found, names, MEAN, 12)
     return rows
 
 
-def imagenet(config: Config, tell: Callable) -> list[dict[str, Any]]:
+def imagenet(config: Config, here: Record) -> list[dict[str, Any]]:
     """EfficientNet-Lite0."""
     subject = available()[BIG].build()
     x = sure(subject, config.photographs)
     f, fill = subject.model, np.float32(0.5)
     label = probabilities(f, x, 2).argmax(1)
     rows, width = [], x.shape[1] // 10
-    found = orders(config, BIG, f, x, label, config.photograph_per_step, fill, ranked(config, x, False), tell)
+    found = orders(config, here, BIG, f, x, label, config.photograph_per_step, fill, ranked(config, x, False))
     for kind, order in found.items():
         values = measured(config, f, x, label, order, fill)
         for share in (config.share, 2 * config.share):
             values[f"on the border at {share:.0%}"] = on_border(order.masks(order.step_of(share), x.shape[1:3]), width)
-        rows += [record.row(value, network=BIG, order=kind, metric=metric) for metric, value in values.items()]
-    contact(config, f, x, label, found, subject.class_names, fill, "imagenet.png", 8)
+        rows += [tables.row(value, network=BIG, order=kind, metric=metric) for metric, value in values.items()]
+    contact(here.path / "imagenet.png", f, x, label, found, subject.class_names, fill, 8)
     return rows
 
 
@@ -240,7 +237,7 @@ def sure(subject: Any, count: int) -> np.ndarray:
     raise ValueError(f"photographs={count} must be at most {len(found)}, as many as the network is sure of")
 
 
-def contact(config: Config, f: Callable, x: np.ndarray, label: np.ndarray, found: dict[str, Order], names: Any, fill: Any, file: str, count: int) -> None:
+def contact(path: Path, f: Callable, x: np.ndarray, label: np.ndarray, found: dict[str, Order], names: Any, fill: Any, count: int) -> None:
     """The contact sheet of the first images of which the network is sure: what suffices for .99 (else .9), and random pixels as many."""
     chosen, rest = found["backward selection"], found["random"]
     at = THRESHOLDS[1] if np.isfinite(chosen.sizes(THRESHOLDS[1])).sum() >= count else THRESHOLDS[0]
@@ -253,19 +250,20 @@ def contact(config: Config, f: Callable, x: np.ndarray, label: np.ndarray, found
         left = shown(x[first], part.masks(steps, x.shape[1:3]), fill)
         columns.append((text, left, probabilities(f, left)[np.arange(len(first)), label[first]]))
     titles = [f"{names[c].split(',')[0][:18]}\n{share:.1%}" for c, share in zip(label[first], sizes, strict=True)]
-    plot.save(sheet(x[first], titles, columns), Path(config.out) / file)
+    plot.save(sheet(x[first], titles, columns), path)
 
 
 PARTS = {"cifar10": cifar10, "imagenet": imagenet, "training": training}
 
 
-def main() -> None:
-    import tyro
-
-    config = tyro.cli(Config, description=__doc__)
-    rows = run(config, lambda text: print(text, flush=True))
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints a table for each part and network."""
     for part, network in dict.fromkeys((r["part"], r["network"]) for r in rows):
-        print(f"\n{part}, {network}\n\n{record.table([r for r in rows if (r['part'], r['network']) == (part, network)], 'order', 'metric')}")
+        print(f"\n{part}, {network}\n\n{tables.table([r for r in rows if (r['part'], r['network']) == (part, network)], 'order', 'metric')}")
+
+
+def main() -> None:
+    command_line(Config, run, show, __doc__)
 
 
 if __name__ == "__main__":

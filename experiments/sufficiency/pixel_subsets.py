@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jxai import attribution, each
-from jxai.evaluate import record
+from jxai.evaluate.record import Record
 from jxai.fills import remove
 from jxai.sufficiency import batched_gradient_sis, random_subset, ranked_subset
 from jxai.sufficiency.subset import last_crossing
@@ -98,20 +97,11 @@ def _order(found: Any, per_step: int) -> Order:
     return Order(np.asarray(found.removed_at), np.asarray(found.curve), per_step)
 
 
-def ordered(out: str | Path, name: str, tell: Callable[[str], Any], make: Callable[[], Order]) -> Order:
-    """An order, kept in a file."""
-    found = record.kept(out, name.replace(" ", "_").replace("|", "abs"), lambda: make()._asdict())
-    tell(name)
+def ordered(here: Record, name: str, make: Callable[[], Order]) -> Order:
+    """An order, kept in the record."""
+    found = here.kept(name, lambda: make()._asdict())
+    here.tell(name)
     return Order(found["removed_at"], found["curve"], int(found["per_step"]))
-
-
-def probabilities(f: Callable, x: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """`[n, K]`."""
-    return np.asarray(each(_softmax, f, x, batch_size=min(batch_size, len(x))))
-
-
-def _softmax(f: Callable, x: jax.Array) -> jax.Array:
-    return jax.nn.softmax(f(x))
 
 
 def shown(x: np.ndarray, mask: np.ndarray, fill: jax.Array) -> np.ndarray:

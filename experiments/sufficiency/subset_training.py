@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,8 +13,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.sufficiency.pixel_subsets import NETWORKS, THRESHOLDS, by_gradients, ordered, probabilities
-from jxai.evaluate import record
+from experiments.sufficiency.pixel_subsets import NETWORKS, THRESHOLDS, by_gradients, ordered
+from jxai.evaluate import tables
+from jxai.evaluate.answers import probabilities
+from jxai.evaluate.record import Record
 from jxai.models import CNN, available
 from jxai.models.ordinary import mnist
 from jxai.models.resnet import MEAN, STD
@@ -72,21 +73,21 @@ def _adam(steps: int) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 
 
-def training(config: Any, tell: Callable) -> list[dict[str, Any]]:
+def training(config: Any, here: Record) -> list[dict[str, Any]]:
     """Small networks taught by subsets, and what makes networks need more pixels."""
     unit = lambda images: (images - np.float32(MEAN)) / np.float32(STD)
     (x, y), (tests, true) = mnist("train", config.taught, dataset="cifar10"), mnist("test", config.judged, dataset="cifar10")
     whole = unit(x), unit(tests)
     teacher = available()[NETWORKS[0]].build().model
-    by_teacher = [masks(config, f"teacher, {n}", teacher, part, MEAN, tell) for n, part in enumerate((x, tests))]
+    by_teacher = [masks(config, here, f"teacher, {n}", teacher, part, MEAN) for n, part in enumerate((x, tests))]
     rng = np.random.default_rng(config.seed)
     kept = int(by_teacher[0][0].sum())
     chance = [np.argsort(np.argsort(rng.random((len(part), 1024)), 1), 1).reshape(-1, 32, 32, 1) < kept for part in (x, tests)]
     rows, pooled = [], {}
     for seed in range(config.seeds):
-        nets = [learnt(config, f"whole, {seed}, {n}", *whole, y, 100 * seed + n, tell) for n in range(config.members)]
+        nets = [learnt(config, here, f"whole, {seed}, {n}", *whole, y, 100 * seed + n) for n in range(config.members)]
         f = nets[0][0]
-        own = [masks(config, f"own, {seed}, {n}", f, part, 0.0, tell) for n, part in enumerate(whole)]
+        own = [masks(config, here, f"own, {seed}, {n}", f, part, 0.0) for n, part in enumerate(whole)]
         taught = {
             "subsets that it selects": [m * part for m, part in zip(own, whole, strict=True)],
             "subsets that ResNet-20 selects": [m * part for m, part in zip(by_teacher, whole, strict=True)],
@@ -94,47 +95,46 @@ def training(config: Any, tell: Callable) -> list[dict[str, Any]]:
             "masks that it selects, alone": [np.repeat(m, 3, -1).astype(np.float32) for m in own],
             "masks that ResNet-20 selects, alone": [np.repeat(m, 3, -1).astype(np.float32) for m in by_teacher],
         }
-        said = {"whole images": nets[0][1]} | {name: learnt(config, f"{name}, {seed}", *sets, y, seed, tell)[1] for name, sets in taught.items()}
-        dropped = learnt(config, f"dropout, {seed}", *whole, y, seed, tell, dropping)[0]
+        said = {"whole images": nets[0][1]} | {name: learnt(config, here, f"{name}, {seed}", *sets, y, seed)[1] for name, sets in taught.items()}
+        dropped = learnt(config, here, f"dropout, {seed}", *whole, y, seed, dropping)[0]
         compared = {"one network": f, f"ensemble of {config.members}": Ensemble([net for net, _ in nets]), "input dropout": dropped}
         for name, p in said.items():
             pooled.setdefault((name, "accuracy"), []).append(p.argmax(1) == true)
         for name, net in compared.items():
-            for metric, value in sized(config, f"{name}, {seed}", net, whole[1], true, 0.0, config.confidence, tell).items():
+            for metric, value in sized(config, here, f"{name}, {seed}", net, whole[1], true, 0.0, config.confidence).items():
                 pooled.setdefault((name, metric), []).append(value)
     for (name, metric), values in pooled.items():
-        rows.append(record.row(np.concatenate(values), network="small", order=name, metric=metric))
+        rows.append(tables.row(np.concatenate(values), network="small", order=name, metric=metric))
         if metric == "accuracy":
-            rows.append(record.row([v.mean() for v in values], network="small", order=name, metric="accuracy, by seed"))
+            rows.append(tables.row([v.mean() for v in values], network="small", order=name, metric="accuracy, by seed"))
     given = {name: available()[name].build().model for name in NETWORKS}
     for name, net in (given | {"both": Ensemble(given.values())}).items():
-        values = sized(config, f"given, {name}", net, tests, true, MEAN, THRESHOLDS[0], tell)
-        rows += [record.row(value, network="given", order=name, metric=metric) for metric, value in values.items()]
+        values = sized(config, here, f"given, {name}", net, tests, true, MEAN, THRESHOLDS[0])
+        rows += [tables.row(value, network="given", order=name, metric=metric) for metric, value in values.items()]
     return rows
 
 
-def masks(config: Any, name: str, f: Callable, x: np.ndarray, fill: Any, tell: Callable) -> np.ndarray:
+def masks(config: Any, here: Record, name: str, f: Callable, x: np.ndarray, fill: Any) -> np.ndarray:
     """`[n, 32, 32, 1]`: the `share` of the pixels that f selects for what it predicts."""
     label = probabilities(f, x).argmax(1)
-    order = ordered(config.out, name, tell, lambda: by_gradients(f, x, label, jax.random.key(config.seed), config.subset_per_step, jnp.asarray(fill), 64))
+    order = ordered(here, name, lambda: by_gradients(f, x, label, jax.random.key(config.seed), config.subset_per_step, jnp.asarray(fill), 64))
     return order.masks(order.step_of(config.share), x.shape[1:3])
 
 
-def learnt(config: Any, name: str, x: np.ndarray, tests: np.ndarray, y: np.ndarray, seed: int, tell: Callable, loss: Callable = plain):
+def learnt(config: Any, here: Record, name: str, x: np.ndarray, tests: np.ndarray, y: np.ndarray, seed: int, loss: Callable = plain):
     """A small network, and its probabilities `[n, 10]` of the tests."""
-    net = small(x, y, seed, config.epochs, loss, Path(config.out) / "networks" / name.replace(" ", "_").replace(",", ""))
-    tell(f"{name}, trained")
+    net = small(x, y, seed, config.epochs, loss, here.path / "networks" / name.replace(" ", "_").replace(",", ""))
+    here.tell(f"{name}, trained")
     return net, probabilities(net, tests)
 
 
-def sized(config: Any, name: str, f: Callable, x: np.ndarray, true: np.ndarray, fill: Any, threshold: float, tell: Callable) -> dict[str, np.ndarray]:
+def sized(config: Any, here: Record, name: str, f: Callable, x: np.ndarray, true: np.ndarray, fill: Any, threshold: float) -> dict[str, np.ndarray]:
     """Accuracy on all tests, and the pixels that suffice of the first `sized`."""
     p = probabilities(f, x)
     few = x[: config.sized]
     order = ordered(
-        config.out,
+        here,
         f"sized, {name}",
-        tell,
         lambda: by_gradients(f, few, p[: len(few)].argmax(1), jax.random.key(config.seed), 2 * config.per_step, jnp.asarray(fill), 64),
     )
     return {"accuracy": p.argmax(1) == true, f"pixels for {threshold}": order.sizes(threshold)}

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.sufficiency.pixel_subsets import probabilities
 from jxai import data, loops, plot
+from jxai.evaluate.answers import probabilities
 from jxai.segments import Segmentation
 
 TWO, ONE = "two objects", "one object"

@@ -19,7 +19,7 @@ classes after 4000 steps, in one minute; vae on digits .029 in half a minute, re
 bits after 1500 steps in 3 and 1.5 minutes. Glow on mnist takes .1 to .3 s for a step of 32 images: 1.98 bits after 500 steps, 1.84 after 1000, 1.75
 after 2250 and 1.71 after 3900 (two epochs, 14 minutes), where it still falls by .01 in 500 steps: the figure of 1.5 wants an accelerator, or a night.
 
-Writes `results.json` (mean over the test images with a 95 % bootstrap interval, seconds), the history of the loss (`history.npz`), a page of
+Writes `out/train/DIGEST/results.json` (mean over the test images with a 95 % bootstrap interval, seconds), the history of the loss (`history.npz`), a page of
 samples (`samples.png`) and the weights (`model/`; `load` reads them).
 """
 
@@ -27,11 +27,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,15 +37,18 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments.training.bar import Bar
 from jxai import checkpoint, data, models
 from jxai.data.batches import to_input
-from jxai.evaluate import record
+from jxai.evaluate import tables
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
 from jxai.files import save_arrays
 from jxai.models.adversarial import adversarial_autoencoder, critic_loss, wgan_gp
 from jxai.models.coders import given
 from jxai.models.flows import initialised
 from jxai.scores import one_of, positive, within
-from jxai.train import Progress, train
+from jxai.train import train
 
 DATASETS = ("digits", "mnist", "fashion_mnist")
 ACCEPTED = {
@@ -154,9 +155,9 @@ def _distance(c: Config, model: Any, x: jax.Array, y: jax.Array, key: jax.Array)
 MEASURES = {"reconstruction_mse": _mse, "bits_per_dim": _bits, "distance": _distance}
 
 
-def run(config: Config, on_progress: Callable[[Progress], None] | None = None) -> list[dict[str, Any]]:
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Trains, or goes on; returns the row of the test split."""
-    start, out = time.perf_counter(), Path(config.out) / f"{config.model}_{config.dataset}"
     recipe = recipes()[one_of("model", config.model, recipes())]
     config = dataclasses.replace(config, batch_size=recipe.batch_size if config.batch_size is None else config.batch_size)
     if config.steps is None:
@@ -176,20 +177,20 @@ def run(config: Config, on_progress: Callable[[Progress], None] | None = None) -
     kept = max(1, min(500, len(learn.x) // 10))
     if not parts:  # the losses of adversaries say nothing about which model is best
         options["validation"], learn = Split(learn.x[-kept:], learn.y[-kept:]), Split(learn.x[:-kept], learn.y[:-kept])
-    done = train(model, loss, learn, key=loop, checkpoint=out / "run", every=max(1, min(250, config.steps)), on_progress=on_progress, **options)
+    done = train(model, loss, learn, key=loop, checkpoint=here.path / "run", every=max(1, min(250, config.steps)), on_progress=here.on_progress, **options)
     values = measured(config, done.model, test, judge)
-    row = record.row(values, model=config.model, dataset=config.dataset, measure=recipe.measure, steps=done.steps, outcome=done.outcome)
-    row["accepted_at"] = ACCEPTED.get((config.model, config.dataset))
-    row["accepted"] = None if row["accepted_at"] is None else bool(row["mean"] <= row["accepted_at"])
-    checkpoint.save(out / "model", done.steps, done.model, extra={"config": dataclasses.asdict(config), "shape": learn.x.shape[1:]})
-    save_arrays(out / "history.npz", **{name.replace("/", "_"): values for name, values in done.history.items()})
-    sheet(samples(done.model, judge), out / "samples.png")
-    record.write(out, config, [row], time.perf_counter() - start)
+    row = tables.row(values, model=config.model, dataset=config.dataset, measure=recipe.measure)
+    limit = ACCEPTED.get((config.model, config.dataset))
+    accepted = None if limit is None else bool(row["mean"] <= limit)
+    row["more"] = {"steps": done.steps, "outcome": done.outcome, "accepted_at": limit, "accepted": accepted}
+    checkpoint.save(here.path / "model", done.steps, done.model, extra={"config": dataclasses.asdict(config), "shape": learn.x.shape[1:]})
+    save_arrays(here.path / "history.npz", **{name.replace("/", "_"): values for name, values in done.history.items()})
+    sheet(samples(done.model, judge), here.path / "samples.png")
     return [row]
 
 
 def load(folder: str | Path) -> Any:
-    """The model that a run has trained. Its folder is `{out}/{model}_{dataset}`.
+    """The model that a run has trained, from its folder, `jxai.evaluate.record.folder(config)`.
 
     Raises:
       FileNotFoundError: no whole model there.
@@ -260,39 +261,17 @@ def _levels(config: Config) -> int:
     return 17 if config.dataset == "digits" else 256
 
 
-class Bar:
-    """Progress on the error stream: a bar on a terminal, else a line every ten seconds."""
-
-    def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        self.bars = Bars(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"), console=Console(stderr=True))
-        self.bars.disable = not self.bars.console.is_terminal
-        self.task, self.said = self.bars.add_task("compiling", total=None), 0.0
-        self.bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bars.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        self.bars.update(self.task, completed=progress.done, total=progress.total, description=progress.what)
-        if self.bars.disable and (time.monotonic() - self.said > 10 or progress.done == progress.total):
-            self.said = time.monotonic()
-            print(f"{progress.done}/{progress.total} steps, {progress.what}", file=sys.stderr, flush=True)
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """Prints how good the model is, and whether that is accepted."""
+    (row,) = rows
+    more = row["more"]
+    verdict = {None: "", True: "; accepted", False: "; not accepted"}[more["accepted"]]
+    figure = "" if more["accepted_at"] is None else f" (accepted at {more['accepted_at']:g} or less)"
+    print(f"{row['model']} on {row['dataset']}, {row['n']} images: {row['measure']} {row['mean']:.4g} [{row['low']:.4g}, {row['high']:.4g}]{figure}{verdict}")
 
 
 def main() -> None:
-    import tyro
-
-    config = tyro.cli(tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(Config), description=__doc__)
-    with Bar() as bar:
-        (row,) = run(config, bar)
-    verdict = {None: "", True: "; accepted", False: "; not accepted"}[row["accepted"]]
-    figure = "" if row["accepted_at"] is None else f" (accepted at {row['accepted_at']:g} or less)"
-    print(f"{row['model']} on {row['dataset']}, {row['n']} images: {row['measure']} {row['mean']:.4g} [{row['low']:.4g}, {row['high']:.4g}]{figure}{verdict}")
+    command_line(Config, run, show, __doc__, Bar)
 
 
 if __name__ == "__main__":

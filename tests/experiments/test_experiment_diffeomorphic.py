@@ -8,6 +8,7 @@ import pytest
 
 from experiments.counterfactual import diffeomorphic, every_class
 from jxai import counterfactual
+from jxai.evaluate.record import folder
 from jxai.models import ordinary as trained
 
 
@@ -18,8 +19,8 @@ def test_diffeomorphic(tmp_path):
         rows = diffeomorphic.run(config)
     except (FileNotFoundError, ValueError) as error:
         pytest.skip(f"needs the data set mnist and the weights mnist_vae: {error}")
-    assert (tmp_path / "counterfactuals.png").stat().st_size > 1000
-    written = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert (folder(config) / "counterfactuals.png").stat().st_size > 1000
+    written = json.loads((folder(config) / "results.json").read_text())["rows"]
     assert len(written) == len(rows) and {r["coordinates"] for r in rows} == {"pixels", "vae"}
     f, oracle = trained.ordinary(0, 2048), trained.ordinary(1, 2048)
     x, target = every_class.cases([f], *trained.mnist("test", 8), 2)

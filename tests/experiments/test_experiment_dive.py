@@ -8,6 +8,7 @@ import pytest
 
 from experiments.counterfactual import dive, leaning
 from jxai import counterfactual
+from jxai.evaluate.record import folder
 from jxai.models import generators, lenet5
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -52,8 +53,8 @@ def test_dive(tmp_path, monkeypatch):
         rows = dive.run(config)
     except (FileNotFoundError, ImportError) as error:
         pytest.skip(f"needs the data set mnist and the weights mnist_vae and mnist_lenet5: {error}")
-    assert (tmp_path / "counterfactuals_0.9.png").stat().st_size > 1000
-    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == len(rows)
+    assert (folder(config) / "counterfactuals_0.9.png").stat().st_size > 1000
+    assert len(json.loads((folder(config) / "results.json").read_text())["rows"]) == len(rows)
     row = {(r["seed"], r["method"], r["metric"]): r for r in rows}
     assert all(row["all", method, metric]["mean"] == pytest.approx(r["mean"], nan_ok=True) for (_, method, metric), r in row.items())
 

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.attribution import eva_benchmark
 from jxai import attribution, bounds, data, metrics
+from jxai.evaluate.record import folder, plain
 from jxai.evaluate.statistics import mean_interval
 from jxai.models import available
 from jxai.models import ordinary as trained
@@ -23,8 +24,9 @@ def test_eva_benchmark(tmp_path, monkeypatch):
     monkeypatch.setattr(eva_benchmark, "methods", lambda *_: {name: every[name] for name in ("random", "eva_interval", "eva_crown_ibp", "occlusion")})
     monkeypatch.setattr(eva_benchmark, "judges", lambda _: {"deletion": (metrics.deletion, {"grid": 4, "steps": None})})
     monkeypatch.setattr(eva_benchmark, "WORLDS", {"digits": world})
-    rows = eva_benchmark.run(eva_benchmark.Config("digits", 4, out=str(tmp_path)))
-    assert json.loads((tmp_path / "results.json").read_text())["rows"] == [json.loads(json.dumps(row)) for row in rows]
+    config = eva_benchmark.Config("digits", 4, out=str(tmp_path))
+    rows = eva_benchmark.run(config)
+    assert json.loads((folder(config) / "results.json").read_text())["rows"] == plain(rows)
     by = {row.get("method") or row.get("bound") or row["pair"]: row for row in rows if row["metric"] != "accuracy"}
 
     f, source = available()["digits_cnn"].build().model, data.Digits()
@@ -41,7 +43,7 @@ def test_eva_benchmark(tmp_path, monkeypatch):
     # Lower is better of deletion: the pair counts what the tighter bound saves.
     pair = by["eva_crown_ibp − eva_interval"]
     assert pair["mean"] == pytest.approx((found["eva_interval"] - found["eva_crown_ibp"]).mean(), abs=1e-4)
-    assert pair["verdict"] == ("better" if pair["low"] > 0 else "worse" if pair["high"] < 0 else "open")
+    assert pair["more"]["verdict"] == ("better" if pair["low"] > 0 else "worse" if pair["high"] < 0 else "open")
     ends = [bounds.crown_ibp(f)(bounds.ball(v, 0.05, clip=(0, 1))) for v in x]
     whole = [np.delete(high, c := int(f(v).argmax())).max() - low[c] for v, (low, high) in zip(x, ends)]
     assert [by["crown_ibp"][k] for k in ("mean", "low", "high")] == pytest.approx(mean_interval(np.asarray(whole))[:3], rel=1e-3)

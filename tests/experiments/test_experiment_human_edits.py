@@ -9,6 +9,7 @@ import pytest
 
 from experiments.counterfactual import human_edits
 from jxai import counterfactual
+from jxai.evaluate.record import folder
 from jxai.models import available
 from jxai.models import ordinary as trained
 
@@ -54,7 +55,7 @@ def test_rows_are_what_formulas_say(tmp_path, monkeypatch):
     monkeypatch.setattr(human_edits, "searches", lambda *given: kept.setdefault("searches", {k: v for k, v in whole(*given).items() if k in methods}))
     monkeypatch.setattr(human_edits, "autoencoders", lambda *given: kept.setdefault("coders", coders_of(*given)))
     rows = human_edits.run(config)
-    assert (tmp_path / "edits.png").stat().st_size > 1000 and len(json.loads((tmp_path / "results.json").read_text())["rows"]) == len(rows)
+    assert (folder(config) / "edits.png").stat().st_size > 1000 and len(json.loads((folder(config) / "results.json").read_text())["rows"]) == len(rows)
     f, members = human_edits.ordinary(0, 1024), [human_edits.ordinary(1000 + i, 1024) for i in range(2)]
     softmax = lambda model, v: np.asarray(jax.nn.softmax(jax.jit(jax.vmap(model))(v)))
     tests, labels = trained.mnist("test", 60, 0)

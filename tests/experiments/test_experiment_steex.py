@@ -10,6 +10,8 @@ from flax import nnx
 
 from experiments.counterfactual import scenes, steex
 from jxai import counterfactual
+from jxai.evaluate.answers import logits
+from jxai.evaluate.record import folder
 from jxai.models import SemanticAutoencoder, cifar_resnet
 from jxai.models import ordinary as trained
 
@@ -77,14 +79,16 @@ def test_steex(tmp_path):
         rows = steex.run(config)
     except (FileNotFoundError, ImportError) as error:
         pytest.skip(f"needs the data set cifar10 and the weights cifar10_resnet20 and cifar10_resnet56: {error}")
-    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == len(rows) and (tmp_path / "counterfactuals.png").stat().st_size > 1000
+    assert (
+        len(json.loads((folder(config) / "results.json").read_text())["rows"]) == len(rows) and (folder(config) / "counterfactuals.png").stat().st_size > 1000
+    )
     row = {(r["method"], r["metric"]): r for r in rows if r["seed"] == 0}
     f, oracle = cifar_resnet(20), cifar_resnet(56)
     pool = trained.mnist("train", 96, 0, "cifar10")[0]
     generator = steex.learned(pool, scenes.layouts(pool, 3), 0, config)
     x, segments, made, _ = steex.cases(generator, f, oracle, 0, config)
     target = steex.targets(f, made, 0)
-    before = scenes.scores(f, made)
+    before = logits(f, made)
     assert (target[:, 0] == np.argsort(-before, 1)[:, 1]).all() and (target[:, 1] != before.argmax(1)).all() and (target[:, 1] != target[:, 0]).all()
 
     def found(parts, x, target, segments):
@@ -93,13 +97,13 @@ def test_steex(tmp_path):
 
     all_parts = found(None, np.repeat(x, 2, 0), target.ravel(), np.repeat(segments, 2, 0))
     points, ok = np.asarray(all_parts.x), np.asarray(all_parts.valid)
-    p = np.asarray(jax.nn.softmax(scenes.scores(f, points)))[np.arange(4), target.ravel()]
+    p = np.asarray(jax.nn.softmax(logits(f, points)))[np.arange(4), target.ravel()]
     assert ok.any() and (ok == (p >= 0.2)).all()
     name = "STEEX, λ = 0.3"
     assert row[name, "reached"]["mean"] == ok.mean() and row[name, "reached"]["n"] == 4
     far = np.sqrt(((points - np.repeat(x, 2, 0)) ** 2).sum((1, 2, 3)))
     assert row[name, "L2"]["mean"] == pytest.approx(far[ok].mean(), rel=1e-2) and row[name, "L2"]["n"] == ok.sum()
-    agrees = scenes.scores(oracle, points).argmax(1) == target.ravel()
+    agrees = logits(oracle, points).argmax(1) == target.ravel()
     assert row[name, "oracle agrees"]["mean"] == pytest.approx(agrees[ok].mean())
     assert row["reconstruction", "squared error"]["n"] == 26 and row["reconstruction", "oracle agrees"]["mean"] == 0
     only = found((1,), x[:1], target[:1, 0], segments[:1])
@@ -108,4 +112,4 @@ def test_steex(tmp_path):
     assert row["part 1", "pixels"]["mean"] == (segments[0] == 1).sum()
     assert row["one part", "largest change outside"]["mean"] < 1e-5 < row["one part", "largest change inside"]["mean"]
     gone = np.where((segments[0] == 1)[..., None], made[0].mean((0, 1)), made[0])
-    assert row["part 1", "lost without it"]["mean"] == pytest.approx(gain(scenes.scores(f, gone[None])) - gain(before), abs=2e-3)
+    assert row["part 1", "lost without it"]["mean"] == pytest.approx(gain(logits(f, gone[None])) - gain(before), abs=2e-3)

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 from experiments.training import train as experiment
+from jxai.evaluate.record import folder
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -16,31 +17,29 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def run(name, out, **options):
     config = experiment.Config(name, "digits", batch_size=32, out=str(out), **options)
     (row,) = experiment.run(config)
-    folder = out / f"{name}_digits"
-    assert json.loads((folder / "results.json").read_text())["rows"][0]["mean"] == row["mean"]
-    assert (folder / "samples.png").stat().st_size > 1000 and len(
-        np.load(folder / "history.npz")["loss" if name != "wgan_gp" else "critic_loss"]
-    ) == config.steps
-    return config, row, folder
+    here = folder(config)
+    assert json.loads((here / "results.json").read_text())["rows"][0]["mean"] == row["mean"]
+    assert (here / "samples.png").stat().st_size > 1000 and len(np.load(here / "history.npz")["loss" if name != "wgan_gp" else "critic_loss"]) == config.steps
+    return config, row, here
 
 
 def test_autoencoder(tmp_path):
-    config, row, folder = run("vae", tmp_path, steps=150)
-    model = experiment.load(folder)
+    config, row, here = run("vae", tmp_path, steps=150)
+    model = experiment.load(here)
     _, test = experiment.splits(config)
     x = np.float32(test.x) / 255
     mse = ((np.asarray(jax.vmap(lambda v: model.decode(model.encode(v)))(x)) - x) ** 2).mean()
     np.testing.assert_allclose(row["mean"], mse, rtol=1e-4)
-    assert row["n"] == 360 and row["mean"] < 0.9 * x.var(0).mean() and row["measure"] == "reconstruction_mse" and row["accepted"] is False
+    assert row["n"] == 360 and row["mean"] < 0.9 * x.var(0).mean() and row["measure"] == "reconstruction_mse" and row["more"]["accepted"] is False
     (again,) = experiment.run(config, lambda progress: pytest.fail("nothing was left to do"))
     assert again["mean"] == row["mean"]
 
 
 @pytest.mark.slow
 def test_flow_beats_independent_pixels_that_are_uniform(tmp_path):
-    config, row, folder = run("realnvp", tmp_path, steps=20, hidden=8, depth=2, limit=400)
+    config, row, here = run("realnvp", tmp_path, steps=20, hidden=8, depth=2, limit=400)
     _, test = experiment.splits(config)
-    flow, keys = experiment.load(folder), jax.random.split(jax.random.key(9), len(test.x))
+    flow, keys = experiment.load(here), jax.random.split(jax.random.key(9), len(test.x))
     bits = jax.jit(jax.vmap(lambda v, k: flow.bits_per_dim(v, k, levels=17)))(np.float32(test.x) / 255, keys)
     assert row["mean"] == pytest.approx(float(bits.mean()), abs=0.02)  # other noise
     assert row["measure"] == "bits_per_dim" and row["mean"] < np.log2(17)

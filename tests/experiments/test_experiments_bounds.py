@@ -9,6 +9,7 @@ import pytest
 
 from experiments.bounds import vnncomp_mnistfc as experiment
 from jxai.bounds import Box, margins
+from jxai.evaluate.record import folder
 from jxai.models import weights
 from jxai.models.vnncomp import mnistfc, mnistfc_properties
 
@@ -64,7 +65,10 @@ def test_verdicts(properties, tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIG, out=str(tmp_path))
     seen = []
     rows = experiment.run(config, seen.append)
+    kept = {piece["property"]: piece for path in (folder(config) / "kept").iterdir() for piece in json.loads(path.read_text())}
+    told, seen = seen, [kept[name] for name in properties.name[:6]]
     assert [found["property"] for found in seen] == list(properties.name[:6])
+    assert all(text.endswith(f"{found['property']}: {found['verdict']}") for text, found in zip(told, seen, strict=True))
     f = mnistfc(2)
     draw = np.random.default_rng(0)
     for i, found in enumerate(seen):
@@ -77,17 +81,16 @@ def test_verdicts(properties, tmp_path, monkeypatch):
         assert found["crown"] <= found["alpha_crown"] <= found["cases"] <= found["attack"] + 1e-5 and found["attack"] <= sampled
         assert ("cases" in found["seconds"]) == (found["alpha_crown"] < 0 < found["attack"])
     assert [found["verdict"] for found in seen] == ["open", "open", "open", "attacked", "verified", "verified"]
-    content = json.loads((tmp_path / "results.json").read_text())
+    content = json.loads((folder(config) / "results.json").read_text())
     assert content["rows"] == rows and content["seconds"] > 0
-    counts = {row["outcome"]: row["count"] for row in rows if row["network"] == "all"}
+    counts = {row["outcome"]: row["more"]["count"] for row in rows if row["network"] == "all"}
     assert counts == {"crown": 2, "alpha_crown": 2, "cases": 2, "attacked": 1, "open": 3}
     assert "| net256x2 | 2 (" in experiment.table(rows)
 
-    # The same command decides nothing again; another configuration does not mix with it.
+    # What was kept is not decided again.
+    (folder(config) / "results.json").unlink()
     monkeypatch.setattr(experiment, "decide", lambda *given: pytest.fail("decided twice"))
     assert experiment.run(config) == rows
-    with pytest.raises(ValueError, match="another configuration"):
-        experiment.run(dataclasses.replace(config, steps=3))
 
 
 def test_what_is_both_verified_and_attacked_raises(properties):

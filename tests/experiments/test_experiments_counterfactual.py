@@ -2,7 +2,6 @@
 
 import functools
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from experiments.counterfactual import clue, sharpshooter
 from jxai import counterfactual
+from jxai.evaluate.record import folder
 from jxai.models import generators
 from jxai.models import ordinary as trained
 
@@ -33,7 +33,7 @@ def rows_of(monkeypatch, module, config, methods):
         rows = module.run(config)
     except (FileNotFoundError, ValueError) as error:
         pytest.skip(f"needs the data set mnist and the weights mnist_vae: {error}")
-    assert len(json.loads((Path(config.out) / "results.json").read_text())["rows"]) == len(rows)
+    assert len(json.loads((folder(config) / "results.json").read_text())["rows"]) == len(rows)
     assert {r["method"] for r in rows} == methods and {r["seed"] for r in rows} == {0, "all"}
     return {(r["seed"], r["method"], r["metric"]): r for r in rows}
 

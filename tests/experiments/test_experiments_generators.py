@@ -1,7 +1,6 @@
 """The experiments on robust networks' counterfactuals and on generators as priors run, and their rows are what the routines give."""
 
 import json
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import pytest
 from experiments.counterfactual import generative_regularizers, sparse_vce
 from jxai import counterfactual
 from jxai.counterfactual.operators import Inpaint, ParallelBeam, gaussian
+from jxai.evaluate.record import folder
 from jxai.models import ordinary as trained
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -21,7 +21,7 @@ def ran(experiment, config):
         rows = experiment.run(config)
     except (FileNotFoundError, ValueError) as error:
         pytest.skip(f"needs the data set mnist and trained weights: {error}")
-    assert len(json.loads((Path(config.out) / "results.json").read_text())["rows"]) == len(rows)
+    assert len(json.loads((folder(config) / "results.json").read_text())["rows"]) == len(rows)
     return rows
 
 
@@ -29,7 +29,7 @@ def ran(experiment, config):
 def test_sparse_vce(tmp_path):
     config = sparse_vce.Config(images=2, seeds=1, train=1024, neighbours=64, norms=(1.5,), budgets=(20,), steps=10, out=str(tmp_path))
     rows = ran(sparse_vce, config)
-    assert (tmp_path / "counterfactuals.png").stat().st_size > 1000
+    assert (folder(config) / "counterfactuals.png").stat().st_size > 1000
     networks = sparse_vce.trained_networks(0, config)[0]
     x, target = sparse_vce.cases(list(networks.values()), *trained.mnist("test", 8, 0), 2)
     f = networks["robust"]
@@ -55,7 +55,7 @@ def test_sparse_vce(tmp_path):
 def test_generative_regularizers(tmp_path):
     config = generative_regularizers.Config(images=1, tuning=3, seeds=1, problems=("deblurring",), scales=(10.0,), steps=20, out=str(tmp_path))
     rows = ran(generative_regularizers, config)
-    assert (tmp_path / "reconstructions.png").stat().st_size > 1000
+    assert (folder(config) / "reconstructions.png").stat().st_size > 1000
     generator = generative_regularizers.models.generators()["mnist_vae"]()
     x = generative_regularizers.image_sets(generator, trained.mnist("test", 1, 0)[0])
     operator = generative_regularizers.measuring("deblurring", 0)

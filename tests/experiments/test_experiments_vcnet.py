@@ -7,6 +7,7 @@ import pytest
 
 from experiments.counterfactual import vcnet
 from jxai import counterfactual
+from jxai.evaluate.record import folder
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -19,7 +20,7 @@ def test_vcnet(tmp_path):
     except (ImportError, ValueError) as error:
         pytest.skip(f"needs the data set compas: {error}")
     rows = vcnet.run(config)
-    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == len(rows)
+    assert len(json.loads((folder(config) / "results.json").read_text())["rows"]) == len(rows)
     assert t.x.shape == (600, 11) and t.names[t.feature[t.immutable[0]]] == "age" and len(t.immutable) == 5
     assert t.x.min() == 0 and t.x.max() == 1 and all((t.tests[:, list(group)].sum(1) == 1).all() for group in t.groups)
     f = vcnet.network(config, t, 0)
