@@ -92,6 +92,8 @@ def _main(argv: list[str]) -> int:
         getattr(claims, args.command)(args, given)
     elif args.command == "report":
         importlib.import_module("jxai.cli.evaluate").report(args)
+    elif args.command == "compare":
+        importlib.import_module("jxai.cli.compare").main(args)
     else:
         from jxai.cli import listing
 
@@ -119,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     _certification(commands)
     _counterfactuals(commands)
     _claims(commands)
+    compare = commands.add_parser("compare", help="what differs between results of experiments", description="Lays results of experiments side by side.")
+    for name in ("a", "b"):
+        compare.add_argument(name, metavar=name.upper(), help="the folder of a result, or its results.json")
     listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
     for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
