@@ -21,9 +21,12 @@ Scalar = Callable[[Array], Array]
 
 
 class Method(Protocol):
-    """An attribution method: raw signed values with x's rank that broadcast against x."""
+    """An attribution method: raw signed values with x's rank that broadcast against x. After the key come options, by keyword only.
 
-    def __call__(self, f: Model, x: Array, target: int | Array | None, key: Array | None = None, **options: Any) -> Array: ...
+    (For a type checker, `*args` and `**kwargs` of any type stand for whatever options a method has.)
+    """
+
+    def __call__(self, f: Model, x: Array, target: int | Array | None, key: Array | None = None, *args: Any, **kwargs: Any) -> Array: ...
 
 
 class Curve(NamedTuple):
@@ -40,7 +43,9 @@ class Curve(NamedTuple):
 class Metric(Protocol):
     """A number, or a `Curve`, that judges the attribution of one example."""
 
-    def __call__(self, f: Model, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, **options: Any) -> Array | Curve: ...
+    def __call__(
+        self, f: Model, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *args: Any, **kwargs: Any
+    ) -> Array | Curve: ...
 
 
 class Fill(Protocol):

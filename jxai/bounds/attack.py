@@ -129,7 +129,7 @@ def _objective(f: Model, region: Region, label: int | Array, loss: str) -> Calla
             values.append(-here if classes < 3 else -here / _spread(logits))
         if loss in ("ce", "both"):
             values.append(jax.nn.logsumexp(logits) - logits[jnp.clip(label, 0, classes - 1)])
-        return (values[0] if len(values) == 1 else jnp.where(i % 2 == 0, *values)), here
+        return (values[0] if len(values) == 1 else jnp.where(i % 2 == 0, values[0], values[1])), here
 
     return jax.value_and_grad(value, has_aux=True)
 

@@ -22,7 +22,7 @@ _MOVES = set("reshape transpose broadcast_in_dim squeeze rev slice dynamic_slice
 _APART = set("transpose squeeze rev slice pad split add sub scan_slice".split())
 
 
-def affine(use: Use, signs: tuple[int, ...] | None = None, *, terms: int = 1, local: Any = None, run: Callable | None = None) -> Operation:
+def affine(use: Use, signs: tuple[int, ...] | None = None, *, terms: int = 1, local: Any = None, run: Callable | None = None) -> Linear:
     """A step that is linear in all of its perturbed operands together; the constant ones are the offset."""
     at, operands = use.perturbed, use.operands
     run = run or (lambda values: use.step.run(values)[use.output])

@@ -30,7 +30,7 @@ class Matcher:
         self.program, self.known, self.perturbed = program, known, perturbed
         self.by: dict[int, Step] = {r: step for step in program.steps for r in step.outputs}
 
-    def match(self, step: Step) -> tuple[Operation, int] | None:
+    def match(self, step: Step) -> tuple[Operation | LogSoftmax, int] | None:
         """The operation that this step ends, and the reference of its only input; None where it ends none."""
         for template in templates().get(step.primitive, ()):
             bound: dict[Any, Any] = {}
@@ -79,7 +79,7 @@ class Matcher:
 
     # Softmax, its logarithm, and the logarithm of a sum of exponentials.
 
-    def _softmax(self, step: Step) -> tuple[Operation, int] | None:
+    def _softmax(self, step: Step) -> tuple[Operation | LogSoftmax, int] | None:
         if step.primitive == "div":
             # exp(a) / Σ exp(a), where a = x − m for an m that is constant along the summed axes, is the softmax of x.
             top, axes = self._plain(step.inputs[0]), None
@@ -110,7 +110,7 @@ class Matcher:
                     return found
         return None
 
-    def _log_sum(self, log: int, shift: int) -> tuple[Operation, int] | None:
+    def _log_sum(self, log: int, shift: int) -> tuple[Operation | LogSoftmax, int] | None:
         log = self._plain(log)
         if not self._is(log, "log"):
             return None

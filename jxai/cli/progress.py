@@ -36,7 +36,8 @@ class Interrupts:
 
     def _remember(self, number: int, frame) -> None:
         self.came = True
-        self.before(number, frame)
+        if callable(self.before):
+            self.before(number, frame)
 
 
 class Reporter(Interrupts):

@@ -15,11 +15,9 @@ from jxai.typing import Array
 
 __all__ = ["Convolve", "Inpaint", "Matrix", "ParallelBeam", "Raveled", "adjoint", "gaussian", "norm"]
 
-_operator = dataclasses.dataclass(frozen=True)
-
 
 @jax.tree_util.register_dataclass
-@_operator
+@dataclasses.dataclass(frozen=True)
 class Matrix:
     """`y = M x`, of x flattened; `matrix [m, entries of x]`."""
 
@@ -30,7 +28,7 @@ class Matrix:
 
 
 @jax.tree_util.register_dataclass
-@_operator
+@dataclasses.dataclass(frozen=True)
 class Raveled:
     """Another operator, of which the output is raveled to a vector, as `jxai.counterfactual.run` wants it."""
 
@@ -41,7 +39,7 @@ class Raveled:
 
 
 @jax.tree_util.register_dataclass
-@_operator
+@dataclasses.dataclass(frozen=True)
 class Inpaint:
     """`y = m ⊙ x`: what a mask (booleans over the positions or entries of x) lets through, 0 elsewhere."""
 
@@ -53,7 +51,7 @@ class Inpaint:
 
 
 @jax.tree_util.register_dataclass
-@_operator
+@dataclasses.dataclass(frozen=True)
 class Convolve:
     """A blur, `y[i] = Σ_k kernel[k] x[i − k]` in every channel, 0 beyond the border; `kernel [h, w]` with odd sides, centred."""
 
@@ -84,7 +82,7 @@ def gaussian(sigma: float, radius: int | None = None) -> Convolve:
 
 
 @jax.tree_util.register_dataclass
-@_operator
+@dataclasses.dataclass(frozen=True)
 class ParallelBeam:
     """Tomography by parallel beams: the sums of an image along lines, `[angles, side, C]` of x `[side, side, C]`, 0 beyond the border.
 

@@ -75,7 +75,8 @@ def class_features(f: Model, examples: Array, labels: Array, num_classes: int, l
         active.append(on.mean(0))
         means.append(mean)
         stds.append(np.maximum(np.sqrt((np.where(on, own - mean, 0) ** 2).sum(0) / count), 1e-6))
-    return ClassFeatures(*(jnp.asarray(np.stack(part), jnp.float32) for part in (active, means, stds)), layer)
+    shares, mean, std = (jnp.asarray(np.stack(part), jnp.float32) for part in (active, means, stds))
+    return ClassFeatures(shares, mean, std, layer)
 
 
 @functools.partial(jax.jit, static_argnames=("rest", "layer"))

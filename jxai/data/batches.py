@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     """`[size]` int32; −1 where there is none."""
     mask: np.ndarray | None
     """`[size, H, W]` boolean over x's positions, where the objects are; None where the source has none."""
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # a tuple has a method of this name
     """`[size]` int32: places in the source."""
     valid: np.ndarray
     """`[size]` boolean."""

@@ -78,7 +78,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow(_WORDS[v] if name == "direction" else "" if isinstance(v, float) and np.isnan(v) else v for name, v in zip(COLUMNS, row))
+        writer.writerow(_WORDS[row.direction] if name == "direction" else "" if isinstance(v, float) and np.isnan(v) else v for name, v in zip(COLUMNS, row))
     return text.getvalue()
 
 

@@ -23,7 +23,7 @@ class Terms(NamedTuple):
     `without(arange(d) == i)`, for which a pass need not look up every position)."""
 
     totals: Array
-    index: Array
+    index: Array  # type: ignore[assignment]  # a tuple has a method of this name
     num: int | Array
     without: Callable[[Array], Array]
     but: Callable[[Array], Array]

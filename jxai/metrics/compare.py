@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from functools import partial
+from functools import partial, reduce
 
 import jax.numpy as jnp
 import numpy as np
@@ -265,5 +265,5 @@ def _smooth(maps: Array, weights: list[np.ndarray]) -> Array:
     for axis, w in enumerate(weights, 1):
         shifted = partial(lax.slice_in_dim, maps, axis=axis)
         inside = maps.shape[axis] - w.size + 1
-        maps = sum(float(w[i]) * shifted(i, i + inside) for i in range(w.size))
+        maps = reduce(jnp.add, (float(w[i]) * shifted(i, i + inside) for i in range(w.size)))
     return maps

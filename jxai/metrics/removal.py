@@ -37,7 +37,7 @@ class Parts(NamedTuple):
     labels: Array | None
     num: int
     exists: Array | None
-    count: int | Array
+    count: int | Array  # type: ignore[assignment]  # a tuple has a method of this name
 
 
 def parts(x: Array, segments: Array | None, grid: int | tuple[int, ...] | None, num_segments: int | None) -> Parts:

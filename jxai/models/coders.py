@@ -146,7 +146,7 @@ def condition(y: int | Array, num_classes: int) -> Array:
         return jnp.where((y >= 0) & (y < num_classes), jax.nn.one_hot(y, num_classes), jnp.nan)
     if shape != (num_classes,) or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"y must be a class in [0, {num_classes}) or probabilities [{num_classes}], got {dtype or type(y).__name__} of shape {shape}")
-    return y
+    return jnp.asarray(y)
 
 
 def given(model: Any, y: Array | None) -> Any:

@@ -152,7 +152,7 @@ class MaskedCoupling(_Coupling):
             stays = places % 2 == self.number % 2
         else:
             stays = (np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % 2 == self.number % 2)[..., None]
-        return np.float32(stays)
+        return stays.astype(np.float32)
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         mask = self.mask(x.shape)

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jxai.models.flow_layers import ActNorm, ChannelCoupling, ConvNet, DenseNet, InvertibleConv, Logit, MaskedCoupling, Squeeze
 from jxai.scores import check_example, positive, within
-from jxai.typing import Array, Scalar
+from jxai.typing import Array
 
 __all__ = ["Flow", "Glow", "RealNVP", "dequantised", "initialised", "likelihood_loss"]
 
@@ -28,7 +28,7 @@ class Flow(nnx.Module):
         self.shape, self.shapes = shape, tuple(shapes)
         self.levels = nnx.List([nnx.List(level) for level in levels])
 
-    def encode_with_log_det(self, x: Array) -> tuple[Array, Scalar]:
+    def encode_with_log_det(self, x: Array) -> tuple[Array, Array]:
         """`(z [x.size], log|det ∂z/∂x|)`; the latents of the finest scale come first.
 
         Raises:
@@ -52,7 +52,7 @@ class Flow(nnx.Module):
         """`[x.size]`: the z of which x is decoded. A flow on [0, 1] gives NaN for an x well outside."""
         return self.encode_with_log_det(x)[0]
 
-    def log_det(self, x: Array) -> Scalar:
+    def log_det(self, x: Array) -> Array:
         """`log|det ∂z/∂x|` at x."""
         return self.encode_with_log_det(x)[1]
 
@@ -78,7 +78,7 @@ class Flow(nnx.Module):
                     x = jnp.concatenate([x, parts.pop()], -1)
         return x
 
-    def log_prob(self, x: Array) -> Scalar:
+    def log_prob(self, x: Array) -> Array:
         """`log p(x)` in nats; −inf where a flow on [0, 1] is not defined, which is x outside [−α, 1 − α] / (1 − 2α) (a little beyond [0, 1])."""
         logit = self.levels[0][0]
         inside = jnp.asarray(True)
@@ -89,7 +89,7 @@ class Flow(nnx.Module):
         z, log_det = self.encode_with_log_det(x)
         return jnp.where(inside, log_det - 0.5 * (z**2).sum() - 0.5 * z.size * math.log(2 * math.pi), -jnp.inf)
 
-    def bits_per_dim(self, x: Array, key: Array, *, levels: int = 256) -> Scalar:
+    def bits_per_dim(self, x: Array, key: Array, *, levels: int = 256) -> Array:
         """`log₂ levels − log₂ p(x̃) / D`, x̃ being x dequantised: an upper bound (in expectation) of the code length of quantised x, bits per entry.
 
         Args:
@@ -242,7 +242,7 @@ def dequantised(x: Array, key: Array, *, levels: int = 256) -> Array:
     return (jnp.round(x * (levels - 1)) + u) / levels
 
 
-def likelihood_loss(flow: Flow, x: Array, y: Array | None, key: Array, *, levels: int | None = None) -> tuple[Scalar, dict[str, Scalar]]:
+def likelihood_loss(flow: Flow, x: Array, y: Array | None, key: Array, *, levels: int | None = None) -> tuple[Array, dict[str, Array]]:
     """The mean negative log-likelihood of a batch, for `jxai.train.train`: bits per entry of quantised x, or nats per example for `levels=None`.
 
     Args:

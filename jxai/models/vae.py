@@ -41,7 +41,8 @@ class VAE(nnx.Module):
 
     def encode_distribution(self, x: Array) -> tuple[Array, Array]:
         """`(mean [latent], log_variance [latent])` of `q(z | x)`."""
-        return tuple(jnp.split(self.encoder(x), 2))
+        mean, log_variance = jnp.split(self.encoder(x), 2)
+        return mean, log_variance
 
     def encode(self, x: Array) -> Array:
         """`[latent]`: the mean of `q(z | x)`."""
@@ -95,7 +96,8 @@ class ConditionalVAE(nnx.Module):
 
     def encode_distribution(self, x: Array, y: int | Array) -> tuple[Array, Array]:
         """`(mean [latent], log_variance [latent])` of `q(z | x, y)`."""
-        return tuple(jnp.split(self.encoder(x, condition(y, self.num_classes)), 2))
+        mean, log_variance = jnp.split(self.encoder(x, condition(y, self.num_classes)), 2)
+        return mean, log_variance
 
     def encode(self, x: Array, y: int | Array) -> Array:
         """`[latent]`: the mean of `q(z | x, y)`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,6 @@ from jxai.scores import wide
 from jxai.typing import Array, Fill
 
 FillLike = float | Array | Fill
-
-_fill = partial(dataclasses.dataclass, frozen=True)
-_static = partial(dataclasses.field, metadata={"static": True})
 
 
 def resolve(fill: FillLike, x: Array, m: Array | float, key: Array | None = None) -> Array:
@@ -66,7 +63,7 @@ def baseline(value: FillLike, x: Array, key: Array | None = None) -> Array:
 
 
 @jax.tree_util.register_dataclass
-@_fill()
+@dataclasses.dataclass(frozen=True)
 class Mean:
     """The mean of every channel of x over its positions (of a vector: the mean of its entries)."""
 
@@ -78,14 +75,14 @@ class Mean:
 
 
 @jax.tree_util.register_dataclass
-@_fill()
+@dataclasses.dataclass(frozen=True)
 class Blur:
     """x blurred by a Gaussian of standard deviation `sigma` in positions, edges reflected, cut at 4 sigma.
 
     The boundary and the cut are `scipy.ndimage.gaussian_filter(mode="reflect")`'s. Video is blurred frame by frame.
     """
 
-    sigma: float = _static(default=10.0)
+    sigma: float = dataclasses.field(default=10.0, metadata={"static": True})
     per_mask = False
 
     def __call__(self, x: Array, m: Array, key: Array | None) -> Array:
@@ -93,7 +90,7 @@ class Blur:
 
 
 @jax.tree_util.register_dataclass
-@_fill()
+@dataclasses.dataclass(frozen=True)
 class Uniform:
     """Independent uniform noise in [low, high) for every entry of x, drawn anew for every mask."""
 
@@ -108,7 +105,7 @@ class Uniform:
 
 
 @jax.tree_util.register_dataclass
-@_fill()
+@dataclasses.dataclass(frozen=True)
 class Neighbours:
     """Noisy-linear imputation: every removed pixel is the weighted mean of its eight neighbours, plus noise.
 
@@ -123,9 +120,9 @@ class Neighbours:
     Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods" (ROAD).
     """
 
-    noise: float = _static(default=0.01)
-    tol: float = _static(default=1e-4)
-    steps: int = _static(default=100)
+    noise: float = dataclasses.field(default=0.01, metadata={"static": True})
+    tol: float = dataclasses.field(default=1e-4, metadata={"static": True})
+    steps: int = dataclasses.field(default=100, metadata={"static": True})
     per_mask = True
 
     def __call__(self, x: Array, m: Array, key: Array | None) -> Array:
@@ -162,7 +159,7 @@ def gaussian_blur(x: Array, sigma: float, truncate: float = 4.0, padding: str = 
     return v.astype(x.dtype)
 
 
-def _band(size: int, weights: np.ndarray, padding: str) -> np.ndarray:
+def _band(size: int, weights: np.ndarray, padding: Any) -> np.ndarray:
     """The blur along one axis as a matrix [size, size]: one small product is faster than a long convolution."""
     radius = len(weights) // 2
     source = np.pad(np.eye(size, dtype=np.float32), ((radius, radius), (0, 0)), mode=padding)

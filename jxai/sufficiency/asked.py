@@ -15,7 +15,7 @@ from jxai.removal.fills import FillLike
 from jxai.removal.masks import features
 from jxai.scores import check_example, check_target, objective
 from jxai.sufficiency.subset import SufficientSubset, are_positions, keeping, last_crossing
-from jxai.typing import Array, Model, Scalar
+from jxai.typing import Array, Model
 
 
 class Asked(NamedTuple):
@@ -39,7 +39,7 @@ class Shape(NamedTuple):
     """Whether every position is a feature."""
     score: str
 
-    def scores(self, f: Model, asked: Asked) -> Callable[[Array, Array], Scalar]:
+    def scores(self, f: Model, asked: Asked) -> Callable[[Array, Array], Array]:
         """`(held [num] in [0, 1], i) -> score` of x with the rest replaced; i counts the passes, for fills that draw noise."""
         removed, s = fills.remover(asked.x, asked.fill, asked.key), objective(f, asked.x, asked.label, self.score)
         return lambda held, i: s(removed(keeping(held, asked.labels, asked.x, self.alone), i))

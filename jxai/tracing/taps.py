@@ -34,7 +34,7 @@ class Layer(NamedTuple):
       path, output: where the program computes it.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name
     name: str
     primitive: str
     shape: tuple[int, ...]

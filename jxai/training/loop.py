@@ -79,7 +79,8 @@ class Loop:
         split = jax.vmap(jax.random.split, out_axes=1)(key) if seeds else jax.random.split(key)
         self.order, self.noise = split[0], split[1]
         self.updates = sum(part.steps for part in parts)
-        self.x, self.y, self.epoch = jnp.asarray(x), None if y is None else jnp.asarray(y), None
+        self.x, self.y = jnp.asarray(x), None if y is None else jnp.asarray(y)
+        self.epoch: tuple[int, np.ndarray] | None = None
         self.static = {"form": form, "seeds": seeds}
         ends = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
         self.identity = {"data": _digest(x, y), "validation": _digest(*validation or ()), "batch_size": batch_size, "every": every, "patience": patience}
@@ -186,7 +187,7 @@ class Loop:
             least=np.where(better, values, state.least),
             since=since,
             ended=np.where(stops, OUTCOMES.index("patience"), state.ended).astype(np.int32),
-            validation=np.concatenate([state.validation, np.float32([step, *values])[:, None]], 1),
+            validation=np.concatenate([state.validation, np.asarray([step, *values], np.float32)[:, None]], 1),
         )
 
     def _where(self, chosen: np.ndarray, new: PyTree, old: PyTree) -> PyTree:

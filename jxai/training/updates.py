@@ -12,9 +12,9 @@ import optax
 from flax import nnx
 
 from jxai.callables import Static, is_array, partition
-from jxai.typing import Array, Scalar
+from jxai.typing import Array
 
-Loss = Callable[[Any, Array, Array | None, Array], tuple[Scalar, dict[str, Scalar]]]
+Loss = Callable[[Any, Array, Array | None, Array], tuple[Array, dict[str, Array]]]
 """`(model, x [B, …], y [B] or None, key) -> (what is minimised, numbers to record)`."""
 
 
@@ -130,7 +130,7 @@ def permutation(key: Array, epoch: int, *, size: int, seeds: bool) -> Array:
     return (jax.vmap(one) if seeds else one)(key)
 
 
-def _called(loss: Loss, model: Any, x: Array, y: Array | None, key: Array) -> tuple[Scalar, dict[str, Scalar]]:
+def _called(loss: Loss, model: Any, x: Array, y: Array | None, key: Array) -> tuple[Array, dict[str, Array]]:
     """The loss of a batch, uint8 pixels of which become x in [0, 1]."""
     found = loss(model, x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x, y, key)
     if not isinstance(found, tuple) or len(found) != 2 or jnp.shape(found[0]) != () or not isinstance(found[1], dict):
