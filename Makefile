@@ -1,4 +1,5 @@
-# make demo | test | test-slow | experiments | bench: each makes its environment if it is missing, installs what it needs, and runs.
+# make demo | test | test-slow | lint | experiments | bench: each makes its environment if it is missing, installs what it needs, and runs.
+# make test FAMILY=bounds runs one family's tests; make test-slow SHARD=2/6 the second sixth of the slow ones (and FAMILY=bounds too).
 # Python 3.11 gets the versions that constraints.txt pins, in .venv; any other (make test PYTHON=python3.13) the newest of everything, in .venv-3.13.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -10,7 +11,11 @@ PYTEST := $(BIN)/python -m pytest
 # Most of a test's time is compilation: it is kept between runs, and optimised only where programs run for long (test-slow, bench).
 CACHE := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
 
-.PHONY: demo test test-slow experiments bench clean
+FAMILY ?=
+SHARD ?=
+TESTS = $(if $(FAMILY),tests/$(FAMILY))
+
+.PHONY: demo test test-slow lint experiments bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -22,10 +27,16 @@ demo: $(VENV)/.demo
 	$(BIN)/jxai report build/demo/run
 
 test: $(VENV)/.test
-	$(CACHE) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -n 2 -q --durations 25
+	$(CACHE) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) -n 2 --dist loadfile -q --durations 25 $(TESTS)
 
 test-slow: $(VENV)/.test
-	$(CACHE) $(PYTEST) -q -m slow
+	$(CACHE) $(PYTEST) -n 2 -q -m slow --durations 25 $(if $(SHARD),--shard $(SHARD)) $(TESTS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --config-file= --strict-optional --ignore-missing-imports --follow-imports silent --warn-unused-ignores tests/typed/use.py
 
 experiments: $(VENV)/.experiments
 	for name in metrics/metric_validity metrics/sanity_checks attribution/pointing_game attribution/attribution_benchmark bounds/vnncomp_mnistfc \

@@ -20,6 +20,25 @@ import pytest  # noqa: E402
 _MAPS, _LIMIT = pathlib.Path("/proc/self/maps"), pathlib.Path("/proc/sys/vm/max_map_count")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--shard", metavar="K/N", help="run the K-th of N parts of the tests that were chosen")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Keeps one shard. What a file tests of one thing (`test_contract.py`'s cases of sobol) stays together, since it shares programs."""
+    if (shard := config.getoption("--shard")) is None:
+        return
+    part, _, parts = shard.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise pytest.UsageError(f"--shard {shard} must be K/N with 1 <= K <= N")
+    things: dict[tuple[pathlib.Path, str], int] = {}
+    number = [things.setdefault((item.path, item.name.partition("[")[2].partition("-")[0]), len(things)) for item in items]
+    chosen = [n % int(parts) == int(part) - 1 for n in number]
+    config.hook.pytest_deselected(items=[item for item, keep in zip(items, chosen) if not keep])
+    items[:] = [item for item, keep in zip(items, chosen) if keep]
+
+
 def pytest_collection_finish(session):
     """Python's collector looks at what a test left behind, not again and again at JAX itself and all the tests."""
     gc.collect()
