@@ -1,7 +1,8 @@
 """The command line `jxai`: a thin call into the library. Bad input is one line on stderr and exit code 2.
 
 - a file for each command (`explain`, `evaluate`, `certify`, `counterfactual`, `sufficiency`), imported when it is called: `jxai --help` loads no JAX.
-- `options` reads `--sobol.grid 11` by the methods' signatures; `inputs` finds images, models and classes; `listing` prints what there is.
+- `parser` says what can be typed, `options` reads `--sobol.grid 11` by the methods' signatures, `inputs` finds images, models and classes.
+- `programs` compiles, `cache` keeps what was compiled, `listing` prints what there is.
 - `errors` and `progress`: what a person sees of a mistake, of long work, and of Ctrl-C.
 
 What may be touched: a new command is a file with `main(args, given)` and a parser. It prints and calls; whatever it computes belongs into the library.
@@ -9,51 +10,17 @@ What may be touched: a new command is a file with `main(args, given)` and a pars
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from jxai.cli import cache, parser
 from jxai.cli.errors import UserError, first_line
 from jxai.cli.progress import Interrupts
 
-MODEL = "efficientnet_lite0"
-
 _WITH_OPTIONS = ("explain", "evaluate", "certify", "counterfactual")
 _CLAIMS = ("suffice", "disambiguate")
-
-_EPILOG = """\
-Every option of a method is an option here: --sobol.grid 11, --rise.fill 0.5, --occlusion.fill blur:10, --lime.segments map.npy.
-`jxai methods NAME` lists a method's options with their defaults.
-"""
-_EVALUATE_EPILOG = """\
-Every option of a method or metric is an option here: --sobol.grid 11, --deletion.steps 64, --irof.segments slic:60.
-The same command again goes on where it was stopped. On several machines that see the same folder, run it on each with --distributed.
-"""
-
-
-_CERTIFY_EPILOG = """\
-Every option of jxai.bounds.margins is an option here: --margins.rounding nearest (outward unless told), --margins.steps 40.
-The same command again goes on where it was stopped.
-"""
-
-
-_SUFFICE_EPILOG = """\
-Every option of a method is an option here: --batched_gradient_sis.per_step 100, --batched_gradient_sis.fill blur:10, --sis.segments slic:60.
-"""
-
-
-_DISAMBIGUATE_EPILOG = """\
-Every option of the search is an option here: --disambiguate.segments slic:40, --disambiguate.score logit, --disambiguate.attribution occlusion.
-"""
-
-
-_COUNTERFACTUAL_EPILOG = """\
-Every option of a method is an option here: --diffeomorphic.threshold 0.9, --wachter.distance l2. Methods: those of jxai.counterfactual.METHODS.
-The same command again goes on where it was stopped.
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,15 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
     if argv[:1] in [[command] for command in (*_WITH_OPTIONS, *_CLAIMS)]:
-        from jxai.cli import options
-
-        argv, given = options.split(argv)
-    args = _parser().parse_args(argv)
+        argv, given = parser.split(argv)
+    args = parser.parser().parse_args(argv)
     if args.command in _WITH_OPTIONS:
-        _cache_compilations()
+        cache.keep()
         importlib.import_module(f"jxai.cli.{args.command}").main(args, given)
     elif args.command in (*_CLAIMS, "verify"):
-        _cache_compilations()
+        cache.keep()
         claims = importlib.import_module("jxai.cli.sufficiency")
         if args.command == "verify":
             return claims.verify(args)
@@ -99,180 +64,6 @@ def _main(argv: list[str]) -> int:
 
         {"methods": listing.methods, "metrics": listing.metrics, "models": listing.models}[args.command](args.name)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="jxai", description="Explains what a classifier sees.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    explain = commands.add_parser(
-        "explain",
-        help="explain the classes of images",
-        description="Explains images; without one, a photograph of a cup of coffee.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    explain.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, or an .npy with an example as the model takes it")
-    explain.add_argument("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
-    explain.add_argument("--methods", help="names separated by commas, or all (default: nine that differ)")
-    explain.add_argument("--target", help="indices or names of classes, separated by commas (default: the top-1)")
-    explain.add_argument("--out", default="explanation", help="folder for explanation.png and explanation.npz (default: %(default)s)")
-    explain.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
-    _evaluation(commands)
-    _certification(commands)
-    _counterfactuals(commands)
-    _claims(commands)
-    compare = commands.add_parser("compare", help="what differs between results of experiments", description="Lays results of experiments side by side.")
-    for name in ("a", "b"):
-        compare.add_argument(name, metavar=name.upper(), help="the folder of a result, or its results.json")
-    listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
-    for name, what in listed.items():
-        commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
-    return parser
-
-
-def _evaluation(commands) -> None:
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="judge explanations over a data set",
-        description="Explains the examples of a data set, and judges every explanation.",
-        epilog=_EVALUATE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = evaluate.add_argument
-    add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version)")
-    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
-    add("--methods", required=True, help="names separated by commas, or all; abs:NAME takes the magnitudes of a map")
-    add("--metrics", required=True, help="names separated by commas")
-    add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
-    add("--limit", type=int, help="the first so many examples")
-    add("--shuffle", action="store_true", help="take the examples in random order, by the seed")
-    add("--target", default="predicted", choices=("predicted", "label"), help="the class that is explained (default: %(default)s)")
-    add("--where", default="all", choices=("all", "correct"), help="which examples: those classified right, or all (default: %(default)s)")
-    _prepared(add)
-    add("--masks", help="folder with a mask for each image of a folder")
-    add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
-    add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
-    add("--batch-size", type=int, help="examples at once on a device (default: what suits their size)")
-    add("--no-maps", action="store_true", help="keep the scores only, not the explanations")
-    add("--distributed", action="store_true", help="be one of several processes, found by JAX's cluster detection or named by:")
-    add("--coordinator", metavar="HOST:PORT", help="address of the first process")
-    add("--processes", type=int, help="how many there are")
-    add("--process", type=int, help="which of them this is, from 0")
-    report = commands.add_parser("report", help="tables and pictures of evaluation runs", description="Writes tables and pictures of evaluation runs.")
-    report.add_argument("runs", nargs="+", metavar="RUN", help="the folder of an evaluation")
-    report.add_argument("--out", help="folder for summary.csv, summary.md and pictures (default: report in the first run)")
-    report.add_argument("--no-pictures", action="store_true", help="tables only")
-
-
-def _certification(commands) -> None:
-    certify = commands.add_parser(
-        "certify",
-        help="prove that no small change of an image changes its class",
-        description="Certifies and attacks an image, or every example of a data set.",
-        epilog=_CERTIFY_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = certify.add_argument
-    add("input", metavar="IMAGE|DATASET", help="an image file or an .npy; or digits, a folder of images, or a data set of TFDS")
-    add("--radius", type=float, required=True, help="of the ball around x, in units of x (a pixel is in [0, 1])")
-    add("--p", default="inf", choices=("inf", "2", "1"), help="norm of the ball (default: %(default)s)")
-    add("--clip", default="0,1", help="valid range of x, or none (default: %(default)s)")
-    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
-    add("--method", default="crown", help="the bound: interval, forward, crown_ibp, crown or alpha_crown (default: %(default)s)")
-    add("--steps", type=int, default=40, help="of each descent of the attack (default: %(default)s)")
-    add("--restarts", type=int, default=2, help="descents of the attack (default: %(default)s)")
-    add("--target", help="the class: of an image an index or name (default: the predicted one), of a data set label (default) or predicted")
-    add("--out", help="file for an image's certificate (default: certificate.npz), or folder of the run (default: certification)")
-    add("--limit", type=int, help="the first so many examples")
-    _prepared(add)
-    add("--seed", type=_seed, default=0, help="of the attack's random starts (default: %(default)s)")
-    add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
-    add("--batch-size", type=int, help="examples at once (default: what suits their size)")
-
-
-def _counterfactuals(commands) -> None:
-    counterfactual = commands.add_parser(
-        "counterfactual",
-        help="find what would have to change",
-        description="Searches counterfactuals of an image, or of every example of a data set.",
-        epilog=_COUNTERFACTUAL_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = counterfactual.add_argument
-    add("input", metavar="IMAGE|DATASET", help="an image file or an .npy; or digits, a folder of images, or a data set of TFDS")
-    add("--method", default="diffeomorphic", help="how to search (default: %(default)s)")
-    add("--target", help="second (default: the runner-up), all, or classes by index or name (of a data set one)")
-    add("--generator", help="a name of jxai.models.generators(), or package.module:factory (default: the one that goes with the model)")
-    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
-    add("--out", help="folder for an image's pictures and arrays (default: counterfactual), or of the run (default: counterfactuals)")
-    add("--limit", type=int, help="the first so many examples")
-    _prepared(add)
-    add("--seed", type=_seed, default=0, help="of random starts (default: %(default)s)")
-    add("--block", type=int, help="examples that are searched and written together (default: 100)")
-
-
-def _claims(commands) -> None:
-    told = {
-        "suffice": ("find the pixels that suffice for the model's confidence", "Finds few pixels that bring the model to its confidence.", _SUFFICE_EPILOG),
-        "disambiguate": (
-            "tell two objects from two guesses about one",
-            "Says whether likely labels rest on different parts of an image.",
-            _DISAMBIGUATE_EPILOG,
-        ),
-    }
-    for name, (short, description, epilog) in told.items():
-        command = commands.add_parser(name, help=short, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-        add = command.add_argument
-        add("image", nargs="?", metavar="IMAGE", help="an image file, or an .npy (default: a photograph of a cup of coffee)")
-        add("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
-        add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
-        if name == "suffice":
-            add("--method", default="batched_gradient_sis", help="batched_gradient_sis, sis (exact, patches) or random_subset (default: %(default)s)")
-            add("--target", help="index or name of the class (default: the top-1)")
-            add("--threshold", type=float, default=0.9, help="of the probability, or of the logit (default: %(default)s)")
-            add("--out", default="sufficient", help="folder for pictures and the certificate (default: %(default)s)")
-        else:
-            add("--top", type=int, default=5, help="all pairs of so many likeliest labels (default: %(default)s)")
-            add("--labels", help="indices or names of classes, separated by commas, instead")
-            add("--delta", type=float, default=0.8, help="the strength that a proof must have, in (0, 1) (default: %(default)s)")
-            add("--out", default="disambiguation", help="folder for pictures and certificates (default: %(default)s)")
-    verify = commands.add_parser(
-        "verify", help="check a certificate again", description="Checks a certificate again; the exit code is 1 where it does not hold."
-    )
-    verify.add_argument("certificate", metavar="CERTIFICATE", help="an .npz that certify, suffice or disambiguate wrote")
-    verify.add_argument("image", nargs="?", metavar="IMAGE", help="what it is about (default: the photograph of a cup of coffee)")
-    verify.add_argument("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
-
-
-def _prepared(add) -> None:
-    add("--split", help="of a TFDS data set (default: test, validation, or the only one)")
-    add("--data-dir", help="where TFDS data sets are prepared (default: $JXAI_DATA/tfds, ../shared/tfds, or TFDS's own)")
-    add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
-
-    def error(self, message: str):
-        raise UserError(message)
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} must be in [0, 2**32)")
-    return value
-
-
-def _cache_compilations() -> None:
-    """Keeps compiled programs under the user's cache folder, so that a second run starts fast."""
-    import jax
-
-    if jax.config.jax_compilation_cache_dir is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jxai" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _fail(message: str, code: int) -> int:

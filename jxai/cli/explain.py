@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jxai.callables import partition
-from jxai.cli import inputs, options
+from jxai.cli import inputs, options, programs
 from jxai.cli.errors import UserError, first_line, known
 from jxai.files import save_arrays
 from jxai.removal.segments import XRAI, Segmentation
@@ -68,9 +67,8 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     with console.status("reading the model and tracing the methods"):
         subject = inputs.subject(args.model)
         jobs = [_job(*job, subject, args.target) for job in zip(images, folders, read)]
-        key = jax.random.key(args.seed)
         traced: dict[Any, Any] = {}
-        prepared = [{name: _prepare(name, subject.model, job, key, values[name], traced) for name in chosen} for job in jobs]
+        prepared = [{name: _prepare(name, subject.model, job, args.seed, values[name], traced) for name in chosen} for job in jobs]
     compiled: dict[Any, Callable] = {}
     for job, methods in zip(jobs, prepared):
         _print_classes(job, subject)
@@ -98,24 +96,24 @@ def for_targets(method: Callable, f: Model, x: Array, targets: Array, key: Array
 
 def _job(image: Path, folder: Path, read: np.ndarray, subject: inputs.Subject, target: str | None) -> Job:
     x = inputs.example(image, read, subject)
-    targets = inputs.targets(target, subject, inputs.num_classes(subject, x))
-    arrays, static = partition(subject.model)
-    logits = np.asarray(jax.jit(lambda arrays, x: static.combine(arrays)(x))(arrays, x), np.float32)
+    traced, arguments = inputs.prediction(subject, x)
+    targets = inputs.targets(target, subject, traced.out_info.shape[0])
+    logits = np.asarray(programs.compiled(traced)(*arguments), np.float32)
     if not np.isfinite(logits).all():
         raise UserError(f"{image}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
     return Job(image, folder, x, logits, targets or [int(logits.argmax())])
 
 
-def _prepare(name: str, f: Model, job: Job, key: Array, values: dict[str, Any], traced: dict[Any, Any]) -> Prepared:
+def _prepare(name: str, f: Model, job: Job, seed: int, values: dict[str, Any], traced: dict[Any, Any]) -> Prepared:
     """Traces a method once for all jobs of equal shapes, so that whatever is wrong with its options is said before any work."""
     method = options.methods()[name]
     arrays, static = partition((f, _complete(method, job.x, values)))
 
-    def run(arrays, x, targets, key):
+    def run(arrays, x, targets, seed):
         f, values = static.combine(arrays)
-        return for_targets(method, f, x, targets, key, **values)
+        return for_targets(method, f, x, targets, jax.random.key(seed), **values)
 
-    arguments = (arrays, jnp.asarray(job.x), jnp.asarray(job.targets), key)
+    arguments = (arrays, job.x, np.asarray(job.targets, np.int32), np.uint32(seed))
     signature = (name, static, tuple((a.shape, str(a.dtype)) for a in jax.tree.leaves(arguments)))
     try:
         if signature not in traced:
@@ -159,7 +157,7 @@ def _run(methods: dict[str, Prepared], compiled: dict[Any, Callable], console) -
         fresh = signature not in compiled
         with console.status(f"{label}  compiling" if fresh else label):
             if fresh:
-                compiled[signature] = traced.lower().compile()
+                compiled[signature] = programs.compiled(traced)
         compile_time = time.perf_counter() - start
         with console.status(f"{label}  running"):
             start = time.perf_counter()
@@ -172,7 +170,7 @@ def _run(methods: dict[str, Prepared], compiled: dict[Any, Callable], console) -
 
 
 def _print_classes(job: Job, subject: inputs.Subject) -> None:
-    probabilities = np.asarray(jax.nn.softmax(job.logits))
+    probabilities = _softmax(job.logits)
     top = np.argsort(-job.logits, kind="stable")[:5]
     print(f"{job.image.name}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
     for index in [*top, *(t for t in job.targets if t not in top)]:
@@ -183,7 +181,7 @@ def _print_classes(job: Job, subject: inputs.Subject) -> None:
 def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], seed: int) -> None:
     from jxai import plot
 
-    probabilities = np.asarray(jax.nn.softmax(job.logits))
+    probabilities = _softmax(job.logits)
     names = [f"{subject.label(t)} {probabilities[t]:.1%}" for t in job.targets]
     picture, arrays = job.folder / "explanation.png", job.folder / "explanation.npz"
     plot.save(plot.grid(job.x, maps, names, title=f"{job.image.name}, {subject.name}"), picture)
@@ -191,6 +189,12 @@ def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], value
     extra = {"x": job.x, "logits": job.logits, "targets": np.asarray(job.targets)}
     save_arrays(arrays, **maps, **extra, settings=np.asarray(json.dumps(settings, default=repr)))
     print(f"wrote {picture} and {arrays}")
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """On the host: five programs for a thousand numbers would each be compiled."""
+    e = np.exp(logits - logits.max())
+    return e / e.sum()
 
 
 def _folders(out: Path, images: list[Path]) -> list[Path]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jxai import models
+from jxai.callables import partition
 from jxai.cli.errors import UserError, first_line, known, nearest
 from jxai.data.batches import to_input
 from jxai.data.folder import SUFFIXES
@@ -117,14 +117,21 @@ def example(path: Path, read: np.ndarray, subject: Subject) -> np.ndarray:
 
 def num_classes(subject: Subject, x: np.ndarray) -> int:
     """K of the model's `[K]`; `UserError` where the model does not take x or returns anything else."""
+    return prediction(subject, x)[0].out_info.shape[0]
+
+
+def prediction(subject: Subject, x: np.ndarray) -> tuple[Any, tuple]:
+    """The model's logits `[K]` of x as a traced program, with its arguments; `UserError` as `num_classes`."""
+    arrays, static = partition(subject.model)
     try:
-        out = jax.eval_shape(lambda v: subject.model(v), jnp.asarray(x))
+        traced = jax.jit(lambda arrays, x: static.combine(arrays)(x)).trace(arrays, x)
     except Exception as error:  # a stranger's model may raise anything
         raise UserError(f"model {subject.name!r} fails on x of shape {x.shape}: {first_line(error)}") from error
-    shape = getattr(out, "shape", None)
+    shape = getattr(traced.out_info, "shape", None)
     if shape is None or len(shape) != 1:
-        raise UserError(f"model {subject.name!r} must return a vector of logits [K], got {type(out).__name__ if shape is None else shape}")
-    return shape[0]
+        got = type(traced.out_info).__name__ if shape is None else shape
+        raise UserError(f"model {subject.name!r} must return a vector of logits [K], got {got}")
+    return traced, (arrays, x)
 
 
 def targets(text: str | None, subject: Subject, num_classes: int) -> list[int] | None:

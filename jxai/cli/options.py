@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import inspect
 import math
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -15,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from jxai import attribution, metrics
+from jxai import attribution
 from jxai.cli import segments
 from jxai.cli.errors import UserError, first_line, known
 from jxai.removal import fills
 from jxai.typing import Array, Fill, Method
-
-_OPTION = re.compile(r"--([A-Za-z_]\w*)\.([\w-]+)(?:=(.*))?", re.DOTALL)
 
 
 def methods() -> dict[str, Callable]:
@@ -31,6 +28,8 @@ def methods() -> dict[str, Callable]:
 
 def judges() -> dict[str, Callable]:
     """Every metric by its name."""
+    from jxai import metrics
+
     return {name: getattr(metrics, name) for name in metrics.__all__}
 
 
@@ -44,29 +43,12 @@ def fill_names() -> dict[str, type]:
     return {name.lower(): c for name, c in vars(fills).items() if inspect.isclass(c) and hasattr(c, "per_mask") and c is not Fill}
 
 
-def split(argv: list[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
-    """Takes `--method.option value` (or `=value`) out of the arguments: the rest, and (method, option, value) triples."""
-    rest, options, words = [], [], iter(argv)
-    for word in words:
-        match = _OPTION.fullmatch(word)
-        if match is None:
-            rest.append(word)
-            continue
-        method, option, value = match.groups()
-        value = next(words, None) if value is None else value
-        if value is None:
-            raise UserError(f"{word} needs a value")
-        options.append((method, option.replace("-", "_"), value))
-    return rest, options
-
-
 def parse(given: list[tuple[str, str, str]], chosen: Mapping[str, Callable]) -> dict[str, dict[str, Any]]:
     """Values of options by routine, checked against the signatures of the chosen methods (and metrics)."""
-    every = {**methods(), **judges(), **chosen}
     values: dict[str, dict[str, Any]] = {name: {} for name in chosen}
     for name, option, text in given:
-        known("method", name, every)
         if name not in chosen:
+            known("method", name, {**methods(), **judges(), **chosen})
             raise UserError(f"--{name}.{option}: {name} is not asked for, only {', '.join(chosen)}")
         known(f"option of {name}", option, schema(chosen[name]))
         flag, taken = f"--{name}.{option}", kinds(chosen[name], option)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
@@ -24,6 +23,8 @@ def mean_interval(values: np.ndarray, resamples: int = 2000, seed: int = 0) -> I
 
     Efron & Tibshirani 1993, "An Introduction to the Bootstrap", §13.
     """
+    from scipy import stats  # here, not above: it takes a second, which only a report has
+
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
@@ -60,6 +61,8 @@ def ranking(scores: np.ndarray, direction: int) -> Ranking:
 
     Reference: Demšar 2006, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR.
     """
+    from scipy import stats
+
     scores = np.asarray(scores, np.float64)
     scores = scores[np.isfinite(scores).all(1)]
     n, k = scores.shape

@@ -44,10 +44,10 @@ class EfficientNetLite(nnx.Module):
 
     Args:
       variant: 0, 1 or 2.
-      rngs: for random weights; `efficientnet_lite` gives the trained ones.
+      rngs: for random weights; `efficientnet_lite` gives the trained ones, which it puts in the place of None's zeros.
     """
 
-    def __init__(self, variant: int = 0, *, rngs: nnx.Rngs):
+    def __init__(self, variant: int = 0, *, rngs: nnx.Rngs | None):
         if variant not in range(len(_WIDTHS)):
             raise ValueError(f"{variant=} must be one of {tuple(range(len(_WIDTHS)))}")
         self.stem = Conv(3, _STEM, 3, stride=2, activation=relu6, rngs=rngs)
@@ -63,7 +63,7 @@ class EfficientNetLite(nnx.Module):
                 self.blocks.append(block)
                 channels = features
         self.head = Conv(channels, _HEAD, 1, activation=relu6, rngs=rngs)
-        self.classifier = nnx.Linear(_HEAD, _CLASSES, rngs=rngs)
+        self.classifier = nnx.Linear(_HEAD, _CLASSES, rngs=nnx.Rngs(0) if rngs is None else rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         check_input(x, 3)
@@ -104,7 +104,7 @@ def efficientnet_lite(variant: int = 0) -> EfficientNetLite:
       ValueError: an unknown variant, or a weight file that is damaged or asks for code to be run.
       ImportError: the package with the weights is not installed.
     """
-    model = nnx.eval_shape(lambda: EfficientNetLite(variant, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: EfficientNetLite(variant, rngs=None))
     weights = torch_pickle.load(_weight_file(variant))
 
     def load(conv, name, norm):

@@ -1,16 +1,13 @@
 """Options read from signatures, the lists of methods and models, and the errors of the command line itself."""
 
 import inspect
-import subprocess
+import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
 from jxai import attribution, cli, fills
 from jxai.cli import listing, options
-
-ROOT = str(Path(cli.__file__).parents[2])
 
 
 def test_every_option_of_every_method_can_be_read_back_from_how_its_default_is_shown():
@@ -76,6 +73,8 @@ def test_argparse_errors_are_one_line(arguments, capsys):
     assert error.startswith("jxai: error: ") and error.count("\n") == 1
 
 
-def test_the_module_runs_as_a_program():
-    done = subprocess.run([sys.executable, "-m", "jxai", "methods", "nothing"], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("jxai: error: unknown method 'nothing'")
+def test_the_module_runs_as_a_program(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["jxai", "methods", "nothing"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("jxai", run_name="__main__")
+    assert ended.value.code == 2 and capsys.readouterr().err.startswith("jxai: error: unknown method 'nothing'")

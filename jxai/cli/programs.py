@@ -1,0 +1,34 @@
+"""Programs that a command compiles and runs: traced first, so that mistakes are said before any work, and compiled with the effort that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jxai.tracing.equations import inside
+
+QUICK = ({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}, {"xla_cpu_use_fusion_emitters": False})
+"""XLA's options for a program that is dear to compile and runs once. The second group is of some versions only."""
+
+
+def compiled(traced: Any) -> Callable[..., Any]:
+    """The program, compiled; on a CPU without optimisation where it has no loop.
+
+    A pass of a network is compiled in seconds and runs in hundredths of one: EfficientNet-Lite0's in 1.9 s and 0.02 s, or in 0.5 s and
+    0.08 s without optimisation (of processor time). Only a loop over many passes earns the first.
+    """
+    lowered = traced.lower()
+    if jax.default_backend() != "cpu" or loops(traced):
+        return lowered.compile()
+    plain, newer = QUICK
+    try:
+        return lowered.compile({**plain, **newer})
+    except jax.errors.JaxRuntimeError:  # an option that this version does not know
+        return lowered.compile(plain)
+
+
+def loops(traced: Any) -> bool:
+    """Whether a traced function has a loop anywhere."""
+    return any(eqn.primitive.name in ("scan", "while") for eqn in inside({"jaxpr": traced.jaxpr}))
