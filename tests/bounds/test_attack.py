@@ -128,8 +128,9 @@ def test_what_brute_force_finds(p):
         logits = np.asarray(jax.vmap(f)(jnp.asarray(np.asarray(x) + u, jnp.float32)))
         label = int(np.asarray(f(x)).argmax())
         least = (logits[:, label] - np.delete(logits, label, 1).max(1)).min()
-        found = run(f, ball(x, 1.0, p), label, jax.random.key(seed), restarts=8)
-        near = 1e-3 + (0.2 * abs(least) if p == 1 else 0)  # sparse steps get stuck where a ReLU bends
+        # Sparse steps get stuck where a ReLU bends: of one of these networks, one start in six ends near the least.
+        found = run(f, ball(x, 1.0, p), label, jax.random.key(seed), restarts=64 if p == 1 else 8)
+        near = 1e-3 + (0.2 * abs(least) if p == 1 else 0)
         assert float(found.margin) <= least + near and bool(found.success) == (least < 0)
 
 
