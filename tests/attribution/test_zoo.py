@@ -1,5 +1,7 @@
 """Models written as a stranger would write them, through every layer-based and rule-based method, against `jax.vjp`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,76 +10,108 @@ import zoo
 
 from jxai import attribution as A
 from jxai import each, taps
+from jxai.callables import partition
 from jxai.masks import upsample
 from jxai.tracing.rectifiers import with_rule
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-KEY = jax.random.key(0)
 LAYER_METHODS = ["grad_cam", "grad_cam_plus_plus", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "ablation_cam", "score_cam", "sidu"]
 SPATIAL = [("IMAGE", name) for name in zoo.IMAGE] + [("VIDEO", name) for name in zoo.VIDEO]
 EVERY = SPATIAL + [("VECTOR", name) for name in zoo.VECTOR]
 
 
-def slow(of, *prefixes):
+def slow(of, *names):
     """The models, those with such names for the slow tests."""
-    return [pytest.param(kind, name, marks=pytest.mark.slow if name.startswith(prefixes) else ()) for kind, name in of]
+    return [pytest.param(kind, name, marks=pytest.mark.slow if name in names else ()) for kind, name in of]
 
 
+def quick(of, *names):
+    """The models, those without such names for the slow tests."""
+    return slow(of, *(name for _, name in of if name not in names))
+
+
+@functools.cache
 def model(kind, name):
-    return getattr(zoo, kind)[name](KEY), jax.random.uniform(jax.random.key(5), zoo.SHAPES[kind])
+    return getattr(zoo, kind)[name](0), np.random.default_rng(5).uniform(size=zoo.SHAPES[kind]).astype(np.float32)
 
 
-@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit"))
-def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
-    """The value read is f's own, the head completes it, and its gradient is what moves f when the value is moved."""
+def run(kind, name, function):
+    """`function(f, x)` in one program, the weights of the model among its arguments."""
     f, x = model(kind, name)
+    weights, static = partition(f)
+    return jax.tree.map(np.asarray, jax.jit(lambda weights, x: function(static.combine(weights), x))(weights, x))
+
+
+def at_the_default_layer(f, x):
     layer, value, head = taps.split(f, x)
     assert layer.spatial
-    assert np.allclose(head(value), f(x), atol=1e-4)
-    _, pull = jax.vjp(head, value)
-    logits = f(x)
-    one_hot = jnp.zeros_like(logits).at[2].set(1)
-    g = pull(one_hot)[0]
+    logits, gradient = jax.value_and_grad(lambda x: f(x)[2])(x)
+    output, pull = jax.vjp(head, value)
+    (g,) = pull(jnp.zeros_like(output).at[2].set(1))
     # The same cotangent by an independent way: perturb the tapped value inside the whole traced function.
-    added = jax.grad(lambda d: taps.replace(f, x, None, lambda v: v + d)[2])(jnp.zeros_like(value))
-    assert np.allclose(g, added, atol=1e-5) and jnp.abs(g).max() > 0
-    through = jax.grad(lambda x: taps.replace(f, x, None, lambda v: v)[2])(x)
-    assert np.allclose(through, jax.grad(lambda x: f(x)[2])(x), atol=1e-4)
-    a, g = taps.to_map(value, layer), taps.to_map(g, layer)
-    weights = g.reshape(-1, g.shape[-1]).mean(0)
-    cam = jax.nn.relu((a * weights).sum(-1))
-    assert np.allclose(A.grad_cam(f, x, 2)[..., 0], upsample(cam, x.shape[:-1]), atol=1e-5)
+    through = lambda x, d: taps.replace(f, x, None, lambda v: v + d)[2]
+    score, (moved, added) = jax.value_and_grad(through, (0, 1))(x, jnp.zeros_like(value))
+    a, of_map = taps.to_map(value, layer), taps.to_map(g, layer)
+    cam = jax.nn.relu((a * of_map.reshape(-1, of_map.shape[-1]).mean(0)).sum(-1))
+    return {
+        "logits": (logits, score, output[2]), "gradient": (gradient, moved), "at the layer": (g, added),
+        "cam": (upsample(cam, x.shape[:-1]), A.grad_cam(f, x, 2)[..., 0]),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit_mean"))
+@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit_class_token", "vit_mean"))
+def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
+    """The value read is f's own, the head completes it, and its gradient is what moves f when the value is moved."""
+    found = run(kind, name, at_the_default_layer)
+    assert np.allclose(found["logits"], found["logits"][0], atol=1e-4)
+    assert np.allclose(*found["gradient"], atol=1e-4)
+    assert np.allclose(*found["at the layer"], atol=1e-5) and np.abs(found["at the layer"][0]).max() > 0
+    assert np.allclose(*found["cam"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "name"), quick(SPATIAL, "scanned_layers", "vit_class_token"))
 def test_every_layer_method_runs_on_every_model(kind, name):
-    f, x = model(kind, name)
-    for method in LAYER_METHODS:
-        cam = jax.jit(lambda x, method=method: getattr(A, method)(f, x, 2))(x)
-        assert cam.shape == x.shape[:-1] + (1,) and jnp.isfinite(cam).all(), method
+    cams = run(kind, name, lambda f, x: {method: getattr(A, method)(f, x, 2) for method in LAYER_METHODS})
+    for method, cam in cams.items():
+        assert cam.shape == (*zoo.SHAPES[kind][:-1], 1) and np.isfinite(cam).all(), method
 
 
-@pytest.mark.parametrize(("kind", "name"), slow(EVERY, "vit_class_token"))
+def by_rules(f, x):
+    same = with_rule(f, x, lambda phi, v, g: jax.vjp(phi, v)[1](g)[0])
+    plain, as_it_was = (jax.value_and_grad(lambda x, f=f: f(x)[2])(x) for f in (f, same))
+    return plain, as_it_was, A.guided_backprop(f, x, 2), A.deconvnet(f, x, 2)
+
+
+@pytest.mark.parametrize(("kind", "name"), slow([one for one in EVERY if one[1] != "gated_mlp"], "vit_class_token"))
 def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     """With the rule "as it was", the rewritten function has the gradient of f; guided and deconvolution rules change it."""
-    f, x = model(kind, name)
-    plain = jax.grad(lambda x: f(x)[2])(x)
-    try:
-        same = with_rule(f, x, lambda phi, v, g: jax.vjp(phi, v)[1](g)[0])
-    except ValueError as error:
-        assert "no ReLU or other rectifier" in str(error)
-        assert name in ("gated_mlp",), "a rectifier was overlooked"
-        return
-    assert np.allclose(same(x), f(x), atol=1e-4)
-    assert np.allclose(jax.grad(lambda x: same(x)[2])(x), plain, atol=1e-4)
-    guided, reversed_ = jax.jit(lambda x: (A.guided_backprop(f, x, 2), A.deconvnet(f, x, 2)))(x)
-    assert jnp.isfinite(guided).all() and jnp.isfinite(reversed_).all()
+    (score, plain), (same_score, same), guided, reversed_ = run(kind, name, by_rules)
+    assert np.allclose(same_score, score, atol=1e-4) and np.allclose(same, plain, atol=1e-4)
+    assert np.isfinite(guided).all() and np.isfinite(reversed_).all()
     assert not np.allclose(guided, plain, atol=1e-6) and not np.allclose(guided, reversed_, atol=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "name"), SPATIAL)
+def test_a_model_without_rectifiers_has_no_backward_rule():
+    with pytest.raises(ValueError, match="no ReLU or other rectifier"):
+        with_rule(*model("VECTOR", "gated_mlp"), lambda phi, v, g: g)
+
+
+UNLIKE_UNDER_VMAP = (
+    "scanned_layers",
+    "rematerialised",
+    "jitted_blocks",
+    "custom_derivatives",
+    "nnx_batchnorm",
+    "linen_batched",
+    "equinox_cnn",
+    "framewise_cnn",
+)
+
+
+@pytest.mark.parametrize(("kind", "name"), quick(SPATIAL, "vit_class_token", *UNLIKE_UNDER_VMAP))
 def test_under_jit_and_vmap_with_weights_as_arguments(kind, name):
     f, x = model(kind, name)
-    driven = each(A.grad_cam, f, jnp.stack([x, 1 - x]), np.array([1, 2]))
-    assert np.allclose(driven[0], A.grad_cam(f, x, 1), atol=1e-4)
+    driven = each(A.grad_cam, f, np.stack([x, 1 - x]), np.array([1, 2]))
+    alone = run(kind, name, lambda f, x: A.grad_cam(f, x, 1))
+    assert np.allclose(driven[0], alone, atol=1e-4)

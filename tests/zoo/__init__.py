@@ -1,6 +1,6 @@
 """Small models as a stranger would write them: plain functions, nnx, linen and Equinox, for tests of everything that walks a model.
 
-`IMAGE`, `VECTOR` and `VIDEO` map a name to `factory(key) -> f`, with `f(x) -> logits [5]` of one example: `[16, 16, 3]`, `[8]` and
+`IMAGE`, `VECTOR` and `VIDEO` map a name to `factory(seed) -> f`, with `f(x) -> logits [5]` of one example: `[16, 16, 3]`, `[8]` and
 `[4, 12, 12, 3]`. Weights are random, biases too, and batch statistics are not the trivial ones.
 """
 

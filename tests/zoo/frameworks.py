@@ -8,7 +8,7 @@ from flax import nnx
 
 from jxai.callables import Batched, Linen
 
-from .layers import SHAPES, K, shaken
+from .layers import SHAPES, K, filled
 
 
 class NnxNet(nnx.Module):
@@ -24,16 +24,13 @@ class NnxNet(nnx.Module):
         return self.head(self.dropout(x.mean((0, 1))))
 
 
-def nnx_batchnorm(key):
+def _nnx(build, seed, **eval_mode):
+    return nnx.view(filled(nnx.eval_shape(lambda: build(nnx.Rngs(0))), seed), **eval_mode)
+
+
+def nnx_batchnorm(seed):
     """Convolution, batch normalisation, ReLU, twice; dropout; in eval mode."""
-    model = NnxNet(nnx.Rngs(params=key, dropout=jax.random.fold_in(key, 1)))
-    nnx.update(model, shaken(nnx.state(model, nnx.Param), key))
-    for i, norm in enumerate(model.norms):
-        k = jax.random.fold_in(key, i)
-        norm.mean[...] = 0.2 * jax.random.normal(k, norm.mean.shape)
-        norm.var[...] = jax.random.uniform(k, norm.var.shape, minval=0.3, maxval=1.5)
-        norm.scale[...] = jax.random.uniform(k, norm.scale.shape, minval=0.5, maxval=1.5)
-    return nnx.view(model, deterministic=True, use_running_average=True)
+    return _nnx(NnxNet, seed, deterministic=True, use_running_average=True)
 
 
 class NnxMeanTransformer(nnx.Module):
@@ -56,10 +53,8 @@ class NnxMeanTransformer(nnx.Module):
         return self.head(self.norms[4](x).mean(0))
 
 
-def vit_mean(key):
-    model = NnxMeanTransformer(nnx.Rngs(params=key))
-    nnx.update(model, shaken(nnx.state(model, nnx.Param), key))
-    return nnx.view(model, deterministic=True)
+def vit_mean(seed):
+    return _nnx(NnxMeanTransformer, seed, deterministic=True)
 
 
 class LinenNet(nn.Module):
@@ -71,9 +66,13 @@ class LinenNet(nn.Module):
         return nn.Dense(K, name="head")(x.mean((-3, -2)))
 
 
-def linen_cnn(key):
-    module = LinenNet()
-    return Linen(module, shaken(module.init(key, jnp.zeros(SHAPES["IMAGE"])), key))
+def _linen(module, seed, shape=SHAPES["IMAGE"], **options):
+    variables = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, **options), jax.ShapeDtypeStruct(shape, jnp.float32))
+    return Linen(module, filled(variables, seed), tuple(options.items()))
+
+
+def linen_cnn(seed):
+    return _linen(LinenNet(), seed)
 
 
 class LinenBatchNet(nn.Module):
@@ -86,10 +85,8 @@ class LinenBatchNet(nn.Module):
         return nn.Dense(K)(nn.Dropout(0.5, deterministic=not train)(x))
 
 
-def linen_batched(key):
-    module = LinenBatchNet()
-    variables = shaken(module.init(key, jnp.zeros((1, *SHAPES["IMAGE"])), train=False), key)
-    return Batched(Linen(module, variables, (("train", False),)))
+def linen_batched(seed):
+    return Batched(_linen(LinenBatchNet(), seed, (1, *SHAPES["IMAGE"]), train=False))
 
 
 class LinenTransformer(nn.Module):
@@ -110,9 +107,8 @@ class LinenTransformer(nn.Module):
         return nn.Dense(K, name="head")(nn.LayerNorm(name="norm")(x)[0])
 
 
-def vit_class_token(key):
-    module = LinenTransformer()
-    return Linen(module, shaken(module.init(key, jnp.zeros(SHAPES["IMAGE"])), key))
+def vit_class_token(seed):
+    return _linen(LinenTransformer(), seed)
 
 
 class EquinoxNet(eqx.Module):
@@ -137,5 +133,5 @@ class EquinoxNet(eqx.Module):
         return self.head(self.activation(self.second(x)).mean((1, 2)))
 
 
-def equinox_cnn(key):
-    return EquinoxNet(key)
+def equinox_cnn(seed):
+    return filled(eqx.filter_eval_shape(EquinoxNet, jax.random.key(0)), seed, fan=slice(1, None))

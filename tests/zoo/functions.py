@@ -8,17 +8,17 @@ from jax.tree_util import Partial
 from .layers import K, avg_pool, conv, dense, max_pool, weights
 
 
-def plain_cnn(key):
+def plain_cnn(seed):
     def apply(params, x):
         x = jax.nn.relu(conv(x, params["stem"]))
         x = jax.nn.relu(conv(x, params["conv"], stride=2))
         return dense(x.mean((0, 1)), params["head"])
 
-    stem, second, head = weights(key, (3, 3, 3, 8), (3, 3, 8, 16), (16, K))
+    stem, second, head = weights(seed, (3, 3, 3, 8), (3, 3, 8, 16), (16, K))
     return Partial(apply, {"stem": stem, "conv": second, "head": head})
 
 
-def flattened_cnn(key):
+def flattened_cnn(seed):
     """VGG's shape: max pooling, then dense layers on the flattened map."""
 
     def apply(params, x):
@@ -26,10 +26,10 @@ def flattened_cnn(key):
         x = max_pool(jax.nn.relu(conv(x, params[1])))
         return dense(jax.nn.relu(dense(x.reshape(-1), params[2])), params[3])
 
-    return Partial(apply, weights(key, (3, 3, 3, 6), (3, 3, 6, 8), (4 * 4 * 8, 16), (16, K)))
+    return Partial(apply, weights(seed, (3, 3, 3, 6), (3, 3, 6, 8), (4 * 4 * 8, 16), (16, K)))
 
 
-def residual_net(key):
+def residual_net(seed):
     def apply(params, x):
         x = jax.nn.relu(conv(x, params["stem"]))
         for first, second in params["blocks"]:
@@ -37,23 +37,23 @@ def residual_net(key):
         x = jax.nn.relu(conv(x, params["shortcut"], stride=2) + conv(jax.nn.relu(conv(x, params["down"], stride=2)), params["last"]))
         return dense(x.mean((0, 1)), params["head"])
 
-    w = weights(key, (3, 3, 3, 8), *[(3, 3, 8, 8)] * 4, (1, 1, 8, 16), (3, 3, 8, 16), (3, 3, 16, 16), (16, K))
+    w = weights(seed, (3, 3, 3, 8), *[(3, 3, 8, 8)] * 4, (1, 1, 8, 16), (3, 3, 8, 16), (3, 3, 16, 16), (16, K))
     names = dict(stem=w[0], blocks=[(w[1], w[2]), (w[3], w[4])], shortcut=w[5], down=w[6], last=w[7], head=w[8])
     return Partial(apply, names)
 
 
-def densenet(key):
+def densenet(seed):
     def apply(params, x):
         for layer in params["layers"]:
             x = jnp.concatenate([x, jax.nn.relu(conv(x, layer))], axis=-1)
         x = avg_pool(jax.nn.relu(conv(x, params["transition"])))
         return dense(x.mean((0, 1)), params["head"])
 
-    *layers, transition, head = weights(key, (3, 3, 3, 4), (3, 3, 7, 4), (3, 3, 11, 4), (1, 1, 15, 8), (8, K))
+    *layers, transition, head = weights(seed, (3, 3, 3, 4), (3, 3, 7, 4), (3, 3, 11, 4), (1, 1, 15, 8), (8, K))
     return Partial(apply, {"layers": layers, "transition": transition, "head": head})
 
 
-def unet(key):
+def unet(seed):
     def apply(params, x):
         top = jax.nn.relu(conv(x, params["down0"]))
         middle = jax.nn.relu(conv(max_pool(top), params["down1"]))
@@ -64,10 +64,10 @@ def unet(key):
         return dense(bottom.mean((0, 1)), params["head"])
 
     shapes = dict(down0=(3, 3, 3, 4), down1=(3, 3, 4, 8), bottom=(3, 3, 8, 8), up1=(3, 3, 16, 8), up0=(3, 3, 12, 8), head=(8, K))
-    return Partial(apply, dict(zip(shapes, weights(key, *shapes.values()))))
+    return Partial(apply, dict(zip(shapes, weights(seed, *shapes.values()))))
 
 
-def shared_weights(key):
+def shared_weights(seed):
     """One convolution that is applied three times."""
 
     def apply(params, x):
@@ -76,11 +76,11 @@ def shared_weights(key):
             x = jax.nn.relu(conv(x, params["shared"]))
         return dense(x.mean((0, 1)), params["head"])
 
-    stem, shared, head = weights(key, (3, 3, 3, 8), (3, 3, 8, 8), (8, K))
+    stem, shared, head = weights(seed, (3, 3, 3, 8), (3, 3, 8, 8), (8, K))
     return Partial(apply, {"stem": stem, "shared": shared, "head": head})
 
 
-def scanned_layers(key):
+def scanned_layers(seed):
     """Layers with stacked parameters, run by `lax.scan`."""
 
     def apply(params, x):
@@ -88,11 +88,11 @@ def scanned_layers(key):
         x, _ = lax.scan(lambda x, layer: (x + jax.nn.relu(conv(x, layer)), None), x, params["layers"])
         return dense(x.mean((0, 1)), params["head"])
 
-    stem, head, *layers = weights(key, (3, 3, 3, 8), (8, K), *[(3, 3, 8, 8)] * 3)
+    stem, head, *layers = weights(seed, (3, 3, 3, 8), (8, K), *[(3, 3, 8, 8)] * 3)
     return Partial(apply, {"stem": stem, "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers), "head": head})
 
 
-def rematerialised(key):
+def rematerialised(seed):
     def apply(params, x):
         @jax.checkpoint
         def block(x, layers):
@@ -101,10 +101,10 @@ def rematerialised(key):
         x = jax.nn.relu(conv(x, params[0], stride=2))
         return dense(block(x, params[1:3]).mean((0, 1)), params[3])
 
-    return Partial(apply, weights(key, (3, 3, 3, 8), (3, 3, 8, 8), (3, 3, 8, 8), (8, K)))
+    return Partial(apply, weights(seed, (3, 3, 3, 8), (3, 3, 8, 8), (3, 3, 8, 8), (8, K)))
 
 
-def jitted_blocks(key):
+def jitted_blocks(seed):
     """Blocks inside `jax.jit`, one compiled function that two layers call."""
 
     @jax.jit
@@ -115,7 +115,7 @@ def jitted_blocks(key):
         x = block(block(conv(x, params[0], stride=2), params[1]), params[2])
         return dense(x.mean((0, 1)), params[3])
 
-    return Partial(apply, weights(key, (3, 3, 3, 8), (3, 3, 8, 8), (3, 3, 8, 8), (8, K)))
+    return Partial(apply, weights(seed, (3, 3, 3, 8), (3, 3, 8, 8), (3, 3, 8, 8), (8, K)))
 
 
 @jax.custom_jvp
@@ -138,16 +138,16 @@ def clipped_gradient_relu(x):
 clipped_gradient_relu.defvjp(lambda x: (jnp.maximum(x, 0), x > 0), lambda positive, g: (jnp.where(positive, jnp.clip(g, -1, 1), 0),))
 
 
-def custom_derivatives(key):
+def custom_derivatives(seed):
     def apply(params, x):
         x = safe_softplus(conv(x, params[0], stride=2))
         x = clipped_gradient_relu(conv(x, params[1]))
         return dense(jax.nn.silu(x).mean((0, 1)), params[2])
 
-    return Partial(apply, weights(key, (3, 3, 3, 8), (3, 3, 8, 8), (8, K)))
+    return Partial(apply, weights(seed, (3, 3, 3, 8), (3, 3, 8, 8), (8, K)))
 
 
-def many_activations(key):
+def many_activations(seed):
     """leaky ReLU, ELU, ReLU6, max pooling and average pooling."""
 
     def apply(params, x):
@@ -156,10 +156,10 @@ def many_activations(key):
         x = jax.nn.relu6(conv(x, params[2]))
         return dense(x.mean((0, 1)), params[3])
 
-    return Partial(apply, weights(key, (3, 3, 3, 8), (3, 3, 8, 8), (3, 3, 8, 8), (8, K)))
+    return Partial(apply, weights(seed, (3, 3, 3, 8), (3, 3, 8, 8), (3, 3, 8, 8), (8, K)))
 
 
-def depthwise(key):
+def depthwise(seed):
     """An inverted residual block: depthwise convolution, hard swish, squeeze and excitation."""
 
     def apply(params, x):
@@ -171,4 +171,4 @@ def depthwise(key):
         return dense((x + conv(y, params["project"])).mean((0, 1)), params["head"])
 
     shapes = dict(stem=(3, 3, 3, 8), expand=(1, 1, 8, 16), depthwise=(3, 3, 1, 16), squeeze=(16, 4), excite=(4, 16), project=(1, 1, 16, 8))
-    return Partial(apply, dict(zip((*shapes, "head"), weights(key, *shapes.values(), (8, K)))))
+    return Partial(apply, dict(zip((*shapes, "head"), weights(seed, *shapes.values(), (8, K)))))

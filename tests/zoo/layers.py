@@ -2,28 +2,41 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 K = 5
 SHAPES = {"IMAGE": (16, 16, 3), "VECTOR": (8,), "VIDEO": (4, 12, 12, 3)}
 
 
-def weights(key, *shapes):
+def weights(seed, *shapes):
     """He-scaled kernels with small biases: `[(w, b), …]`, fan-in all but the last axis."""
-    out = []
-    for k, shape in zip(jax.random.split(key, len(shapes)), shapes):
-        kw, kb = jax.random.split(k)
-        fan_in = 1
-        for n in shape[:-1]:
-            fan_in *= n
-        out.append((jax.random.normal(kw, shape) * (2 / fan_in) ** 0.5, 0.1 * jax.random.normal(kb, shape[-1:])))
-    return out
+    rng = np.random.default_rng(seed)
+    return [(_drawn(rng, shape, (2 / np.prod(shape[:-1])) ** 0.5), _drawn(rng, shape[-1:], 0.1)) for shape in shapes]
 
 
-def shaken(tree, key):
-    """Adds noise to every float leaf, so that the biases and statistics that a framework starts at 0 or 1 are not trivial."""
-    leaves, treedef = jax.tree.flatten(tree)
-    return treedef.unflatten([leaf + 0.1 * jax.random.normal(jax.random.fold_in(key, i), leaf.shape) for i, leaf in enumerate(leaves)])
+def filled(model, seed, fan=slice(None, -1)):
+    """A framework's model of shapes, as `eval_shape` of its initialisation gives it, with random weights: drawn by NumPy, nothing is compiled.
+
+    Kernels are scaled by their fan-in, the axes `fan`; scales and variances are in [0.5, 1.5]; biases and means are not 0 either.
+    """
+    rng = np.random.default_rng(seed)
+
+    def fill(path, leaf):
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):  # the state of a dropout layer
+            return jax.random.key(seed) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros(leaf.shape, leaf.dtype)
+        name = jax.tree_util.keystr(path)
+        if "scale" in name or "var" in name:
+            return jnp.asarray(rng.uniform(0.5, 1.5, leaf.shape), jnp.float32)
+        return _drawn(rng, leaf.shape, 0.2 if "bias" in name or "mean" in name else (2 / np.prod(leaf.shape[fan])) ** 0.5)
+
+    return jax.tree_util.tree_map_with_path(fill, model)
+
+
+def _drawn(rng, shape, scale):
+    return jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
 
 
 def conv(x, wb, stride=1, padding="SAME"):

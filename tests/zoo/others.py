@@ -8,16 +8,16 @@ from jax.tree_util import Partial
 from .layers import K, conv, dense, weights
 
 
-def mlp(key):
+def mlp(seed):
     def apply(params, x):
         for layer in params[:-1]:
             x = jax.nn.relu(dense(x, layer))
         return dense(x, params[-1])
 
-    return Partial(apply, weights(key, (8, 16), (16, 16), (16, K)))
+    return Partial(apply, weights(seed, (8, 16), (16, 16), (16, K)))
 
 
-def gated_mlp(key):
+def gated_mlp(seed):
     """tanh and a sigmoid gate, layer normalisation, log-probabilities at the end."""
 
     def apply(params, x):
@@ -25,10 +25,10 @@ def gated_mlp(key):
         x = (x - x.mean()) * lax.rsqrt(x.var() + 1e-5)
         return jax.nn.log_softmax(dense(x, params[2]))
 
-    return Partial(apply, weights(key, (8, 16), (8, 16), (16, K)))
+    return Partial(apply, weights(seed, (8, 16), (8, 16), (16, K)))
 
 
-def video_cnn(key):
+def video_cnn(seed):
     """3-D convolutions over `[T, H, W, C]`."""
 
     def apply(params, x):
@@ -36,10 +36,10 @@ def video_cnn(key):
         x = jax.nn.relu(conv(x, params[1]))
         return dense(x.mean((0, 1, 2)), params[2])
 
-    return Partial(apply, weights(key, (3, 3, 3, 3, 8), (3, 3, 3, 8, 8), (8, K)))
+    return Partial(apply, weights(seed, (3, 3, 3, 3, 8), (3, 3, 3, 8, 8), (8, K)))
 
 
-def framewise_cnn(key):
+def framewise_cnn(seed):
     """A 2-D network on every frame by `vmap`, averaged over time."""
 
     def apply(params, x):
@@ -48,4 +48,4 @@ def framewise_cnn(key):
 
         return dense(jax.vmap(frame)(x).mean(0), params[2])
 
-    return Partial(apply, weights(key, (3, 3, 3, 8), (3, 3, 8, 8), (8, K)))
+    return Partial(apply, weights(seed, (3, 3, 3, 8), (3, 3, 8, 8), (8, K)))
