@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.attribution import eva
 from jxai.attribution.overlap import overlaps
 from jxai.bounds import METHODS, ball
 from jxai.bounds.projection import random_point
@@ -27,6 +28,9 @@ def linear(classes, size=8, seed=0):
     return jax.tree_util.Partial(lambda w, x: w @ x, w), np.asarray(w, np.float64)
 
 
+maps = jax.jit(eva, static_argnames="p clip objective bound per_group num_segments".split())  # with label maps as arguments
+
+
 def found(f, x, target, radius, *, key=None, segments=None, grid=None, adversary=None, **options):
     """The overlaps with each group held, and last with none; jitted."""
     settings = dict(p=math.inf, clip=None, objective="overlap", bound="crown", per_group=True, rounding="nearest")
@@ -41,13 +45,13 @@ def _found(f, x, target, labels, key, radius, adversary, *, num, **options):
     return overlaps(f, x, target, key, Features(labels, num), radius=radius, adversary=adversary, **options)
 
 
-def attained(f, region, target, n, key, adversary=None):
+def attained(f, region, target, n, seed, adversary=None):
     """The greatest overlap at points of a region: drawn ones, and corners towards which a gradient there points."""
-    return float(_attained(f, region, target, None if adversary is None else jnp.asarray(adversary), jax.random.split(key, n)).max())
+    return float(_attained(f, region, target, None if adversary is None else jnp.asarray(adversary), seed, n=n))
 
 
-@jax.jit
-def _attained(f, region, target, adversary, keys):
+@functools.partial(jax.jit, static_argnames="n")
+def _attained(f, region, target, adversary, seed, *, n):
     classes = jnp.arange(jax.eval_shape(lambda v: f(v), region.lower).shape[0])
 
     def overlap(v):
@@ -61,8 +65,12 @@ def _attained(f, region, target, adversary, keys):
         corner = jnp.where(slope > 0, region.upper, region.lower) if math.isinf(region.p) else v
         return jnp.maximum(overlap(v), overlap(corner))
 
-    return jax.vmap(both)(keys)
+    return jax.vmap(both)(jax.random.split(jax.random.key(seed), n)).max()
 
 
 def held(x, radius, segments, u, p=math.inf, clip=None):
-    return ball(x, jnp.where((segments == u).reshape(segments.shape + (1,) * (x.ndim - segments.ndim)), 0.0, radius), p, clip)
+    free = np.asarray(segments != u).reshape(segments.shape + (1,) * (x.ndim - segments.ndim))
+    return _ball(x, np.float32(radius * free), p, clip)
+
+
+_ball = jax.jit(ball, static_argnums=(2, 3))
