@@ -12,7 +12,8 @@ from jxai.testing import check_method
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-FILE = pathlib.Path(__file__).parents[2] / "docs" / "examples" / "own_method.py"
+ROOT = pathlib.Path(__file__).parents[2]
+FILE = ROOT / "docs" / "examples" / "own_method.py"
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +39,11 @@ def test_it_is_the_gradient_of_a_linear_score_times_the_mean_exposure(exposure_g
     a = jax.jit(lambda key: exposure_gradient(lambda v: w @ v, x, None, key, num_samples=9, stops=2.0))(jax.random.key(0))
     ratio = np.asarray(a / w)
     assert np.allclose(ratio, ratio[0]) and 0.25 < ratio[0] < 4 and abs(ratio[0] - 1) > 1e-3
+
+
+def test_contributing_quotes_the_file():
+    guide, file = ((ROOT / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "docs/examples/own_method.py"))
+    body = guide.split("```python")[1].split("```")[0].split('"""')[2]
+    quoted = [line.strip() for line in body.splitlines() if line.strip()]
+    plain = file.replace(" -> Array:", ":").replace("i: Array", "i")
+    assert len(quoted) > 6 and all(line in plain for line in quoted)
