@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = {
     "jxai": "benchmarks.attribution.ours:Jxai",
     "captum": "benchmarks.attribution.captum_peers:Captum",
@@ -44,7 +45,8 @@ class Worker:
     def __init__(self, library: str, backend: str, environment: dict[str, str] | None = None):
         self.library = library
         command = [sys.executable, str(Path(__file__)), backend]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", **(environment or {})}
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # a script's own folder is all that it finds by itself
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "PYTHONPATH": paths, **(environment or {})}
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment)
         self.facts = self._answer()

@@ -26,7 +26,7 @@ from jxai import attribution, data, evaluate, metrics, taps
 from jxai.cli.progress import Reporter
 from jxai.evaluate import tables
 from jxai.evaluate.controls import edges, random_map
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, evaluated, recorded
 from jxai.evaluate.record import Record, folder
 from jxai.evaluate.report import scores_of
 from jxai.models import available
@@ -98,11 +98,9 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Evaluates, writes the report, and returns the rows: method × metric, and Sobol − RISE for each metric."""
     subject = available()[config.model].build()
     source = data.source(config.dataset, num_classes=len(subject.class_names))
-    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=here.on_progress)
     last_map = taps.find(subject.model, jnp.zeros(subject.input_shape)).index
     explained = methods(config, subject.input_shape[0], last_map)
-    done = evaluate.run(subject.model, source, explained, judges(config), here.path / "run", **options)
-    report = evaluate.report([done], here.path / "report")
+    done, report = evaluated(here, subject, source, explained, judges(config))
     rows = [{**{k: getattr(r, k) for k in ("method", "metric", "mean", "low", "high", "n")}, "more": {"failed": r.failed, "rank": r.rank}} for r in report]
     return rows + sobol_against_rise(done)
 

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from jxai import attribution, data, evaluate, metrics
+from jxai import attribution, data, metrics
 from jxai.cli.progress import Reporter
 from jxai.evaluate import tables
 from jxai.evaluate.controls import centre
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, evaluated, recorded
 from jxai.evaluate.record import Record
 from jxai.evaluate.report import scores_of
 from jxai.models import available
@@ -86,11 +86,8 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Evaluates and returns the rows: images × method × metric."""
     subject = available()[config.model].build()
     source = data.source(config.dataset, split=config.split, num_classes=len(subject.class_names))
-    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=here.on_progress)
-    done = evaluate.run(
-        subject.model, source, methods(config, subject.input_shape[0]), judges(config), here.path / "run", target="label", where="correct", **options
-    )
-    evaluate.report([done], here.path / "report")
+    explained = methods(config, subject.input_shape[0])
+    done, _ = evaluated(here, subject, source, explained, judges(config), target="label", where="correct")
     found = done.table()
     covered = np.asarray([data.load(source, [i], preprocess=subject.preprocess).mask.mean() for i in found["index"]])
     rows = []

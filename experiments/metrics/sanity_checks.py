@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from jxai import attribution, data, evaluate, metrics
+from jxai import attribution, data, metrics
 from jxai.cli.progress import Reporter
 from jxai.evaluate import tables
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, evaluated, recorded
 from jxai.evaluate.record import Record
 from jxai.evaluate.report import scores_of
 from jxai.models import available
@@ -71,9 +71,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Evaluates and returns the rows: method × metric, after all layers ("end") and over the cascade ("area")."""
     subject = available()[config.model].build()
     source = data.source(config.dataset, num_classes=len(subject.class_names))
-    options = dict(preprocess=subject.preprocess, model_name=config.model, limit=config.limit, seed=config.seed, on_progress=here.on_progress)
-    done = evaluate.run(subject.model, source, methods(), judges(), here.path / "run", **options)
-    evaluate.report([done], here.path / "report")
+    done, _ = evaluated(here, subject, source, methods(), judges())
     found, rows = done.table(), []
     for metric in done.metrics:
         for n, method in enumerate(done.methods):

@@ -178,7 +178,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     if not parts:  # the losses of adversaries say nothing about which model is best
         options["validation"], learn = Split(learn.x[-kept:], learn.y[-kept:]), Split(learn.x[:-kept], learn.y[:-kept])
     done = train(model, loss, learn, key=loop, checkpoint=here.path / "run", every=max(1, min(250, config.steps)), on_progress=here.on_progress, **options)
-    values = measured(config, done.model, test, judge)
+    values = here.kept("test split", lambda: {"values": measured(config, done.model, test, judge)})["values"]
     row = tables.row(values, model=config.model, dataset=config.dataset, measure=recipe.measure)
     limit = ACCEPTED.get((config.model, config.dataset))
     accepted = None if limit is None else bool(row["mean"] <= limit)

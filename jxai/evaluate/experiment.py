@@ -9,8 +9,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from jxai.data import Source
 from jxai.evaluate.identity import differences
 from jxai.evaluate.record import Record
+from jxai.evaluate.report import Row, report
+from jxai.evaluate.run import run as evaluate
+from jxai.evaluate.store import Run
+from jxai.models.catalogue import Pretrained
 
 Rows = list[dict[str, Any]]
 
@@ -30,6 +35,14 @@ def recorded(run: Callable[[Any, Record], Rows]) -> Callable[..., Rows]:
 
     whole.__name__, whole.__qualname__, whole.__doc__, whole.__module__ = run.__name__, run.__qualname__, run.__doc__, run.__module__
     return whole
+
+
+def evaluated(here: Record, subject: Pretrained, source: Source, explained: Any, judged: Any, **options: Any) -> tuple[Run, list[Row]]:
+    """A run of methods × metrics in the record's folder, by the `model`, `limit` and `seed` of its configuration, and the rows of its report."""
+    config = here.config
+    known = {"preprocess": subject.preprocess, "model_name": config.model, "limit": config.limit, "seed": config.seed, "on_progress": here.on_progress}
+    done = evaluate(subject.model, source, explained, judged, here.path / "run", **known, **options)
+    return done, report([done], here.path / "report")
 
 
 @contextlib.contextmanager
