@@ -24,11 +24,11 @@ import jax.numpy as jnp
 
 from jxai import attribution, data, evaluate, metrics, taps
 from jxai.cli.progress import Reporter
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.controls import edges, random_map
 from jxai.evaluate.experiment import command_line, evaluated, recorded
 from jxai.evaluate.record import Record, folder
-from jxai.evaluate.report import scores_of
+from jxai.evaluate.table import scores_of
 from jxai.models import available
 from jxai.segments import Segmentation
 
@@ -113,14 +113,14 @@ def sobol_against_rise(done: evaluate.Run) -> list[dict[str, Any]]:
     for metric in done.metrics:
         scores = scores_of(done, done.table(), metric)
         difference = scores[:, done.methods.index("sobol")] - scores[:, done.methods.index("rise")]
-        rows.append(tables.row(difference, method="sobol − rise", metric=metric))
+        rows.append(findings.row(difference, method="sobol − rise", metric=metric))
     return rows
 
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints the report, and Sobol − RISE."""
     print((folder(config) / "report" / "summary.md").read_text("utf-8"))
-    print(tables.table([row for row in rows if row["method"] == "sobol − rise"], "method", "metric"))
+    print(findings.table([row for row in rows if row["method"] == "sobol − rise"], "method", "metric"))
 
 
 def main() -> None:

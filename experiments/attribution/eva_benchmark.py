@@ -52,11 +52,11 @@ import numpy as np
 
 from jxai import attribution, bounds, data, each, evaluate, metrics
 from jxai.cli.progress import Reporter
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.controls import random_map
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
-from jxai.evaluate.report import scores_of
+from jxai.evaluate.table import scores_of
 from jxai.metrics.documented import direction
 from jxai.models import available
 from jxai.models.ordinary import ordinary
@@ -194,14 +194,14 @@ def _world(config: Config, here: Record, name: str, world: World) -> list[dict[s
     evaluate.report([done], here.path / f"{name}_report")
     scored = done.table()
     found = {metric: scores_of(done, scored, metric) for metric in done.metrics}
-    rows = [tables.row(found[metric][:, n], world=name, method=method, metric=metric) for metric in found for n, method in enumerate(done.methods)]
-    rows.append(tables.row(np.float64(scored["predicted"] == scored["label"]), world=name, method="model", metric="accuracy"))
+    rows = [findings.row(found[metric][:, n], world=name, method=method, metric=metric) for metric in found for n, method in enumerate(done.methods)]
+    rows.append(findings.row(np.float64(scored["predicted"] == scored["label"]), world=name, method="model", metric="accuracy"))
     if not world.hybrid:
         batch = data.load(source, scored["index"], None, subject.preprocess)
         for bound in bounds.METHODS:
             overlap = lambda bound=bound: each(whole_overlap, f, batch.x, scored["target"], radius=world.radius, bound=bound, batch_size=1)
             values = here.kept(f"{name}, {bound}", lambda overlap=overlap: {"overlap": overlap()})["overlap"]
-            rows.append(tables.row(values, world=name, bound=bound, metric="overlap"))
+            rows.append(findings.row(values, world=name, bound=bound, metric="overlap"))
     others = [(EVA, method) for method in done.methods if method not in BOUNDS]
     for claim, pairs in (("tighter", PAIRS), ("eva", others)):
         rows += paired(list(done.methods), found, judges(world), pairs, world=name, claim=claim)
@@ -215,7 +215,7 @@ def paired(names: list[str], found: dict[str, np.ndarray], judged: dict[str, tup
         if {first, second} <= set(names):
             for metric, scores in found.items():
                 difference = direction(judged[metric][0]) * (scores[:, names.index(first)] - scores[:, names.index(second)])
-                one = tables.row(difference, **labels, pair=f"{first} − {second}", metric=metric)
+                one = findings.row(difference, **labels, pair=f"{first} − {second}", metric=metric)
                 rows.append({**one, "more": {"verdict": "better" if one["low"] > 0 else "worse" if one["high"] < 0 else "open"}})
     return rows
 
@@ -248,13 +248,13 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints the scores of each world, the overlaps of its bounds and its pairs."""
     for name in config.worlds.split(","):
         here = [row for row in rows if row["world"] == name]
-        print(f"\n{name}, {here[0]['n']} images\n{tables.table([r for r in here if 'method' in r and r['metric'] != 'accuracy'], 'method', 'metric')}")
+        print(f"\n{name}, {here[0]['n']} images\n{findings.table([r for r in here if 'method' in r and r['metric'] != 'accuracy'], 'method', 'metric')}")
         if overlaps := [r for r in here if "bound" in r]:  # of a hybrid there are none
-            print(f"\n{tables.table(overlaps, 'bound', 'metric')}")
+            print(f"\n{findings.table(overlaps, 'bound', 'metric')}")
         for claim in ("tighter", "eva"):
             pairs = [r for r in here if r.get("claim") == claim]
             counts = {word: sum(r["more"]["verdict"] == word for r in pairs) for word in ("better", "worse", "open")}
-            print(f"\n{claim}, more is better: {counts}\n{tables.table(pairs, 'pair', 'metric')}")
+            print(f"\n{claim}, more is better: {counts}\n{findings.table(pairs, 'pair', 'metric')}")
 
 
 def main() -> None:

@@ -23,11 +23,11 @@ import numpy as np
 
 from jxai import attribution, data, metrics
 from jxai.cli.progress import Reporter
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.controls import centre
 from jxai.evaluate.experiment import command_line, evaluated, recorded
 from jxai.evaluate.record import Record
-from jxai.evaluate.report import scores_of
+from jxai.evaluate.table import scores_of
 from jxai.models import available
 
 DIFFICULT = 0.25
@@ -94,7 +94,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     for images, chosen in (("all", covered >= 0), ("difficult", covered <= DIFFICULT)):
         for metric in done.metrics:
             scores = scores_of(done, found, metric)[chosen]
-            rows += [tables.row(scores[:, n], images=images, method=method, metric=metric) for n, method in enumerate(done.methods)]
+            rows += [findings.row(scores[:, n], images=images, method=method, metric=metric) for n, method in enumerate(done.methods)]
     return rows
 
 
@@ -102,7 +102,7 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints a table of all images, and one of the difficult."""
     for images in ("all", "difficult"):
         chosen = [row for row in rows if row["images"] == images]
-        print(f"\n{images}: {chosen[0]['n']} images\n{tables.table(chosen, 'method', 'metric')}")
+        print(f"\n{images}: {chosen[0]['n']} images\n{findings.table(chosen, 'method', 'metric')}")
 
 
 def main() -> None:

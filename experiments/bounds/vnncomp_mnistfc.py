@@ -31,7 +31,7 @@ import numpy as np
 
 from jxai.bounds import Box, margins
 from jxai.bounds.attack import attack
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.models import MLP
@@ -157,7 +157,7 @@ def summary(instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
             more: dict[str, Any] = {"count": int(np.sum(which[outcome]))}
             if seconds := [found["seconds"][timed] for found in of if timed in found["seconds"]]:
                 more["seconds"] = float(np.median(seconds))
-            rows.append(tables.row(np.asarray(which[outcome]), more, network=network, outcome=outcome))
+            rows.append(findings.row(np.asarray(which[outcome]), more, network=network, outcome=outcome))
     return rows
 
 

@@ -1,1 +1,1 @@
-"""Experiments on counterfactuals. `every_class`, `scenes`, `leaning`, `nontrivial` and `edit_judge` are shared; `deduce_*` belong to `deduce`."""
+"""Experiments on counterfactuals. `every_class`, `searching`, `lenet`, `scenes`, `leaning`, `nontrivial` and `edit_judge` are shared; `deduce_*` belong to `deduce`."""

@@ -54,9 +54,9 @@ from experiments.counterfactual.searching import timed
 from jxai import counterfactual, each
 from jxai.counterfactual import Search
 from jxai.counterfactual.clue import predictive
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, over_seeds, recorded
 from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
@@ -113,7 +113,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     for seed in range(config.seeds):
         ask = functools.partial(trained, seed), functools.partial(trained, (seed + 1) % config.seeds)
         rows += [{**r, "seed": seed} for r in of_ensemble(config, here, seed, *ask, generator, digits)]
-    return rows + tables.overall(rows, "method")
+    return rows + findings.overall(rows, "method")
 
 
 def of_ensemble(config: Config, here: Record, seed: int, f: Callable, other: Callable, generator: Any, digits: np.ndarray) -> list[dict[str, Any]]:
@@ -130,11 +130,11 @@ def of_ensemble(config: Config, here: Record, seed: int, f: Callable, other: Cal
         found, seconds = timed(search, f(), x, None, jax.random.key(0), restarts=restarts, block=search.steps + 1, batch_size=len(x))
         here.tell(f"ensemble {seed}, {name}: {seconds:.2f} s")
         points = found.x.reshape(len(x), -1, *x.shape[1:])
-        rows = judged(f(), other(), x, points) + [tables.row(found.valid.reshape(len(x), -1).mean(1), metric="reached")]
-        return [*rows, tables.row([seconds / (points.shape[0] * points.shape[1])], metric="seconds each")]
+        rows = judged(f(), other(), x, points) + [findings.row(found.valid.reshape(len(x), -1).mean(1), metric="reached")]
+        return [*rows, findings.row([seconds / (points.shape[0] * points.shape[1])], metric="seconds each")]
 
     glam = here.kept(f"{seed}, translations", fitted)
-    rows = [tables.row([glam["seconds"]], method="GLAM-CLUE", metric="seconds to fit, compilation included")]
+    rows = [findings.row([glam["seconds"]], method="GLAM-CLUE", metric="seconds to fit, compilation included")]
     again = lambda: judged(f(), other(), x, np.asarray(each(_again, generator, x, batch_size=64))[:, None])
     rows += [{**r, "method": "reconstruction"} for r in here.kept_rows(f"{seed}, reconstruction", again)]
     for name, (search, restarts) in searches(config, generator, jnp.asarray(glam["translations"])).items():
@@ -180,13 +180,13 @@ def judged(f: Callable, other: Callable, x: np.ndarray, points: np.ndarray) -> l
     for name, model in (("entropy", f), ("other ensemble's entropy", other)):
         before, after = (np.asarray(each(entropy, model, v, batch_size=64)) for v in (x, flat))
         after = after.reshape(n, k).mean(1)
-        rows += [tables.row(values, metric=f"{name}, {when}") for when, values in (("before", before), ("after", after), ("change", after - before))]
+        rows += [findings.row(values, metric=f"{name}, {when}") for when, values in (("before", before), ("after", after), ("change", after - before))]
     said, would = (predicted(model, flat) for model in (f, other))
-    rows.append(tables.row((said == would).reshape(n, k).mean(1), metric="other ensemble agrees"))
-    rows.append(tables.row(np.asarray(each(judges.l1, f, given, flat, None, batch_size=64)).reshape(n, k).mean(1), metric="L1"))
+    rows.append(findings.row((said == would).reshape(n, k).mean(1), metric="other ensemble agrees"))
+    rows.append(findings.row(np.asarray(each(judges.l1, f, given, flat, None, batch_size=64)).reshape(n, k).mean(1), metric="L1"))
     if k > 1:
         for metric, judge in (("APD", judges.apd), ("DPP", judges.dpp), ("label coverage", judges.label_coverage)):
-            rows.append(tables.row(np.asarray(each(judge, f, x, points, None, batch_size=64)), metric=metric))
+            rows.append(findings.row(np.asarray(each(judge, f, x, points, None, batch_size=64)), metric=metric))
     return rows
 
 
@@ -194,9 +194,7 @@ def _again(generator: Any, x: jax.Array) -> jax.Array:
     return jnp.clip(generator.decode(generator.encode(x)), 0, 1)
 
 
-def show(config: Config, rows: list[dict[str, Any]]) -> None:
-    """Prints the means over seeds."""
-    print(tables.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
+show = over_seeds("method", "metric")
 
 
 def main() -> None:

@@ -72,11 +72,11 @@ from experiments.counterfactual.every_class import cases
 from experiments.counterfactual.searching import kept, once, saying
 from jxai import counterfactual, plot
 from jxai.counterfactual import Search
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
 from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.findings import means
 from jxai.evaluate.record import Record
-from jxai.evaluate.tables import means
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators, mnist_gan
 from jxai.models.ddu import DDUResNet
@@ -169,8 +169,8 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     for seed in range(config.seeds):
         measures = here.kept_values(f"network {seed}", functools.partial(measures_of, config, here, seed))
         values |= {(seed, *key): value for key, value in measures.items()}
-    values |= tables.pooled(values, config.seeds)
-    return [tables.row(value, seed=seed, method=name, of=of, metric=metric) for (seed, name, of, metric), value in values.items()]
+    values |= findings.pooled(values, config.seeds)
+    return [findings.row(value, seed=seed, method=name, of=of, metric=metric) for (seed, name, of, metric), value in values.items()]
 
 
 def check(config: Config) -> None:
@@ -255,7 +255,7 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints what was measured of which searches, by network and pooled."""
     for seed in (*range(config.seeds), "all"):
         for of in dict.fromkeys(r["of"] for r in rows):
-            print(f"\nnetwork {seed}, {of}\n\n{tables.table([r for r in rows if (r['of'], r['seed']) == (of, seed)], 'method', 'metric')}")
+            print(f"\nnetwork {seed}, {of}\n\n{findings.table([r for r in rows if (r['of'], r['seed']) == (of, seed)], 'method', 'metric')}")
 
 
 def main() -> None:

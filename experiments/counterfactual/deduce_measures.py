@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jxai import each
-from jxai.evaluate.tables import means
+from jxai.evaluate.findings import means
 from jxai.metrics import counterfactual as judges
 
 COMPARED = ("deduce", "jsma", "prototype", "revise λ=.1")

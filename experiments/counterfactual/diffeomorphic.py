@@ -34,10 +34,11 @@ import numpy as np
 
 from experiments.counterfactual.every_class import cases, picture
 from experiments.counterfactual.searching import kept, once, saying
+from experiments.training.recipes import load
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Identity
-from jxai.evaluate import tables
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate import findings
+from jxai.evaluate.experiment import command_line, over_seeds, recorded
 from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
@@ -68,8 +69,6 @@ def coordinates(config: Config) -> dict[str, Any]:
     """What is searched in, by name."""
     found = {"pixels": Identity(), "vae": generators()["mnist_vae"]()}
     if config.flow:
-        from experiments.training.train import load
-
         found["flow"] = load(config.flow)
     return found
 
@@ -80,7 +79,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     rows = []
     for seed in range(config.seeds):
         rows += here.kept_rows(f"classifier {seed}", functools.partial(of_classifier, config, here, seed))
-    return rows + tables.overall(rows, "coordinates")
+    return rows + findings.overall(rows, "coordinates")
 
 
 def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
@@ -92,7 +91,7 @@ def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any
         rate = LEARNING_RATES[name]
         search = counterfactual.diffeomorphic.search(generator=generator, threshold=config.threshold, steps=config.steps, learning_rate=rate)
         found, seconds = kept(here, f"classifier {seed}, {name}", functools.partial(once, search, f, x, target, on_progress=saying(here, f"{seed}, {name}")))
-        more = [*judged(f, oracle, x, target, found, *mnist("train", 5000)), tables.row([seconds / target.size], metric="seconds each, compilation included")]
+        more = [*judged(f, oracle, x, target, found, *mnist("train", 5000)), findings.row([seconds / target.size], metric="seconds each, compilation included")]
         rows += [{**r, "seed": seed, "coordinates": name} for r in more]
         shown[name] = x, target, found
     if seed == 0:
@@ -105,7 +104,7 @@ def judged(
 ) -> list[dict[str, Any]]:
     """One row for each measure, with n and an interval; all but "reached" and "steps" of what reached its target."""
     ok = found.valid.ravel()
-    rows = [tables.row(ok, metric="reached"), tables.row(found.steps.ravel(), metric="steps")]
+    rows = [findings.row(ok, metric="reached"), findings.row(found.steps.ravel(), metric="steps")]
     given = np.repeat(x, target.shape[1], 0), found.x.reshape(-1, *x.shape[1:]), target.ravel()
     near = {"examples": jnp.asarray(pool), "labels": jnp.asarray(labels)}
     measures = {
@@ -117,13 +116,11 @@ def judged(
     }
     for metric, (judge, options) in measures.items():
         values = np.asarray(each(judge, f, *given, batch_size=8, **options))
-        rows.append(tables.row(values[ok], metric=metric))
+        rows.append(findings.row(values[ok], metric=metric))
     return rows
 
 
-def show(config: Config, rows: list[dict[str, Any]]) -> None:
-    """Prints the means over seeds."""
-    print(tables.table([r for r in rows if r["seed"] == "all"], "coordinates", "metric"))
+show = over_seeds("coordinates", "metric")
 
 
 def main() -> None:

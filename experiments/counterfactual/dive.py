@@ -88,7 +88,7 @@ from experiments.counterfactual.nontrivial import Case, compared
 from experiments.counterfactual.searching import timed
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search, fisher_masks
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import logits, predicted
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
@@ -140,7 +140,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
         for agreement in config.agreements:
             own = here.kept_rows(f"seed {seed}, agreement {agreement:g}", functools.partial(of_classifier, config, here, seed, agreement))
             rows += [{**r, "seed": seed, "agreement": agreement} for r in own]
-    return rows + tables.overall(rows, "agreement", "setting", "method")
+    return rows + findings.overall(rows, "agreement", "setting", "method")
 
 
 def of_classifier(config: Config, here: Record, seed: int, agreement: float) -> list[dict[str, Any]]:
@@ -151,14 +151,14 @@ def of_classifier(config: Config, here: Record, seed: int, agreement: float) -> 
     masks = variants(case.f, generator, digits.x[: config.examples], config.k, seed)
     rows, found = [{**r, "setting": "all"} for r in known], {}
     largest = {name: m.sum(1).argmax() for name, m in masks.items()}
-    rows += [tables.row([masks[name][i].sum()], method=name, setting="all", metric="codes in the largest mask") for name, i in largest.items()]
+    rows += [findings.row([masks[name][i].sum()], method=name, setting="all", metric="codes in the largest mask") for name, i in largest.items()]
     for place, setting in enumerate(config.settings):
         for name, search in searches(generator, masks, config.steps, *setting).items():
             found[name], seconds = explained(search, case, seed, place > 0)  # all settings share one compilation
-            rows.append(tables.row([seconds / found[name].valid.size], method=name, setting=_name(setting), metric="seconds each"))
+            rows.append(findings.row([seconds / found[name].valid.size], method=name, setting=_name(setting), metric="seconds each"))
             if name in largest:
                 valid = found[name].valid[:, largest[name]]
-                rows.append(tables.row(valid, method=name, setting=_name(setting), metric="reached, largest mask"))
+                rows.append(findings.row(valid, method=name, setting=_name(setting), metric="reached, largest mask"))
         rows += [{**r, "setting": _name(setting)} for r in compared(case, oracle, found)]
         here.tell(f"seed {seed}, agreement {agreement:g}, {_name(setting)}")
     if seed == 0:
@@ -197,9 +197,9 @@ def asked(f: Callable, oracle: Callable, generator: Any, tests: Digits, per_gap:
         free[order] = False
         chosen.append(order)
     right, chosen = digit == tests.y, np.concatenate(chosen)
-    rows = [tables.row(right[side], metric=f"accuracy, {name}") for side, name in ((tests.alike, "leaning alike"), (~tests.alike, "leaning otherwise"))]
-    rows.append(tables.row(agreed, metric="agreed on"))
-    rows.append(tables.row(np.abs(gap[chosen] - np.repeat(GAPS, per_gap)), metric="distance from the gap"))
+    rows = [findings.row(right[side], metric=f"accuracy, {name}") for side, name in ((tests.alike, "leaning alike"), (~tests.alike, "leaning otherwise"))]
+    rows.append(findings.row(agreed, metric="agreed on"))
+    rows.append(findings.row(np.abs(gap[chosen] - np.repeat(GAPS, per_gap)), metric="distance from the gap"))
     target = np.where(digit == PAIR[0], PAIR[1], PAIR[0]).astype(np.int32)
     case = Case(f, tests.x[chosen], digit[chosen], target[chosen], code[chosen], again[chosen])
     return case, [{**r, "method": "the classifier"} for r in rows]
@@ -251,7 +251,7 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints a table of means over seeds for each agreement and setting."""
     for part in dict.fromkeys((r["agreement"], r["setting"]) for r in rows):
         shown = [r for r in rows if r["seed"] == "all" and (r["agreement"], r["setting"]) == part]
-        print(f"\nagreement {part[0]:g}, {part[1]}\n\n{tables.table(shown, 'method', 'metric')}")
+        print(f"\nagreement {part[0]:g}, {part[1]}\n\n{findings.table(shown, 'method', 'metric')}")
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ import numpy as np
 
 from jxai import counterfactual, models, plot
 from jxai.counterfactual.operators import Matrix, ParallelBeam, gaussian
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.models.ordinary import mnist
@@ -103,7 +103,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
         for problem in config.problems:
             best = {form: float(c) for form, c in here.kept(f"{name}, {problem}, c", functools.partial(tuned, generator(), problem, config)).items()}
             names = dict(seed="all", generator=name, problem=problem, images="tuning", metric="c")
-            rows += [tables.row([c], form=form, **names) for form, c in best.items()]
+            rows += [findings.row([c], form=form, **names) for form, c in best.items()]
             here.tell(f"{name}, {problem}: c = {best}")
             for seed in range(config.seeds):
                 operator, sets, y, variance = problem_of(generator(), problem, seed, config)
@@ -194,9 +194,9 @@ def rows_of(values: dict[tuple, np.ndarray], config: Config) -> list[dict[str, A
             if images == "marked":
                 more[seed, name, problem, images, form, "PSNR lost by the mark"] = values[seed, name, problem, "digits", form, metric] - value
     values = values | more
-    values |= tables.pooled(values, config.seeds)
+    values |= findings.pooled(values, config.seeds)
     names = ("seed", "generator", "problem", "images", "form", "metric")
-    return [tables.row(value, **dict(zip(names, key)), case=", ".join(key[1:5])) for key, value in values.items()]
+    return [findings.row(value, **dict(zip(names, key)), case=", ".join(key[1:5])) for key, value in values.items()]
 
 
 def picture(shown: dict[tuple[str, str], tuple[np.ndarray, dict[str, np.ndarray]]]):
@@ -208,7 +208,7 @@ def picture(shown: dict[tuple[str, str], tuple[np.ndarray, dict[str, np.ndarray]
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints what was measured, pooled over seeds."""
-    print(tables.table([r for r in rows if r["seed"] == "all" and r["images"] != "tuning"], "case", "metric"))
+    print(findings.table([r for r in rows if r["seed"] == "all" and r["images"] != "tuning"], "case", "metric"))
 
 
 def main() -> None:

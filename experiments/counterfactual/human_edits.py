@@ -86,9 +86,9 @@ from experiments.counterfactual.edit_judge import autoencoders, judge_of, last_h
 from experiments.counterfactual.searching import kept, timed
 from jxai import counterfactual, plot
 from jxai.counterfactual import Search
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, over_seeds, recorded
 from jxai.evaluate.record import Record
 from jxai.models import generators
 from jxai.models.ordinary import mnist, ordinary
@@ -263,8 +263,8 @@ def rows_of(values: dict[tuple[int, str, str], np.ndarray], seeds: int) -> list[
             if len(apart) == len(COMPARED):
                 more[seed, "directed − minimal, mean", metric] = np.mean(list(apart.values())[: len(FAMILIES)], 0)
     values = values | more
-    values |= tables.pooled(values, seeds)
-    return [tables.row(value, seed=seed, method=name, metric=metric) for (seed, name, metric), value in values.items()]
+    values |= findings.pooled(values, seeds)
+    return [findings.row(value, seed=seed, method=name, metric=metric) for (seed, name, metric), value in values.items()]
 
 
 def mean_over(values: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray:
@@ -282,9 +282,7 @@ def picture(x: np.ndarray, target: np.ndarray, said: np.ndarray, points: dict[st
     )
 
 
-def show(config: Config, rows: list[dict[str, Any]]) -> None:
-    """Prints what was measured, pooled over seeds."""
-    print(tables.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
+show = over_seeds("method", "metric")
 
 
 def main() -> None:

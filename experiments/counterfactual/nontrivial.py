@@ -11,8 +11,8 @@ import numpy as np
 from experiments.counterfactual.leaning import PAIR, slant
 from jxai import each, taps
 from jxai.counterfactual import Counterfactual
-from jxai.evaluate import tables
-from jxai.evaluate.tables import means
+from jxai.evaluate import findings
+from jxai.evaluate.findings import means
 from jxai.metrics import counterfactual as judges
 
 
@@ -35,12 +35,12 @@ class Case(NamedTuple):
 def compared(case: Case, oracle: Callable, found: dict[str, Counterfactual]) -> list[dict[str, Any]]:
     """One row for each measure of each variant, and for what spectral masks have more of, image by image; the reconstructions are the control."""
     kept = {name: judged(case, oracle, c) for name, c in found.items()}
-    rows = [tables.row(values, method=name, metric=metric) for name, of in kept.items() for metric, values in of.items()]
+    rows = [findings.row(values, method=name, metric=metric) for name, of in kept.items() for metric, values in of.items()]
     for name, of in kept.items():
         for metric in ("non-trivial", "non-trivial, of the reached", "similarity, reached", "score"):
-            rows.append(tables.row(kept["spectral"][metric] - of[metric], method=name, metric=f"{metric}, spectral's minus this"))
+            rows.append(findings.row(kept["spectral"][metric] - of[metric], method=name, metric=f"{metric}, spectral's minus this"))
     itself = alike(oracle, case.x, case.again[:, None])[:, 0]
-    return [*rows, tables.row(itself, method="reconstruction", metric="similarity, reached")]
+    return [*rows, findings.row(itself, method="reconstruction", metric="similarity, reached")]
 
 
 def judged(case: Case, oracle: Callable, found: Counterfactual) -> dict[str, np.ndarray]:

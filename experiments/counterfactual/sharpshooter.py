@@ -49,9 +49,9 @@ from experiments.counterfactual.every_class import cases
 from experiments.counterfactual.searching import timed
 from jxai import counterfactual, each
 from jxai.counterfactual import Counterfactual, Search
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, over_seeds, recorded
 from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
@@ -89,7 +89,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     for seed in range(config.seeds):
         own = here.kept_rows(f"classifier {seed}", functools.partial(of_classifier, config, here, seed))
         rows += [{**r, "seed": seed} for r in own]
-    return rows + tables.overall(rows, "method")
+    return rows + findings.overall(rows, "method")
 
 
 def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any
     class_means(f, generator, pool)
     begun = time.perf_counter()
     means = class_means(f, generator, pool)
-    rows = [tables.row([time.perf_counter() - begun], method="class means", metric="seconds for all classes")]
+    rows = [findings.row([time.perf_counter() - begun], method="class means", metric="seconds for all classes")]
     found, seconds = {}, {}
     for name, search in searches(config, generator, means).items():
         found[name], seconds[name] = timed(search, f, x, target, repeats=config.repeats)
@@ -109,10 +109,10 @@ def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any
     common = np.all([part.valid.ravel() for name, part in found.items() if "≥" not in name], 0)
     for name, part in found.items():
         rows += [{**r, "method": name} for r in judged(f, oracle, x, target, part, None if "≥" in name else common)]
-        rows.append(tables.row([seconds[name] / target.size], method=name, metric="seconds each"))
+        rows.append(findings.row([seconds[name] / target.size], method=name, metric="seconds each"))
         extra = rows[0]["mean"] if name.startswith("SharpShooter") else 0.0
-        rows.append(tables.row([(seconds[name] + extra) / target.size], method=name, metric="seconds each, class means included"))
-        rows.append(tables.row([seconds[name] / first], method=name, metric="times the first's seconds"))
+        rows.append(findings.row([(seconds[name] + extra) / target.size], method=name, metric="seconds each, class means included"))
+        rows.append(findings.row([seconds[name] / first], method=name, metric="times the first's seconds"))
     return rows
 
 
@@ -139,20 +139,18 @@ def judged(f: Callable, oracle: Callable, x: np.ndarray, target: np.ndarray, fou
     """One row for each measure, with n and an interval; all but "reached", "f takes it for the target" and "steps" of what reached its target."""
     ok, flat = found.valid.ravel(), found.x.reshape(-1, *x.shape[1:])
     given = np.repeat(x, target.shape[1], 0), flat, target.ravel()
-    rows = [tables.row(ok, metric="reached"), tables.row(found.steps.ravel(), metric="steps")]
-    rows.append(tables.row(np.asarray(each(judges.validity, f, *given, batch_size=64)), metric="f takes it for the target"))
+    rows = [findings.row(ok, metric="reached"), findings.row(found.steps.ravel(), metric="steps")]
+    rows.append(findings.row(np.asarray(each(judges.validity, f, *given, batch_size=64)), metric="f takes it for the target"))
     agrees = np.asarray(each(judges.oracle_agreement, f, *given, batch_size=64, oracle=oracle, valid_only=False))
     far = np.asarray(each(judges.l1, f, *given, batch_size=64))
     for name, values in (("oracle agrees", agrees), ("L1", far)):
-        rows.append(tables.row(values[ok], metric=name))
+        rows.append(findings.row(values[ok], metric=name))
         if common is not None:
-            rows.append(tables.row(values[common], metric=f"{name}, where all reached"))
+            rows.append(findings.row(values[common], metric=f"{name}, where all reached"))
     return rows
 
 
-def show(config: Config, rows: list[dict[str, Any]]) -> None:
-    """Prints the means over seeds."""
-    print(tables.table([r for r in rows if r["seed"] == "all"], "method", "metric"))
+show = over_seeds("method", "metric")
 
 
 def main() -> None:

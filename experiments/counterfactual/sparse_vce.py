@@ -61,9 +61,9 @@ from experiments.counterfactual.lenet import lenet
 from experiments.counterfactual.searching import kept, once
 from jxai import counterfactual, each, models, plot
 from jxai.counterfactual import Counterfactual
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, over_seeds, recorded
 from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import RobustCNN
@@ -97,7 +97,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     values, rows = {}, []
     for seed in range(config.seeds):
         of = here.kept_values(f"seed {seed}", functools.partial(of_seed, config, here, seed))
-        rows += [tables.row(right, seed=seed, network=key[0], metric="accuracy") for key, right in of.items() if key[1] == "accuracy"]
+        rows += [findings.row(right, seed=seed, network=key[0], metric="accuracy") for key, right in of.items() if key[1] == "accuracy"]
         values |= {(seed, *key): value for key, value in of.items() if key[1] != "accuracy"}
     return rows + rows_of(values, config)
 
@@ -176,23 +176,21 @@ def judged(
     of_valid = {"same architecture agrees": agrees[0], "LeNet-5 agrees": agrees[1]}
     of_valid |= {"share of the target among 10 neighbours": score(judges.knn_target_share, **near), "L0": score(judges.l0, atol=0.05)}
     of_valid |= {"L1": score(judges.l1), "L2": score(judges.l2)}
-    return {name: np.mean(value, 1) for name, value in of_all.items()} | {name: tables.means(value, valid) for name, value in of_valid.items()}
+    return {name: np.mean(value, 1) for name, value in of_all.items()} | {name: findings.means(value, valid) for name, value in of_valid.items()}
 
 
 def rows_of(values: dict[tuple, np.ndarray], config: Config) -> list[dict[str, Any]]:
     """Rows for each seed and pooled over seeds, and the differences between the networks."""
-    pooled = tables.pooled(values, config.seeds)
+    pooled = findings.pooled(values, config.seeds)
     values = values | pooled
     for (_, network, *rest), value in pooled.items():
         if network != "ordinary":
             values["all", f"{network} − ordinary", *rest] = value - pooled["all", "ordinary", *rest]
     names = ("seed", "network", "p", "budget", "metric")
-    return [tables.row(value, **dict(zip(names, key)), case=f"{key[1]}, p = {key[2]:g}, k = {key[3]}") for key, value in values.items()]
+    return [findings.row(value, **dict(zip(names, key)), case=f"{key[1]}, p = {key[2]:g}, k = {key[3]}") for key, value in values.items()]
 
 
-def show(config: Config, rows: list[dict[str, Any]]) -> None:
-    """Prints what was measured, pooled over seeds."""
-    print(tables.table([r for r in rows if r["seed"] == "all"], "case", "metric"))
+show = over_seeds("case", "metric")
 
 
 def main() -> None:

@@ -72,9 +72,9 @@ from experiments.counterfactual.scenes import BATCH, Foremost, carrying, layouts
 from experiments.counterfactual.searching import kept, once
 from jxai import counterfactual, each, plot
 from jxai.counterfactual import Counterfactual, Search
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import logits
-from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.experiment import command_line, over_seeds, recorded
 from jxai.evaluate.record import Record
 from jxai.metrics import compare
 from jxai.metrics import counterfactual as judges
@@ -129,7 +129,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     rows = []
     for seed in range(config.seeds):
         rows += [{**r, "seed": seed} for r in here.kept_rows(f"seed {seed}", functools.partial(of_seed, config, here, seed))]
-    return rows + tables.overall(rows, "method")
+    return rows + findings.overall(rows, "method")
 
 
 def of_seed(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ def of_seed(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
     for name, method in methods(autoencoder, x, made, segments, config).items():
         found, seconds = kept(here, f"seed {seed}, {name}", functools.partial(searched, method, f, target))
         mine = reached(found, target) + judge(method.begun, found.x, found.valid)
-        mine.append(tables.row([seconds / target.size], metric="seconds each" if seed else "seconds each, compilation included"))
+        mine.append(findings.row([seconds / target.size], metric="seconds each" if seed else "seconds each, compilation included"))
         rows += [{**r, "method": name} for r in mine]
         shown[name] = method.begun, target, found
     if seed == 0:
@@ -173,8 +173,8 @@ def cases(autoencoder: SemanticAutoencoder, f: Callable, oracle: Callable, seed:
     right = {}
     for name, points in (("the images", x), ("reconstruction", made), ("mean colours", flat)):
         right[name] = [logits(model, points, BATCH).argmax(1) == y for model in (f, oracle)]
-    rows = [tables.row(((v - x) ** 2).mean((1, 2, 3)), method=name, metric="squared error") for name, v in (("reconstruction", made), ("mean colours", flat))]
-    rows += [tables.row(r, method=name, metric=f"{who} right, all images") for name, both in right.items() for who, r in zip(("f", "oracle"), both)]
+    rows = [findings.row(((v - x) ** 2).mean((1, 2, 3)), method=name, metric="squared error") for name, v in (("reconstruction", made), ("mean colours", flat))]
+    rows += [findings.row(r, method=name, metric=f"{who} right, all images") for name, both in right.items() for who, r in zip(("f", "oracle"), both)]
     kept = np.flatnonzero(np.all([*right["the images"], *right["reconstruction"]], 0))[: config.images]
     if len(kept) < config.images:
         raise ValueError(f"{config.images=}: of {len(x)} images only {len(kept)} are taken for their class after reconstruction; train longer (steps)")
@@ -211,9 +211,9 @@ def searched(method: Method, f: Callable, target: np.ndarray) -> tuple[Counterfa
 
 def reached(found: Counterfactual, target: np.ndarray) -> list[dict[str, Any]]:
     """Rows of all searches: those that reached the threshold, by target too, those that f takes for the target, and steps."""
-    rows = [tables.row(found.valid[:, i], metric=f"reached, {which}") for i, which in enumerate(("second class", "random class"))]
-    rows += [tables.row(found.valid.ravel(), metric="reached"), tables.row(found.steps.ravel(), metric="steps")]
-    return [tables.row((found.logits.argmax(-1) == target).ravel(), metric="f takes it for the target"), *rows]
+    rows = [findings.row(found.valid[:, i], metric=f"reached, {which}") for i, which in enumerate(("second class", "random class"))]
+    rows += [findings.row(found.valid.ravel(), metric="reached"), findings.row(found.steps.ravel(), metric="steps")]
+    return [findings.row((found.logits.argmax(-1) == target).ravel(), metric="f takes it for the target"), *rows]
 
 
 def judged(
@@ -244,8 +244,8 @@ def judged(
         "nearest of the target, features": score(judges.nearest_target_distance, features, **seen),
         "neighbours of the target, features": score(judges.knn_target_share, features, **seen),
     }
-    rows = [tables.row(value[ok], metric=metric) for metric, value in measures.items()]
-    return [*rows, tables.row(ok * agrees, metric="oracle agrees, of all")]
+    rows = [findings.row(value[ok], metric=metric) for metric, value in measures.items()]
+    return [*rows, findings.row(ok * agrees, metric="oracle agrees, of all")]
 
 
 def alone(
@@ -264,7 +264,7 @@ def alone(
     gain = odds(found.logits.reshape(n, parts, -1), goal, own) - odds(before[:, None], goal, own)
     lost, size = np.asarray(removed(f, made, own, goal, segments, parts)), inside.sum((2, 3))
     rows = [
-        tables.row(value[:, r], method=f"part {r}", metric=metric)
+        findings.row(value[:, r], method=f"part {r}", metric=metric)
         for metric, value in (("reached", valid), ("gain in log odds", gain), ("lost without it", lost), ("pixels", size))
         for r in range(parts)
     ]
@@ -279,12 +279,10 @@ def alone(
     }
     for name, value in (("loss without the part", lost), ("size", size), ("nearness to the middle", np.broadcast_to(-np.arange(parts), gain.shape))):
         values[f"rank correlation of gain and {name}"] = jax.vmap(compare.spearman)(np.float32(gain), np.float32(value))
-    return rows + [tables.row(value, method="one part", metric=metric) for metric, value in values.items()]
+    return rows + [findings.row(value, method="one part", metric=metric) for metric, value in values.items()]
 
 
-def show(config: Config, rows: list[dict[str, Any]]) -> None:
-    """Prints the means over seeds."""
-    print(tables.table([r for r in rows if r["seed"] == "all"], "metric", "method"))
+show = over_seeds("metric", "method")
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ from flax import nnx
 from experiments.counterfactual.searching import once
 from jxai import counterfactual, data, each, models
 from jxai.counterfactual import Counterfactual, Frozen, OneHot
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
@@ -168,20 +168,20 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
             own = here.kept_rows(f"{name}, seed {seed}", lambda seed=seed, read=read: of_seed(config, read(), seed))
             rows += [{**r, "table": name, "seed": seed} for r in own]
             here.tell(f"{name}, seed {seed}")
-    return rows + tables.overall(rows, "table", "method")
+    return rows + findings.overall(rows, "table", "method")
 
 
 def of_seed(config: Config, t: Table, seed: int) -> list[dict[str, Any]]:
     """The rows of a table and a seed."""
     f, most = network(config, t, seed), np.bincount(t.y).argmax()
     own = np.asarray(jax.jit(jax.vmap(f))(t.tests)).argmax(1).astype(np.int32)
-    rows = [tables.row(own == t.labels, method="predictor", metric="accuracy"), tables.row(t.labels == most, method="majority", metric="accuracy")]
+    rows = [findings.row(own == t.labels, method="predictor", metric="accuracy"), findings.row(t.labels == most, method="majority", metric="accuracy")]
     far = each(judges.nearest_target_distance, None, t.tests, t.tests, own, examples=t.x, labels=t.y, distance="l1")
-    rows.append(tables.row(far, method="the examples", metric="nearest of the target"))
+    rows.append(findings.row(far, method="the examples", metric="nearest of the target"))
     for method, search in methods(config, t).items():
         found, seconds = once(search, f, t.tests, 1 - own)
         rows += [{**r, "method": method} for r in judged(t, f, found, 1 - own)]
-        rows.append(tables.row([seconds / len(own)], method=method, metric="seconds each, compilation included"))
+        rows.append(findings.row([seconds / len(own)], method=method, metric="seconds each, compilation included"))
     return rows
 
 
@@ -192,19 +192,19 @@ def judged(t: Table, f: Callable, found: Counterfactual, target: np.ndarray) -> 
     given = t.tests, found.x, target
     valid = np.asarray(each(judges.validity, f, *given)) == 1
     broken = each(judges.constraint_violations, None, *given, constraints=(OneHot(t.groups), Frozen(free)))
-    rows = [tables.row(valid, metric="validity"), tables.row(broken, metric="broken constraints")]
+    rows = [findings.row(valid, metric="validity"), findings.row(broken, metric="broken constraints")]
     changed = np.abs(found.x - t.tests) > 1e-5
     features = np.stack([changed[:, t.feature == i].any(1) for i in range(len(t.names))], 1).sum(1)
-    rows.append(tables.row(np.asarray(each(judges.l1, None, *given))[valid], metric="L1"))
-    rows.append(tables.row(features[valid], metric="features changed"))
+    rows.append(findings.row(np.asarray(each(judges.l1, None, *given))[valid], metric="L1"))
+    rows.append(findings.row(features[valid], metric="features changed"))
     near = each(judges.nearest_target_distance, None, *given, examples=t.x, labels=t.y, distance="l1")
-    return [*rows, tables.row(np.asarray(near)[valid], metric="nearest of the target")]
+    return [*rows, findings.row(np.asarray(near)[valid], metric="nearest of the target")]
 
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints a table of means over seeds for each data set."""
     for name in config.tables:
-        print(f"\n{name}\n\n{tables.table([r for r in rows if r['seed'] == 'all' and r['table'] == name], 'method', 'metric')}")
+        print(f"\n{name}\n\n{findings.table([r for r in rows if r['seed'] == 'all' and r['table'] == name], 'method', 'metric')}")
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Experiments on metrics: which can be trusted."""
+"""Experiments on metrics: which can be trusted. `planted` belongs to `metric_validity`."""

@@ -37,7 +37,7 @@ from scipy import stats
 
 from experiments.metrics import planted
 from jxai import data, each, metrics
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.fills import gaussian_blur
@@ -150,7 +150,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     planted = functools.cache(lambda: planted_world(config))  # trained where something is asked of it
     worlds = {"linear": functools.cache(lambda: linear_world(config)), "planted": lambda: planted()[:5]}
     right = here.kept("accuracy", lambda: {"right": planted()[5]})["right"]
-    rows = [tables.row(right, world="network", metric="accuracy", asked="accuracy")]
+    rows = [findings.row(right, world="network", metric="accuracy", asked="accuracy")]
     for world, made in worlds.items():
 
         def scored(name: str, made: Callable = made) -> dict[str, np.ndarray]:
@@ -162,7 +162,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
                 continue
             here.tell(f"{world}: {name}")
             found = here.kept(f"{world}, {name}", lambda name=name, scored=scored: scored(name))
-            rows += [tables.row(values, world=world, metric=name, asked=asked) for asked, values in judge(found).items()]
+            rows += [findings.row(values, world=world, metric=name, asked=asked) for asked, values in judge(found).items()]
     return rows + verdicts(rows, names)
 
 
@@ -179,7 +179,7 @@ def verdicts(rows: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any
 def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints the table of each world, and the verdicts."""
     for world in ("linear", "planted"):
-        print(f"\n{world}\n{tables.table([r for r in rows if r.get('world') == world], 'metric', 'asked')}")
+        print(f"\n{world}\n{findings.table([r for r in rows if r.get('world') == world], 'metric', 'asked')}")
     print()
     for r in rows:
         if r["asked"] == "verdict":

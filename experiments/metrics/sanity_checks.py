@@ -23,10 +23,10 @@ import numpy as np
 
 from jxai import attribution, data, metrics
 from jxai.cli.progress import Reporter
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, evaluated, recorded
 from jxai.evaluate.record import Record
-from jxai.evaluate.report import scores_of
+from jxai.evaluate.table import scores_of
 from jxai.models import available
 
 PUBLISHED = {"gradient": "passes", "grad_cam": "passes", "guided_backprop": "fails", "guided_grad_cam": "fails"}
@@ -75,10 +75,10 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     found, rows = done.table(), []
     for metric in done.metrics:
         for n, method in enumerate(done.methods):
-            rows.append(tables.row(scores_of(done, found, metric)[:, n], method=method, metric=metric, at="area"))
+            rows.append(findings.row(scores_of(done, found, metric)[:, n], method=method, metric=metric, at="area"))
             if (name := f"curve/{method}/{metric}/y") in found:
                 more = {"curve": np.nanmean(found[name], 0), "published": PUBLISHED.get(method)}
-                rows.append(tables.row(found[name][:, -1], more, method=method, metric=metric, at="end"))
+                rows.append(findings.row(found[name][:, -1], more, method=method, metric=metric, at="end"))
     return rows
 
 
@@ -86,7 +86,7 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints how alike maps are after all layers, and over the cascade."""
     for at, what in (("end", "all layers random"), ("area", "mean over the cascade")):
         chosen = [row for row in rows if row["at"] == at]
-        print(f"\n{what}, {chosen[0]['n']} images\n{tables.table(chosen, 'method', 'metric')}")
+        print(f"\n{what}, {chosen[0]['n']} images\n{findings.table(chosen, 'method', 'metric')}")
 
 
 def main() -> None:

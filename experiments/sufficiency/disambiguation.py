@@ -71,7 +71,7 @@ from experiments.sufficiency.verdicts import DRAWN, SETS, histograms, rows_of
 from jxai import attribution, data, plot
 from jxai.callables import compiled
 from jxai.certificates import digests, verify
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.controls import random_map
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
@@ -232,10 +232,10 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints what became of the candidates, and a table for each world and its segments."""
     for world in (TWO, ONE):
         print(f"\n{world}")
-        print(tables.table([r for r in rows if r["world"] == world and "method" not in r], "world", "metric"))
+        print(findings.table([r for r in rows if r["world"] == world and "method" not in r], "world", "metric"))
         for segments in ("fine", "coarse"):
             chosen = [{**r, "method": f"{r['method']}, {r['score']}"} for r in rows if r["world"] == world and r.get("segments") == segments]
-            print(f"\n{segments} segments\n{tables.table(chosen, 'method', 'metric')}" if chosen else "")
+            print(f"\n{segments} segments\n{findings.table(chosen, 'method', 'metric')}" if chosen else "")
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ from experiments.sufficiency.pixel_subsets import (
 )
 from experiments.sufficiency.subset_training import training
 from jxai import data, plot
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import probabilities
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
@@ -187,12 +187,12 @@ def cifar10(config: Config, here: Record) -> list[dict[str, Any]]:
     for name, other in zip(NETWORKS, reversed(NETWORKS), strict=True):
         f, names = nets[name].model, nets[name].class_names
         label = probabilities(f, x).argmax(1)
-        rows.append(tables.row(label == y, network=name, order="whole images", metric="accuracy"))
-        rows.append(tables.row(probabilities(nets[other].model, x).argmax(1) == label, network=name, order="whole images", metric="other: class stays"))
+        rows.append(findings.row(label == y, network=name, order="whole images", metric="accuracy"))
+        rows.append(findings.row(probabilities(nets[other].model, x).argmax(1) == label, network=name, order="whole images", metric="other: class stays"))
         found = orders(config, here, name, f, x, label, config.per_step, MEAN, ranked(config, x, name == NETWORKS[0]))
         for kind, order in found.items():
             values = measured(config, f, x, label, order, MEAN, nets[other].model)
-            rows += [tables.row(value, network=name, order=kind, metric=metric) for metric, value in values.items()]
+            rows += [findings.row(value, network=name, order=kind, metric=metric) for metric, value in values.items()]
         if name == NETWORKS[0]:
             contact(here.path / "cifar10.png", f, x, label, found, names, MEAN, 12)
     return rows
@@ -210,7 +210,7 @@ def imagenet(config: Config, here: Record) -> list[dict[str, Any]]:
         values = measured(config, f, x, label, order, fill)
         for share in (config.share, 2 * config.share):
             values[f"on the border at {share:.0%}"] = on_border(order.masks(order.step_of(share), x.shape[1:3]), width)
-        rows += [tables.row(value, network=BIG, order=kind, metric=metric) for metric, value in values.items()]
+        rows += [findings.row(value, network=BIG, order=kind, metric=metric) for metric, value in values.items()]
     contact(here.path / "imagenet.png", f, x, label, found, subject.class_names, fill, 8)
     return rows
 
@@ -259,7 +259,7 @@ PARTS = {"cifar10": cifar10, "imagenet": imagenet, "training": training}
 def show(config: Config, rows: list[dict[str, Any]]) -> None:
     """Prints a table for each part and network."""
     for part, network in dict.fromkeys((r["part"], r["network"]) for r in rows):
-        print(f"\n{part}, {network}\n\n{tables.table([r for r in rows if (r['part'], r['network']) == (part, network)], 'order', 'metric')}")
+        print(f"\n{part}, {network}\n\n{findings.table([r for r in rows if (r['part'], r['network']) == (part, network)], 'order', 'metric')}")
 
 
 def main() -> None:

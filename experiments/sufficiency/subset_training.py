@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 
 from experiments.sufficiency.pixel_subsets import NETWORKS, THRESHOLDS, by_gradients, ordered
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.answers import probabilities
 from jxai.evaluate.record import Record
 from jxai.models import CNN, available
@@ -104,13 +104,13 @@ def training(config: Any, here: Record) -> list[dict[str, Any]]:
             for metric, value in sized(config, here, f"{name}, {seed}", net, whole[1], true, 0.0, config.confidence).items():
                 pooled.setdefault((name, metric), []).append(value)
     for (name, metric), values in pooled.items():
-        rows.append(tables.row(np.concatenate(values), network="small", order=name, metric=metric))
+        rows.append(findings.row(np.concatenate(values), network="small", order=name, metric=metric))
         if metric == "accuracy":
-            rows.append(tables.row([v.mean() for v in values], network="small", order=name, metric="accuracy, by seed"))
+            rows.append(findings.row([v.mean() for v in values], network="small", order=name, metric="accuracy, by seed"))
     given = {name: available()[name].build().model for name in NETWORKS}
     for name, net in (given | {"both": Ensemble(given.values())}).items():
         values = sized(config, here, f"given, {name}", net, tests, true, MEAN, THRESHOLDS[0])
-        rows += [tables.row(value, network="given", order=name, metric=metric) for metric, value in values.items()]
+        rows += [findings.row(value, network="given", order=name, metric=metric) for metric, value in values.items()]
     return rows
 
 

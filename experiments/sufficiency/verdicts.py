@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.sufficiency.two_labels import FATES, TWO
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 
 SETS = {"disjoint": (2,), "overlapping": ()}
 """The kinds of proofs, and how many sets each has."""
@@ -22,14 +22,14 @@ def rows_of(results: dict[str, list[dict[str, np.ndarray]]], fates: dict[str, li
     """The rows: what became of the candidates, how many proofs verified, and each search's."""
     rows = []
     for world, found in results.items():
-        rows += [tables.row([fate == name for fate in fates[world]], world=world, metric=name) for name in FATES]
+        rows += [findings.row([fate == name for fate in fates[world]], world=world, metric=name) for name in FATES]
         verified = [np.arange(of[-2]) < of[-1] for one in found for of in one.values()]
-        rows.append(tables.row(np.concatenate(verified), world=world, metric="verified"))
+        rows.append(findings.row(np.concatenate(verified), world=world, metric="verified"))
         for name in dict.fromkeys(name for one in found for name in one):
             segments, method, score = name.split(", ")
             of, exact = columns(found, name), columns(found, f"coarse, exact, {score}")
             values = measured(of, world) | (compared(of, exact) if segments == "coarse" else {})
-            rows += [tables.row(value, world=world, segments=segments, method=method, score=score, metric=metric) for metric, value in values.items()]
+            rows += [findings.row(value, world=world, segments=segments, method=method, score=score, metric=metric) for metric, value in values.items()]
     return rows
 
 

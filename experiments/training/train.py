@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,13 +37,13 @@ import optax
 from flax import nnx
 
 from experiments.training.bar import Bar
+from experiments.training.recipes import MEASURES, levels, recipes
 from jxai import checkpoint, data, models
 from jxai.data.batches import to_input
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.files import save_arrays
-from jxai.models.adversarial import adversarial_autoencoder, critic_loss, wgan_gp
 from jxai.models.coders import given
 from jxai.models.flows import initialised
 from jxai.scores import one_of, positive, within
@@ -94,67 +93,6 @@ class Split(NamedTuple):
     y: np.ndarray
 
 
-class Recipe(NamedTuple):
-    """How a model is made, trained and judged."""
-
-    build: Callable[[Config, tuple[int, ...], nnx.Rngs], Any]
-    loss: Callable[[Config, int], Any]
-    """`(config, examples) -> loss or parts`."""
-    measure: str
-    """A key of `MEASURES`."""
-    steps: int
-    batch_size: int
-
-
-def recipes() -> dict[str, Recipe]:
-    """All models by name."""
-
-    def vae(kind: Callable, *more: Any) -> Recipe:
-        return Recipe(lambda c, shape, rngs: kind(shape, *more, rngs=rngs), lambda c, n: models.vae_loss, "reconstruction_mse", 10_000, 128)
-
-    def flow(make: Callable) -> Recipe:
-        return Recipe(make, lambda c, n: functools.partial(models.likelihood_loss, levels=_levels(c)), "bits_per_dim", 10_000, 32)
-
-    def tc(c: Config, n: int) -> Callable:
-        return functools.partial(models.tc_vae_loss, num_examples=n)
-
-    def glow(c: Config, shape: tuple[int, ...], rngs: nnx.Rngs) -> models.Glow:
-        return models.Glow(shape, steps=c.depth, hidden=c.hidden, scale="tanh", rngs=rngs)
-
-    def realnvp(c: Config, shape: tuple[int, ...], rngs: nnx.Rngs) -> models.RealNVP:
-        return models.RealNVP(shape, couplings=max(1, c.depth // 2), hidden=c.hidden, depth=1, rngs=rngs)
-
-    return {
-        "vae": vae(models.VAE),
-        "conv_vae": vae(models.ConvVAE),
-        "conditional_vae": vae(models.ConditionalVAE, 10),
-        "btcvae": Recipe(lambda c, shape, rngs: models.BurgessVAE(32, shape[-1], rngs=rngs), tc, "reconstruction_mse", 10_000, 64),
-        "adversarial_autoencoder": Recipe(
-            lambda c, shape, rngs: models.AdversarialAutoencoder(shape, rngs=rngs), lambda c, n: adversarial_autoencoder(), "reconstruction_mse", 10_000, 128
-        ),
-        "wgan_gp": Recipe(lambda c, shape, rngs: models.GAN(shape, rngs=rngs), lambda c, n: wgan_gp(), "distance", 20_000, 64),
-        "conditional_gan": Recipe(lambda c, shape, rngs: models.ConditionalGAN(shape, 10, rngs=rngs), lambda c, n: wgan_gp(), "distance", 20_000, 64),
-        "realnvp": flow(realnvp),
-        "glow": flow(glow),
-    }
-
-
-def _mse(c: Config, model: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-    view = given(model, y)
-    return ((view.decode(view.encode(x)) - x) ** 2).mean()
-
-
-def _bits(c: Config, model: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-    return model.bits_per_dim(x, key, levels=_levels(c))
-
-
-def _distance(c: Config, model: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-    return critic_loss(model, x[None], y[None], key, penalty=0.0)[1]["distance"]
-
-
-MEASURES = {"reconstruction_mse": _mse, "bits_per_dim": _bits, "distance": _distance}
-
-
 @recorded
 def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Trains, or goes on; returns the row of the test split."""
@@ -169,7 +107,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     model = recipe.build(config, learn.x.shape[1:], nnx.Rngs(begin))
     if recipe.measure == "bits_per_dim":
         x = jnp.asarray(to_input(learn.x[:512], None))
-        model = jax.jit(initialised)(model, models.dequantised(x, begin, levels=_levels(config)))
+        model = jax.jit(initialised)(model, models.dequantised(x, begin, levels=levels(config)))
     loss = recipe.loss(config, len(learn.x))
     parts = isinstance(loss, tuple)
     schedule = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, min(100, config.steps // 10 + 1), config.steps + 1)
@@ -179,7 +117,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
         options["validation"], learn = Split(learn.x[-kept:], learn.y[-kept:]), Split(learn.x[:-kept], learn.y[:-kept])
     done = train(model, loss, learn, key=loop, checkpoint=here.path / "run", every=max(1, min(250, config.steps)), on_progress=here.on_progress, **options)
     values = here.kept("test split", lambda: {"values": measured(config, done.model, test, judge)})["values"]
-    row = tables.row(values, model=config.model, dataset=config.dataset, measure=recipe.measure)
+    row = findings.row(values, model=config.model, dataset=config.dataset, measure=recipe.measure)
     limit = ACCEPTED.get((config.model, config.dataset))
     accepted = None if limit is None else bool(row["mean"] <= limit)
     row["more"] = {"steps": done.steps, "outcome": done.outcome, "accepted_at": limit, "accepted": accepted}
@@ -187,23 +125,6 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     save_arrays(here.path / "history.npz", **{name.replace("/", "_"): values for name, values in done.history.items()})
     sheet(samples(done.model, judge), here.path / "samples.png")
     return [row]
-
-
-def load(folder: str | Path) -> Any:
-    """The model that a run has trained, from its folder, `jxai.evaluate.record.folder(config)`.
-
-    Raises:
-      FileNotFoundError: no whole model there.
-    """
-
-    def like(step: int, extra: dict[str, Any]) -> Any:
-        config = Config(**extra["config"])
-        return nnx.eval_shape(lambda: recipes()[config.model].build(config, tuple(extra["shape"]), nnx.Rngs(0)))
-
-    found = checkpoint.restore(Path(folder) / "model", like)
-    if found is None:
-        raise FileNotFoundError(f"no trained model in {Path(folder) / 'model'}; experiments/training/train.py makes one")
-    return jax.tree.map(jnp.asarray, found.tree)
 
 
 def splits(config: Config) -> tuple[Split, Split]:
@@ -255,10 +176,6 @@ def sheet(images: np.ndarray, path: Path) -> None:
 def _read(source: data.Source, places: np.ndarray, config: Config) -> Split:
     read = [source[int(i)] for i in places[: config.limit]]
     return Split(np.stack([example.pixels for example in read]), np.asarray([example.label for example in read], np.int32))
-
-
-def _levels(config: Config) -> int:
-    return 17 if config.dataset == "digits" else 256
 
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:

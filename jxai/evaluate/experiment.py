@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from jxai.data import Source
+from jxai.evaluate import findings
 from jxai.evaluate.identity import differences
 from jxai.evaluate.record import Record
-from jxai.evaluate.report import Row, report
+from jxai.evaluate.report import report
 from jxai.evaluate.run import run as evaluate
 from jxai.evaluate.store import Run
+from jxai.evaluate.table import Row
 from jxai.models.catalogue import Pretrained
 
 Rows = list[dict[str, Any]]
@@ -43,6 +45,11 @@ def evaluated(here: Record, subject: Pretrained, source: Source, explained: Any,
     known = {"preprocess": subject.preprocess, "model_name": config.model, "limit": config.limit, "seed": config.seed, "on_progress": here.on_progress}
     done = evaluate(subject.model, source, explained, judged, here.path / "run", **known, **options)
     return done, report([done], here.path / "report")
+
+
+def over_seeds(line: str, column: str) -> Callable[[Any, Rows], None]:
+    """Shows a table of what was found over all seeds, by two of the rows' names."""
+    return lambda config, rows: print(findings.table([row for row in rows if row["seed"] == "all"], line, column))
 
 
 @contextlib.contextmanager

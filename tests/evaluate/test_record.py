@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jxai.evaluate import experiment, identity, tables
+from jxai.evaluate import experiment, findings, identity
 from jxai.evaluate.record import Record, folder, plain
 
 
@@ -88,7 +88,7 @@ def test_results_say_what_made_them_and_are_not_made_twice(tmp_path):
     def run(config, here):
         calls.append(here.kept("piece", lambda: {"x": np.arange(4)})["x"])
         here.tell("halfway")
-        return [tables.row(calls[-1], {"curve": np.arange(2)}, seed=0, method="a", metric="m"), tables.row([], method="b", metric="m")]
+        return [findings.row(calls[-1], {"curve": np.arange(2)}, seed=0, method="a", metric="m"), findings.row([], method="b", metric="m")]
 
     first, second = run(config, told.append), run(config, told.append)
     np.testing.assert_equal(first, second)
@@ -146,7 +146,7 @@ SCRIPT = """
 '''A toy.'''
 import dataclasses, os, time
 import numpy as np
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ def run(config, here):
             print("made", i, flush=True)
             time.sleep(60 if i == 2 and "SLOW" in os.environ else 0)
             return {"x": np.full(5, i)}
-        rows.append(tables.row(here.kept(f"piece {i}", make)["x"], number=i, metric="m"))
+        rows.append(findings.row(here.kept(f"piece {i}", make)["x"], number=i, metric="m"))
     return rows
 
 def show(config, rows):

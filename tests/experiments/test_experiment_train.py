@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.training import recipes
 from experiments.training import train as experiment
 from jxai.evaluate.record import folder
 
@@ -25,7 +26,7 @@ def run(name, out, **options):
 
 def test_autoencoder(tmp_path):
     config, row, here = run("vae", tmp_path, steps=150)
-    model = experiment.load(here)
+    model = recipes.load(here)
     _, test = experiment.splits(config)
     x = np.float32(test.x) / 255
     mse = ((np.asarray(jax.vmap(lambda v: model.decode(model.encode(v)))(x)) - x) ** 2).mean()
@@ -39,7 +40,7 @@ def test_autoencoder(tmp_path):
 def test_flow_beats_independent_pixels_that_are_uniform(tmp_path):
     config, row, here = run("realnvp", tmp_path, steps=20, hidden=8, depth=2, limit=400)
     _, test = experiment.splits(config)
-    flow, keys = experiment.load(here), jax.random.split(jax.random.key(9), len(test.x))
+    flow, keys = recipes.load(here), jax.random.split(jax.random.key(9), len(test.x))
     bits = jax.jit(jax.vmap(lambda v, k: flow.bits_per_dim(v, k, levels=17)))(np.float32(test.x) / 255, keys)
     assert row["mean"] == pytest.approx(float(bits.mean()), abs=0.02)  # other noise
     assert row["measure"] == "bits_per_dim" and row["mean"] < np.log2(17)
@@ -51,17 +52,17 @@ def test_adversarial(tmp_path):
 
 
 def test_all_models_are_built_and_bad_names_are_refused():
-    for name, recipe in experiment.recipes().items():
+    for name, recipe in recipes.recipes().items():
         config = experiment.Config(name, "digits")
         shape = (32, 32, 1) if name == "btcvae" else (8, 8, 1)
         model = nnx.eval_shape(lambda recipe=recipe, config=config, shape=shape: recipe.build(config, shape, nnx.Rngs(0)))
         assert (
             hasattr(model, "sample")
-            and recipe.measure in experiment.MEASURES
+            and recipe.measure in recipes.MEASURES
             and callable(recipe.loss(config, 100)) != isinstance(recipe.loss(config, 100), tuple)
         )
     with pytest.raises(FileNotFoundError, match="no trained model in nowhere/model"):
-        experiment.load("nowhere")
+        recipes.load("nowhere")
     for options, message in (
         ({"model": "diffusion", "dataset": "digits"}, "model='diffusion' must be one of"),
         ({"model": "vae", "dataset": "cifar10"}, "dataset='cifar10' must be one of"),

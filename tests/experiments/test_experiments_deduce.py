@@ -11,7 +11,7 @@ from flax import nnx
 from experiments.counterfactual import deduce, deduce_measures
 from experiments.counterfactual.deduce_networks import PlainResNet
 from jxai import counterfactual
-from jxai.evaluate import tables
+from jxai.evaluate import findings
 from jxai.evaluate.record import folder
 from jxai.models import ordinary as trained
 from jxai.models.layers import Conv
@@ -19,7 +19,7 @@ from jxai.models.layers import Conv
 
 def test_means_of_what_is_kept():
     values, kept = np.array([[1.0, 2, 6], [4, 5, 6], [7, 8, np.nan]]), np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0]], bool)
-    np.testing.assert_array_equal(tables.means(values, kept), [3.5, np.nan, 7.5])
+    np.testing.assert_array_equal(findings.means(values, kept), [3.5, np.nan, 7.5])
 
 
 def test_sizes_of_common_cases_and_differences_where_both_reached():
