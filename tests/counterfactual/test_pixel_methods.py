@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from jax.tree_util import Partial
 
 from jxai.counterfactual import run, wachter
@@ -25,14 +26,20 @@ REGION = np.arange(12).reshape(4, 3) % 3 > 0
 traces: list[int] = []
 
 
-def _logits(w, v, x):
+def _logits(w, v, b, x):
     traces.append(1)
-    return jnp.tanh((x.ravel() - 0.5) @ w) @ v
+    return jnp.tanh((x.ravel() - 0.5) @ w) @ v + b
 
 
-def model(seed=0):
+def model(seed=0, bias=(0, 0, 0)):
     rng = np.random.default_rng(seed)
-    return Partial(_logits, jnp.asarray(rng.normal(size=(12, 9)), jnp.float32), jnp.asarray(2 * rng.normal(size=(9, 3)), jnp.float32))
+    return Partial(_logits, rng.normal(size=(12, 9)).astype(np.float32), (2 * rng.normal(size=(9, 3))).astype(np.float32), np.float32(bias))
+
+
+def logits_of(f, x):
+    """What the model says of examples `[n, 4, 3, 1]`, in NumPy."""
+    w, v, b = f.args
+    return np.tanh((np.asarray(x).reshape(len(x), 12) - 0.5) @ w) @ v + b
 
 
 def _first_five(x):
@@ -40,7 +47,7 @@ def _first_five(x):
 
 
 EXAMPLES = RNG.uniform(size=(60, *SHAPE)).astype(np.float32)
-LABELS = np.asarray(jax.vmap(model())(EXAMPLES)).argmax(1)
+LABELS = logits_of(model(), EXAMPLES).argmax(1)
 DENSITY = gaussian_density(EXAMPLES.reshape(60, 12)[:, :5], np.arange(60) % 3, 3)
 METHODS = {
     "wachter": functools.partial(wachter, steps=60, learning_rate=0.05),
@@ -59,75 +66,84 @@ def search(name, **options):
 def inputs(n=4):
     """Examples, and the least likely class of each."""
     x = np.random.default_rng(5).uniform(0.1, 0.9, (n, *SHAPE)).astype(np.float32)
-    return x, np.asarray(jax.vmap(model())(x)).argmin(1)
+    return x, logits_of(model(), x).argmin(1)
+
+
+KEYS = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(np.arange(4))
+
+
+def together(name, region=REGION, **data):
+    """A run of four searches, of which three go at once."""
+    x, target = inputs()
+    given = {"f": model(), "x": x, "target": target, "key": KEY, **data}
+    return run(search(name, region=region), *given.values(), block=3, batch_size=3)
+
+
+@functools.cache
+def compiled(name):
+    return jax.jit(jax.vmap(lambda f, x, t, k, r: METHODS[name](f, x, t, k, region=r), (None, 0, 0, 0, 0)))
+
+
+def alone(name, f, x, target, region):
+    """The method itself on four examples: one program for all truths below."""
+    return jax.tree.map(np.asarray, compiled(name)(f, x, np.asarray(target, np.int32), KEYS, np.broadcast_to(region, (4, 4, 3))))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_runs_batches_and_single_searches_agree(name):
     f, (x, target) = model(), inputs()
-    found = run(search(name), f, x, target, KEY, block=3, batch_size=3)
-    keys = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(jnp.arange(4))
-    batched = jax.jit(jax.vmap(lambda x, t, k: METHODS[name](f, x, t, k)))(x, target, keys)
+    found, batched = together(name), alone(name, f, x, target, REGION)
     for field in ("x", "logits"):
         np.testing.assert_allclose(getattr(batched, field), getattr(found, field), atol=1e-3)
     np.testing.assert_array_equal(batched.valid, found.valid)
     np.testing.assert_array_equal(batched.steps, found.steps)
     assert found.x.shape == x.shape and found.x.dtype == x.dtype and (found.steps > 0).all()
     # What a result claims is true of it.
-    logits = np.asarray(jax.vmap(f)(found.x))
+    logits = logits_of(f, found.x)
     np.testing.assert_allclose(logits, found.logits, atol=1e-4)
     assert found.valid.any() and (logits.argmax(1) == target)[found.valid].all()
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_frozen_entries_keep_their_bits_and_the_range_holds(name):
-    f, (x, target) = model(), inputs()
-    found = run(search(name, region=REGION), f, x, target, KEY)
+    # Frozen entries keep their bits, and the range holds.
     np.testing.assert_array_equal(found.x[:, ~REGION], x[:, ~REGION])
     assert found.x.min() >= 0 and found.x.max() <= 1 and (found.x != x).any()
-    nothing = jax.jit(lambda r: METHODS[name](f, jnp.asarray(x[0]), target[0], KEY, region=r))(np.zeros((4, 3), bool))
-    np.testing.assert_array_equal(nothing.x, x[0])
-    assert not nothing.valid
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_needs_no_search_or_allows_none_is_data(name):
-    f, (x, _) = model(), inputs(1)
-    one = jax.jit(lambda x, t: METHODS[name](f, x, t, KEY))
-    found = one(x[0], f(jnp.asarray(x[0])).argmax())
-    np.testing.assert_array_equal(found.x, x[0])
-    assert found.valid and found.steps == 0
-    for target in (-1, 3):
-        found = one(x[0], target)
-        np.testing.assert_array_equal(found.x, x[0])
-        assert not found.valid and found.steps == 0
-    found = one(np.full(SHAPE, np.nan, np.float32), 0)
-    assert not found.valid and found.steps == 0
+    f, (x, target) = model(), inputs()
+    x = np.broadcast_to(x[0], x.shape).copy()
+    x[3] = np.nan
+    found = alone(name, f, x, [logits_of(f, x[:1]).argmax(), -1, 3, 0], True)
+    np.testing.assert_array_equal(found.x[:3], x[:3])
+    np.testing.assert_array_equal(found.valid, [True, False, False, False])
+    np.testing.assert_array_equal(found.steps, 0)
+    x, _ = inputs()
+    nothing = alone(name, f, x, target, False)
+    np.testing.assert_array_equal(nothing.x, x)
+    assert not nothing.valid.any()
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_unreachable_class_fails_with_the_likeliest_point(name):
-    f = Partial(lambda w, x: jnp.stack([jnp.zeros(()), w @ x.ravel(), w @ x.ravel() - 30.0]), jnp.linspace(-1, 1, 12))
-    x = inputs(1)[0][0]
-    found = jax.jit(lambda x: METHODS[name](f, x, 2, KEY))(x)
-    assert not found.valid and np.isfinite(found.x).all()
-    p = lambda v: float(jax.nn.log_softmax(f(jnp.asarray(v)))[2])
-    assert p(found.x) >= p(x) - 1e-4
+    f, x = model(bias=(0, 0, -100)), inputs()[0]
+    found = alone(name, f, x, [2, 2, 2, 2], True)
+    assert not found.valid.any() and np.isfinite(found.x).all()
+    p = [scipy.special.log_softmax(logits_of(f, v), 1)[:, 2] for v in (found.x, x)]
+    assert (p[0] >= p[1] - 1e-4).all()
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_new_weights_and_arrays_compile_nothing_anew(name):
     x, target = inputs()
-    run(search(name, region=REGION), model(), x, target, KEY, block=100, batch_size=4)
+    together(name)
     before = len(traces)
-    run(search(name, region=~REGION), model(1), 1 - x, target[::-1], jax.random.key(1), block=100, batch_size=4)
+    together(name, ~REGION, f=model(1), x=1 - x, target=target[::-1], key=jax.random.key(1))
     # The shapes of f(x) are looked at anew; fewer lanes may be left at the end than before, but for each size no more than once.
     assert len(traces) - before <= 4
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_bad_inputs_are_errors(name):
-    f, x = model(), jnp.asarray(inputs(1)[0][0])
+    f, x = model(), inputs(1)[0][0]
     method = METHODS[name]
     for call, message in (
         (lambda: method(f, x, 3, KEY), r"target=3 must be a class in \[0, 3\)"),
