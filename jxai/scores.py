@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ def check_target(target: int | Array, num_classes: int) -> None:
         raise ValueError(f"{target=} must be one integer class in [0, {num_classes}) or None")
 
 
-def one_of(name: str, value: str, known) -> str:
+def one_of(name: str, value: str, known: Iterable[str]) -> str:
     """Returns value if it is among the known names, else raises ValueError that lists them."""
     if value not in tuple(known):
         raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, known))}")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import subprocess
+import typing
 from pathlib import Path
 
 import pytest
@@ -117,3 +120,31 @@ def test_what_is_committed_is_small():
         pytest.skip("not a checkout of git")
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     assert not [file for file in files if file.exists() and file.stat().st_size > 2**20]
+
+
+FAMILIES = ("attribution", "bounds", "counterfactual", "data", "evaluate", "kernels", "metrics", "metrics.compare", "metrics.counterfactual", "models")
+MORE = (
+    "plot",
+    "removal.fills",
+    "removal.masks",
+    "removal.segments",
+    "sufficiency",
+    "testing",
+    "tracing.taps",
+    "training.checkpoint",
+    "training.train",
+    "uncertainty",
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES + MORE)
+def test_what_is_public_says_its_types(family):
+    module = importlib.import_module(f"jxai.{family}")
+    public = [getattr(module, name) for name in getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])]
+    functions = [fn for fn in public if inspect.isfunction(fn) and fn.__module__.startswith("jxai.")]
+    assert functions
+    for fn in functions:
+        typing.get_type_hints(fn)
+        signature = inspect.signature(fn)
+        assert signature.return_annotation is not signature.empty, fn.__name__
+        assert not [p.name for p in signature.parameters.values() if p.annotation is p.empty], fn.__name__

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ _SHORT_SIDE = 256 / 224
 INTERPOLATIONS = ("bicubic", "bilinear")
 
 
-def preprocess(image, size: int = 224, short_side: int | None = None, channels: int = 3, interpolation: str = "bicubic") -> np.ndarray:
+def preprocess(image: Any, size: int = 224, short_side: int | None = None, channels: int = 3, interpolation: str = "bicubic") -> np.ndarray:
     """Resizes the short side and crops a centred square.
 
     Args:

@@ -48,7 +48,8 @@ class Record:
 
     def __init__(self, config: Any, on_progress: Callable[[Any], None] | None = None):
         self.config, self.on_progress, self.folder = config, on_progress, folder(config)
-        self._runs, self._start = None, time.perf_counter()
+        self._runs: list[dict[str, Any]] | None = None
+        self._start = time.perf_counter()
 
     @property
     def path(self) -> Path:

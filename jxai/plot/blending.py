@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jxai.scores import one_of
 
@@ -23,7 +24,7 @@ class Scaled(NamedTuple):
     signed: bool
 
 
-def reduce_channels(attribution, channels: str = "sum") -> np.ndarray:
+def reduce_channels(attribution: ArrayLike, channels: str = "sum") -> np.ndarray:
     """`[…, C]` to `[…]`: the signed sum over channels, or the largest magnitude (`"abs_max"`). A vector stays as it is."""
     a = np.asarray(attribution, np.float32)
     one_of("channels", channels, CHANNELS)
@@ -32,7 +33,7 @@ def reduce_channels(attribution, channels: str = "sum") -> np.ndarray:
     return a.sum(-1) if channels == "sum" else np.abs(a).max(-1)
 
 
-def normalize(attribution, percentile: float = 99.0, signed: bool | None = None) -> Scaled:
+def normalize(attribution: ArrayLike, percentile: float = 99.0, signed: bool | None = None) -> Scaled:
     """Scales a map for the eye, clipping outliers.
 
     Signed maps are divided by the percentile of |a|, so that 0 stays in the middle; unsigned ones are stretched between
@@ -63,14 +64,14 @@ def normalize(attribution, percentile: float = 99.0, signed: bool | None = None)
 
 
 def blend(
-    image,
-    attribution,
+    image: ArrayLike | None,
+    attribution: ArrayLike,
     *,
     percentile: float = 99.0,
     signed: bool | None = None,
     channels: str = "sum",
     alpha: float = 0.85,
-    segments=None,
+    segments: ArrayLike | None = None,
 ) -> np.ndarray:
     """The map over a grey version of the image as RGB in [0, 1], `[H, W, 3]`.
 
@@ -97,14 +98,14 @@ def blend(
     return out if segments is None else outline(out, segments)
 
 
-def colors(values, signed: bool) -> np.ndarray:
+def colors(values: ArrayLike, signed: bool) -> np.ndarray:
     """RGB of scaled values: blue to red through white around 0, or purple to yellow; both without their darkest ends."""
     values = np.asarray(values)
     table = matplotlib.colormaps[SIGNED if signed else UNSIGNED]
     return np.asarray(table(0.5 + 0.42 * values if signed else 0.3 + 0.65 * values))[..., :3]
 
 
-def outline(image, segments, color: tuple[float, float, float] = (1.0, 0.9, 0.2)) -> np.ndarray:
+def outline(image: ArrayLike, segments: ArrayLike, color: tuple[float, float, float] = (1.0, 0.9, 0.2)) -> np.ndarray:
     """The image as RGB `[H, W, 3]` with the borders of a label map `[H, W]` drawn on it."""
     labels = np.asarray(segments)
     picture = rgb(image)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from jxai.files import atomic
 from jxai.plot.blending import colors, rgb
@@ -15,7 +16,13 @@ _BARS = 12
 
 
 def counterfactuals(
-    x, found, *, titles: Sequence[Sequence[str]] | None = None, originals: Sequence[str] | None = None, valid=None, names: Sequence[str] | None = None
+    x: ArrayLike,
+    found: ArrayLike,
+    *,
+    titles: Sequence[Sequence[str]] | None = None,
+    originals: Sequence[str] | None = None,
+    valid: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Examples with their counterfactuals, a column for each target: the counterfactual, and below it its signed difference to the example.
 
@@ -60,7 +67,7 @@ def counterfactuals(
     return figure
 
 
-def path(frames, *, title: str = "", labels: Sequence[str] | None = None) -> Figure:
+def path(frames: ArrayLike, *, title: str = "", labels: Sequence[str] | None = None) -> Figure:
     """The way from an example to its counterfactual as a strip: images `[t, H, W, C]`, t >= 1, with a label below each."""
     frames = np.asarray(frames, np.float32)
     if frames.ndim != 4:
@@ -75,7 +82,7 @@ def path(frames, *, title: str = "", labels: Sequence[str] | None = None) -> Fig
     return figure
 
 
-def save_animation(frames, target: str | Path, *, seconds: float = 2.0, scale: int = 6) -> None:
+def save_animation(frames: ArrayLike, target: str | Path, *, seconds: float = 2.0, scale: int = 6) -> None:
     """Writes images `[t, H, W, C]` as a GIF that goes there and back, atomically; a pixel becomes `scale` × `scale`. Needs pillow."""
     from PIL import Image
 

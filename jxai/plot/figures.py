@@ -6,11 +6,13 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
 from jxai.files import atomic
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, reduce_channels, rgb
@@ -18,7 +20,7 @@ from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, red
 _FRAMES, _BARS = 8, 20
 
 
-def overlay(image, attribution, *, title: str = "", names: Sequence[str] | None = None, **options) -> Figure:
+def overlay(image: ArrayLike | None, attribution: ArrayLike, *, title: str = "", names: Sequence[str] | None = None, **options: Any) -> Figure:
     """One attribution with its colour bar: over an image, as a strip of frames (video), or as bars (vector).
 
     Args:
@@ -39,14 +41,14 @@ def overlay(image, attribution, *, title: str = "", names: Sequence[str] | None 
 
 
 def grid(
-    image,
+    image: ArrayLike | None,
     maps: Mapping[str, np.ndarray],
     targets: Sequence[str] = ("",),
     *,
     title: str = "",
     columns: int | None = None,
     names: Sequence[str] | None = None,
-    **options,
+    **options: Any,
 ) -> Figure:
     """Methods × targets beside the example; every map has its own scale.
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from jxai.plot.blending import rgb
 
 
-def removals(x, shown, scores, names: Sequence[str], *, titles: Sequence[str] | None = None, score: str = "probability") -> Figure:
+def removals(
+    x: ArrayLike, shown: ArrayLike, scores: ArrayLike, names: Sequence[str], *, titles: Sequence[str] | None = None, score: str = "probability"
+) -> Figure:
     """An image and what is left of it after removals, each above the scores of some classes.
 
     Args:
@@ -45,7 +48,7 @@ def removals(x, shown, scores, names: Sequence[str], *, titles: Sequence[str] | 
     return figure
 
 
-def confidence(curves, threshold: float | None = None, *, title: str = "", ylabel: str = "probability") -> Figure:
+def confidence(curves: ArrayLike | Sequence[ArrayLike], threshold: float | None = None, *, title: str = "", ylabel: str = "probability") -> Figure:
     """Scores against the share of the features that is held.
 
     Args:

@@ -24,6 +24,7 @@ region = bounds.Box(x, x + 0.1)
 low: jax.Array = bounds.interval(f)(region).lower
 layers: list[taps.Layer] = taps.layers(f, x)
 found: jax.Array = counterfactual.wachter(f, x, 1).x
+search = counterfactual.wachter.search(steps=5)
 maps = jxai.each(attribution.rise, f, x[None], jnp.arange(1), key=key, num_masks=4)
 subset = sufficiency.sis(f, x, 1, threshold=0.9)
 run, fit = evaluate.run, train.train

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +137,15 @@ def wanted(target: int | Array | None) -> Array:
     return jnp.asarray(target)
 
 
-def method(build: Callable[..., Search]) -> Callable[..., Counterfactual]:
+class SearchMethod(Protocol):
+    """A counterfactual method, and the search that it runs; after the key come options, by keyword only."""
+
+    search: Callable[..., Search]
+
+    def __call__(self, f: Model, x: Array, target: int | Array | None, key: Array | None = None, **options: Any) -> Counterfactual: ...
+
+
+def method(build: Callable[..., Search]) -> SearchMethod:
     """A pure method `(f, x, target, key=None, **options) -> Counterfactual` from what makes its search of the options.
 
     The search itself is `method.search(**options)`, for `jxai.counterfactual.run`.
@@ -147,11 +155,11 @@ def method(build: Callable[..., Search]) -> Callable[..., Counterfactual]:
     def pure(f: Model, x: Array, target: int | Array | None, key: Array | None = None, **options: Any) -> Counterfactual:
         return solve(build(**options), f, x, target, key)
 
-    given = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("f", "x", "target")]
-    given.append(inspect.Parameter("key", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None))
+    given = list(inspect.signature(SearchMethod.__call__).parameters.values())[1:5]
     pure.__signature__ = inspect.Signature([*given, *inspect.signature(build).parameters.values()], return_annotation=Counterfactual)
+    pure.__annotations__ = {p.name: p.annotation for p in given} | build.__annotations__ | {"return": Counterfactual}
     pure.search = build
-    return pure
+    return cast(SearchMethod, pure)
 
 
 def _where(condition: Array, a: PyTree, b: PyTree) -> PyTree:

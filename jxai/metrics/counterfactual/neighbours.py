@@ -7,6 +7,7 @@ memory does not grow with the data set, and of equally near ones the first count
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -233,7 +234,7 @@ def prototype_gap(f: Model | None, x: Array, counterfactual: Array, target: int 
     return finite(at_class(gaps, target), x, counterfactual)
 
 
-def class_density(f: Model | None, x: Array, counterfactual: Array, target: int | Array, *, density, features: Features = None) -> Array:
+def class_density(f: Model | None, x: Array, counterfactual: Array, target: int | Array, *, density: Any, features: Features = None) -> Array:
     """The log-density of the target class, `log p(φ(x') | t)`, in nats.
 
     Args:
