@@ -221,7 +221,7 @@ def initialised(flow: Flow, batch: Array) -> Flow:
     """
     if batch.ndim != len(flow.shape) + 1 or batch.shape[1:] != flow.shape or batch.shape[0] < 2:
         raise ValueError(f"batch must have shape [B, {', '.join(map(str, flow.shape))}] with B >= 2, got {batch.shape}")
-    flow = nnx.merge(*nnx.split(flow))
+    flow = nnx.clone(flow)
     for n, level in enumerate(flow.levels):
         for layer in level:
             if isinstance(layer, ActNorm):
