@@ -1,12 +1,13 @@
 """The trained models: accuracy on real data, and the contract of a model."""
 
+import functools
 import importlib.util
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from drawn import drawn
 from jax import lax
 
 from jxai import kernels, models
@@ -23,29 +24,22 @@ def build(name):
         pytest.skip(str(missing))
 
 
-def random(make, seed=0):
-    """A model with random weights, without compiling an initialiser for each shape."""
-    rng = np.random.default_rng(seed)
-
-    def weight(leaf):
-        return jnp.asarray(rng.normal(size=leaf.shape) * np.sqrt(2 / max(1, np.prod(leaf.shape[:-1]))), leaf.dtype)
-
-    return jax.tree.map(weight, nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+@functools.partial(jax.jit, static_argnames="batch_size")
+def predicted(f, xs, batch_size):
+    return lax.map(f, xs, batch_size=batch_size).argmax(-1)
 
 
 def accuracy(pretrained, images, labels, batch_size):
     xs = np.stack([pretrained.preprocess(image) for image in images])
-    logits = jax.jit(lambda f, xs: lax.map(f, xs, batch_size=batch_size))(pretrained.model, xs)
-    return float((logits.argmax(-1) == np.array(labels)).mean())
+    return float((np.asarray(predicted(pretrained.model, xs, batch_size)) == np.array(labels)).mean())
 
 
-# 56 to 64 examples: the bound is about three standard deviations under the accuracy on the whole set.
+# Of few examples the bound is about three standard deviations under the accuracy on the whole set.
 @pytest.mark.parametrize(
     "name, data, examples, bound",
     [
-        ("efficientnet_lite0", "imagenet_nips2017", 64, 0.80),
-        ("cifar10_resnet20", "cifar10", 256, 0.87),
-        ("cifar10_resnet56", "cifar10", 64, 0.85),
+        ("efficientnet_lite0", "imagenet_nips2017", 16, 0.65),
+        ("cifar10_resnet20", "cifar10", 128, 0.84),
         ("robust_mnist", "mnist", 256, 0.94),
         ("robust_fashion_mnist", "fashion_mnist", 256, 0.70),
         ("mnist_lenet5", "mnist", 256, 0.96),
@@ -79,8 +73,8 @@ def test_efficientnet_equals_plain_convolutions(monkeypatch):
 
     The stem and five blocks hold every kind of layer: both windows, both strides, with and without a skip.
     """
-    model = random(lambda rngs: models.EfficientNetLite(0, rngs=rngs))
-    x = jax.random.uniform(jax.random.key(0), (40, 33, 3))
+    model = drawn(lambda rngs: models.EfficientNetLite(0, rngs=rngs))
+    x = np.random.default_rng(0).uniform(size=(40, 33, 3)).astype(np.float32)
 
     def value(x):
         x = model.stem(2 * x - 1)
@@ -99,42 +93,42 @@ def test_efficientnet_equals_plain_convolutions(monkeypatch):
 
     monkeypatch.setattr(kernels, "conv2d", plain)
     for ours, reference in zip(fast, value_and_gradient()):
-        np.testing.assert_allclose(ours, reference, atol=2e-4 * float(jnp.abs(reference).max()))
+        np.testing.assert_allclose(ours, reference, atol=2e-4 * np.abs(reference).max())
 
 
 @pytest.mark.parametrize(
     "make, shape",
     [
         (lambda rngs: models.MLP(7, (5,), 3, rngs=rngs), (7,)),
-        (lambda rngs: models.MLP(7, (), 3, rngs=rngs), (7,)),
         (lambda rngs: models.CNN(2, (4, 8), 3, rngs=rngs), (9, 6, 2)),
-        (lambda rngs: models.CNN(1, (4, 8), 3, rngs=rngs), (1, 1, 1)),
-        (lambda rngs: models.CifarResNet(8, rngs=rngs), (16, 16, 3)),
-        (lambda rngs: models.RobustCNN(rngs=rngs), (28, 28, 1)),
-        (lambda rngs: models.LeNet5(rngs=rngs), (32, 32, 1)),
+        (lambda rngs: models.CifarResNet(8, rngs=rngs), (8, 8, 3)),
+        pytest.param(lambda rngs: models.MLP(7, (), 3, rngs=rngs), (7,), marks=pytest.mark.slow),
+        pytest.param(lambda rngs: models.CNN(1, (4, 8), 3, rngs=rngs), (1, 1, 1), marks=pytest.mark.slow),
+        pytest.param(lambda rngs: models.RobustCNN(rngs=rngs), (28, 28, 1), marks=pytest.mark.slow),
+        pytest.param(lambda rngs: models.LeNet5(rngs=rngs), (32, 32, 1), marks=pytest.mark.slow),
     ],
 )
 def test_model_is_a_pytree_of_float_weights(make, shape):
     """New weights do not retrace, every leaf is a weight, and a batch is vmap."""
-    xs = jax.random.uniform(jax.random.key(1), (2, *shape))
+    xs = np.random.default_rng(1).uniform(size=(2, *shape)).astype(np.float32)
     traces = []
 
     @jax.jit
-    def call(f, x):
-        traces.append(x)
-        return f(x)
+    def call(f, xs):
+        traces.append(xs)
+        y, slopes = jax.value_and_grad(lambda f: (lambda y: (y[0], y))(f(xs[0])), has_aux=True)(f)
+        return y[1], jax.vmap(f)(xs), slopes
 
-    a, b = random(make, 0), random(make, 1)
-    ya, yb = call(a, xs[0]), call(b, xs[0])
+    a, b = drawn(make, 0), drawn(make, 1)
+    (ya, batch, slopes), (yb, _, _) = call(a, xs), call(b, xs)
     assert len(traces) == 1 and not np.allclose(ya, yb)
     assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(a))
-    np.testing.assert_allclose(jax.vmap(a)(xs)[0], ya, rtol=1e-5, atol=1e-6)
-    weight_gradient = jax.grad(lambda f: f(xs[0])[0])(a)
-    assert any(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(weight_gradient))
+    np.testing.assert_allclose(np.asarray(batch)[0], ya, rtol=1e-5, atol=1e-6)
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slopes))
 
 
 def test_lenet_equals_its_definition_and_has_layers():
-    model = random(lambda rngs: models.LeNet5(rngs=rngs))
+    model = drawn(lambda rngs: models.LeNet5(rngs=rngs))
     x = np.random.default_rng(0).uniform(size=(32, 32, 1))
 
     def conv(layer, v):
@@ -146,25 +140,25 @@ def test_lenet_equals_its_definition_and_has_layers():
 
     v = conv(model.c5, pool(conv(model.c3, pool(conv(model.c1, x))))).ravel()
     v = np.maximum(v @ model.f6.kernel[...] + model.f6.bias[...], 0) @ model.f7.kernel[...] + model.f7.bias[...]
-    x = jnp.asarray(x, jnp.float32)
-    np.testing.assert_allclose(model(x), v, rtol=1e-4, atol=1e-4 * np.abs(v).max())
-    assert grad_cam(model, x, 3).shape == (32, 32, 1)
+    x = np.float32(x)
+    np.testing.assert_allclose(jax.jit(model)(x), v, rtol=1e-4, atol=1e-4 * np.abs(v).max())
+    assert jax.eval_shape(lambda x: grad_cam(model, x, 3), x).shape == (32, 32, 1)
     with pytest.raises(ValueError, match="resized to 32×32"):
         model(x[:28, :28])
 
 
 def test_option_a_shortcut():
     """With both convolutions of a widening block at zero, the block is relu of the padded, strided input."""
-    model = random(lambda rngs: models.CifarResNet(8, rngs=rngs))
-    block = jax.tree.map(jnp.zeros_like, model.blocks[1])
-    x = jax.random.normal(jax.random.key(0), (6, 6, 16))
-    expected = jnp.zeros((3, 3, 32)).at[..., 8:24].set(jax.nn.relu(x[::2, ::2]))
-    np.testing.assert_array_equal(block(x), expected)
+    model = drawn(lambda rngs: models.CifarResNet(8, rngs=rngs))
+    block = jax.tree.map(np.zeros_like, model.blocks[1])
+    x = np.random.default_rng(0).normal(size=(6, 6, 16)).astype(np.float32)
+    expected = np.pad(np.maximum(x[::2, ::2], 0), ((0, 0), (0, 0), (8, 8)))
+    np.testing.assert_array_equal(jax.jit(block)(x), expected)
 
 
 def test_errors():
-    model = models.CNN(3, rngs=nnx.Rngs(0))
-    for x, word in ((jnp.zeros((2, 8, 8, 3)), "vmap"), (jnp.zeros((8, 8, 1)), "8, 8, 1"), (jnp.zeros((8, 8, 3), "uint8"), "uint8")):
+    model = drawn(lambda rngs: models.CNN(3, rngs=rngs))
+    for x, word in ((np.zeros((2, 8, 8, 3), np.float32), "vmap"), (np.zeros((8, 8, 1), np.float32), "8, 8, 1"), (np.zeros((8, 8, 3), "uint8"), "uint8")):
         with pytest.raises(ValueError, match=word):
             model(x)
     with pytest.raises(ValueError, match="variant=3"):

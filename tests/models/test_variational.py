@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from flax import nnx
+from drawn import drawn
 from scipy.special import logsumexp
 
 from jxai.models.vae import VAE, ConditionalVAE
@@ -26,14 +26,14 @@ def normal(mean, log_variance):
 def test_kl_is_that_of_gaussians():
     """The general closed form for full covariances, and Monte Carlo with scipy's densities."""
     mean, log_variance = RNG.normal(size=4), RNG.normal(size=4)
-    got = float(gaussian_kl(jnp.asarray(mean), jnp.asarray(log_variance)))
+    got, none = map(float, jax.jit(jax.vmap(gaussian_kl))(np.float32([mean, np.zeros(4)]), np.float32([log_variance, np.zeros(4)])))
     covariance = np.diag(np.exp(log_variance))
     np.testing.assert_allclose(got, 0.5 * (np.trace(covariance) + mean @ mean - 4 - np.linalg.slogdet(covariance)[1]), rtol=1e-5)
     q = normal(mean, log_variance)
     z = q.rvs((20000, 4), random_state=1)
     ratio = (q.logpdf(z) - scipy.stats.norm.logpdf(z)).sum(1)
     assert abs(ratio.mean() - got) < 4 * ratio.std() / np.sqrt(len(z))
-    assert gaussian_kl(jnp.zeros(3), jnp.zeros(3)) == 0
+    assert none == 0
 
 
 @jax.tree_util.register_dataclass
@@ -57,59 +57,71 @@ class Linear:
 
 def test_the_bound_is_tight_at_the_exact_posterior_and_loose_elsewhere():
     sigma = 0.6
-    w = jnp.asarray(np.linalg.qr(RNG.normal(size=(5, 2)))[0] * [1.5, 0.7], jnp.float32)
-    x = jnp.asarray(RNG.normal(size=5), jnp.float32)
-    evidence = scipy.stats.multivariate_normal(np.zeros(5), np.asarray(w @ w.T) + sigma**2 * np.eye(5)).logpdf(np.asarray(x))
-    keys = jax.random.split(jax.random.key(0), 4000)
-    bound = lambda model, beta=1.0: np.asarray(jax.vmap(lambda k: elbo(model, x, k, beta, "gaussian", sigma=sigma)[0])(keys))
-    exact = bound(Linear(w, sigma))
-    assert abs(exact.mean() + evidence) < 4 * exact.std() / np.sqrt(len(keys))
+    w = np.float32(np.linalg.qr(RNG.normal(size=(5, 2)))[0] * [1.5, 0.7])
+    x = RNG.normal(size=5).astype(np.float32)
+    evidence = scipy.stats.multivariate_normal(np.zeros(5), w @ w.T + sigma**2 * np.eye(5)).logpdf(x)
+
+    @jax.jit
+    def bounds(key):
+        bound = lambda k, shift, beta=1.0: elbo(Linear(w, sigma, shift), x, k, beta, "gaussian", sigma=sigma)[0]
+        posterior = Linear(w, sigma).encode_distribution(x)
+        return jax.vmap(lambda k: (bound(k, 0.0), bound(k, 0.5), bound(k, 0.0, 3.0)))(jax.random.split(key, 4000)), posterior[1], gaussian_kl(*posterior)
+
+    (exact, shifted, heavy), log_variance, kl = jax.tree.map(np.asarray, bounds(jax.random.key(0)))
+    assert abs(exact.mean() + evidence) < 4 * exact.std() / np.sqrt(4000)
     # The gap is KL(q ‖ posterior): of a mean that is off by δ, δ² / (2 · variance) for each latent.
-    gap = 0.5 * 0.5**2 * float(np.exp(-Linear(w, sigma).encode_distribution(x)[1]).sum())
-    shifted = bound(Linear(w, sigma, 0.5))
-    assert abs(shifted.mean() + evidence - gap) < 4 * shifted.std() / np.sqrt(len(keys))
-    kl = float(gaussian_kl(*Linear(w, sigma).encode_distribution(x)))
-    np.testing.assert_allclose(bound(Linear(w, sigma), 3.0) - exact, 2 * kl, rtol=1e-3)
+    gap = 0.5 * 0.5**2 * float(np.exp(-log_variance).sum())
+    assert abs(shifted.mean() + evidence - gap) < 4 * shifted.std() / np.sqrt(4000)
+    np.testing.assert_allclose(heavy - exact, 2 * kl, rtol=1e-3)
+
+
+PLAIN = drawn(lambda rngs: VAE((6,), latent=3, hidden=(5,), rngs=rngs))
+BOTH = drawn(lambda rngs: ConditionalVAE((6,), 3, latent=3, hidden=(5,), rngs=rngs))
+BITS = np.float32([0, 1, 1, 0, 1, 0])
 
 
 def test_reconstruction_terms_are_scipys_densities():
-    model = VAE((6,), latent=3, hidden=(5,), rngs=nnx.Rngs(0))
-    x, key = jnp.array([0.0, 1, 1, 0, 1, 0]), jax.random.key(1)
-    mean, log_variance = model.encode_distribution(x)
-    pixels = np.asarray(model.decode(mean + jnp.exp(log_variance / 2) * jax.random.normal(key, (3,))), np.float64)
-    for options, density in (({}, scipy.stats.bernoulli(pixels).logpmf), ({"likelihood": "gaussian", "sigma": 0.3}, scipy.stats.norm(pixels, 0.3).logpdf)):
-        loss, terms = elbo(model, x, key, 2.0, **options)
-        np.testing.assert_allclose(terms["reconstruction"], -density(np.asarray(x)).sum(), rtol=1e-4)
-        np.testing.assert_allclose(loss, terms["reconstruction"] + 2 * gaussian_kl(mean, log_variance), rtol=1e-6)
+    gaussian = {"likelihood": "gaussian", "sigma": 0.3}
+
+    @jax.jit
+    def measure(key):
+        mean, log_variance = PLAIN.encode_distribution(BITS)
+        pixels = PLAIN.decode(mean + jnp.exp(log_variance / 2) * jax.random.normal(key, (3,)))
+        return pixels, gaussian_kl(mean, log_variance), [elbo(PLAIN, BITS, key, 2.0, **options) for options in ({}, gaussian)]
+
+    pixels, kl, losses = jax.tree.map(np.float64, measure(jax.random.key(1)))
+    for (loss, terms), density in zip(losses, (scipy.stats.bernoulli(pixels).logpmf, scipy.stats.norm(pixels, 0.3).logpdf)):
+        np.testing.assert_allclose(terms["reconstruction"], -density(BITS).sum(), rtol=1e-4)
+        np.testing.assert_allclose(loss, terms["reconstruction"] + 2 * kl, rtol=1e-6)
 
 
 def test_bernoulli_reconstruction_is_finite_where_pixels_saturate():
-    model = jax.tree.map(lambda v: 100 * v, VAE((6,), latent=3, hidden=(5,), rngs=nnx.Rngs(0)))
-    model.encoder.layers[1].kernel[...] /= 1e4
-    x = jnp.array([0.0, 1, 1, 0, 1, 0])
-    loss, slopes = jax.value_and_grad(lambda m: elbo(m, x, jax.random.key(0))[1]["reconstruction"])(model)
-    assert loss > 100 and all(jnp.isfinite(v).all() for v in jax.tree.leaves((loss, slopes)))
+    model = jax.tree.map(lambda v: 100 * v, PLAIN)
+    model.encoder.layers[1].kernel.set_value(model.encoder.layers[1].kernel[...] / np.float32(1e4))
+    loss, slopes = jax.jit(jax.value_and_grad(lambda m, key: elbo(m, BITS, key)[1]["reconstruction"]))(model, jax.random.key(0))
+    assert loss > 100 and all(np.isfinite(v).all() for v in jax.tree.leaves((loss, slopes)))
 
 
 def test_losses_of_a_batch():
     """`vae_loss` is the mean of `elbo`, of a conditional model at each y; and `tc_vae_loss` of equal weights has its expectation."""
-    xs, ys, key = jax.random.uniform(jax.random.key(0), (4, 6)), jnp.array([0, 2, 1, 0]), jax.random.key(1)
-    plain = VAE((6,), latent=3, hidden=(5,), rngs=nnx.Rngs(0))
-    both = ConditionalVAE((6,), 3, latent=3, hidden=(5,), rngs=nnx.Rngs(0))
-    keys = jax.random.split(key, 4)
-    for model, views in ((plain, [plain] * 4), (both, [both.given(int(y)) for y in ys])):
-        loss, metrics = jax.jit(functools.partial(vae_loss, beta=2.0))(model, xs, ys, key)
-        one = jax.jit(lambda view, x, k: elbo(view, x, k, 2.0))
-        each = [one(view, x, k) for view, x, k in zip(views, xs, keys)]
-        np.testing.assert_allclose(loss, np.mean([value for value, _ in each]), rtol=1e-5)
-        np.testing.assert_allclose(metrics["kl"], np.mean([terms["kl"] for _, terms in each]), rtol=1e-5)
-        hot = vae_loss(model, xs, jax.nn.one_hot(ys, 3), key, beta=2.0)[0]
+    xs, ys = RNG.uniform(size=(4, 6)).astype(np.float32), np.array([0, 2, 1, 0])
+
+    @jax.jit
+    def measure(ys, key):
+        keys = jax.random.split(key, 4)
+        each = [jax.vmap(lambda x, k: elbo(PLAIN, x, k, 2.0))(xs, keys), jax.vmap(lambda x, y, k: elbo(BOTH.given(y), x, k, 2.0))(xs, ys, keys)]
+        losses = [(vae_loss(model, xs, ys, key, beta=2.0), vae_loss(model, xs, jax.nn.one_hot(ys, 3), key, beta=2.0)[0]) for model in (PLAIN, BOTH)]
+        gap = lambda k: tc_vae_loss(BOTH, xs, ys, k, num_examples=9, alpha=1.0, beta=1.0, gamma=1.0)[0] - vae_loss(BOTH, xs, ys, k)[0]
+        weighed = tc_vae_loss(PLAIN, xs, None, key, num_examples=9, alpha=2.0, beta=5.0, gamma=0.5)
+        return each, losses, vae_loss(PLAIN, xs, None, key, beta=2.0)[0], jax.vmap(gap)(jax.random.split(key, 3000)), weighed
+
+    each, losses, without, gaps, (one, terms) = jax.tree.map(np.asarray, measure(ys, jax.random.key(1)))
+    for (values, numbers), ((loss, metrics), hot) in zip(each, losses):
+        np.testing.assert_allclose(loss, values.mean(), rtol=1e-5)
+        np.testing.assert_allclose(metrics["kl"], numbers["kl"].mean(), rtol=1e-5)
         np.testing.assert_allclose(hot, loss, rtol=1e-6)
-    np.testing.assert_allclose(vae_loss(plain, xs, None, key)[0], vae_loss(plain, xs, ys, key)[0])
-    gap = lambda k: tc_vae_loss(both, xs, ys, k, num_examples=9, alpha=1.0, beta=1.0, gamma=1.0)[0] - vae_loss(both, xs, ys, k)[0]
-    gaps = np.asarray(jax.jit(jax.vmap(gap))(jax.random.split(key, 3000)))
+    np.testing.assert_allclose(without, losses[0][0][0], rtol=1e-6)
     assert abs(gaps.mean()) < 4 * gaps.std() / np.sqrt(len(gaps))
-    one, terms = tc_vae_loss(plain, xs, None, key, num_examples=9, alpha=2.0, beta=5.0, gamma=0.5)
     weighed = terms["reconstruction"] + 2 * terms["mutual_information"] + 5 * terms["total_correlation"] + 0.5 * terms["dimension_wise"]
     np.testing.assert_allclose(one, weighed, rtol=1e-6)
 
@@ -117,14 +129,16 @@ def test_losses_of_a_batch():
 def posteriors(size=5, latent=3):
     mean, log_variance = RNG.normal(size=(size, latent)), RNG.normal(size=(size, latent)) - 1
     z = mean + np.exp(log_variance / 2) * RNG.normal(size=(size, latent))
-    return tuple(jnp.asarray(v, jnp.float32) for v in (z, mean, log_variance))
+    return tuple(np.float32(v) for v in (z, mean, log_variance))
 
 
 @pytest.mark.parametrize("estimator", ["weighted", "stratified"])
 def test_decomposition_is_that_of_the_mixture(estimator):
     """Against scipy's densities; where the batch is the data set, the stratified mixture is q(z) itself."""
-    z, mean, log_variance = (np.asarray(v, np.float64) for v in posteriors())
-    for size in (5, 40):
+    given = posteriors()
+    z, mean, log_variance = map(np.float64, given)
+    found = jax.jit(lambda *given: [kl_decomposition(*given, size, estimator=estimator) for size in (5, 40)])(*given)
+    for size, got in zip((5, 40), found):
         weights = np.full((5, 5), 1 / (size * 5) if estimator == "weighted" else (size - 1) / (4 * size))
         if estimator == "stratified":
             np.fill_diagonal(weights, 1 / size)
@@ -133,43 +147,37 @@ def test_decomposition_is_that_of_the_mixture(estimator):
         joint = logsumexp(np.log(weights) + log_q.sum(-1), axis=1)
         product = logsumexp(np.log(weights)[..., None] + log_q, axis=1).sum(-1)
         own, prior = np.einsum("iij->i", log_q), scipy.stats.norm.logpdf(z).sum(-1)
-        got = kl_decomposition(*(jnp.asarray(v, jnp.float32) for v in (z, mean, log_variance)), size, estimator=estimator)
         np.testing.assert_allclose(got, [(own - joint).mean(), (joint - product).mean(), (product - prior).mean()], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(sum(got), (own - prior).mean(), rtol=1e-4)
+        np.testing.assert_allclose(np.sum(got), (own - prior).mean(), rtol=1e-4)
 
 
 def test_decomposition_adds_up_to_the_kl_in_expectation():
     _, mean, log_variance = posteriors()
-    kl = float(jax.vmap(gaussian_kl)(mean, log_variance).mean())
 
     def total(key):
         z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key, mean.shape)
         return sum(kl_decomposition(z, mean, log_variance, 1000))
 
-    totals = np.asarray(jax.vmap(total)(jax.random.split(jax.random.key(0), 4000)))
-    assert abs(totals.mean() - kl) < 4 * totals.std() / np.sqrt(len(totals))
+    totals, kl = map(
+        np.asarray, jax.jit(lambda key: (jax.vmap(total)(jax.random.split(key, 4000)), jax.vmap(gaussian_kl)(mean, log_variance)))(jax.random.key(0))
+    )
+    assert abs(totals.mean() - kl.mean()) < 4 * totals.std() / np.sqrt(len(totals))
 
 
 def test_known_aggregates():
     """Independent latents have no total correlation; posteriors far apart tell which example it was, log N; two equal latents tell log 2 of each other."""
     exact = jax.jit(functools.partial(kl_decomposition, estimator="stratified"), static_argnums=3)
-    small = jnp.full((4, 2), -6.0)
-    grid = jnp.array([[-2.0, -1], [-2, 3], [1, -1], [1, 3]])
-    z = grid + jnp.exp(-3.0) * jax.random.normal(jax.random.key(0), grid.shape)
-    terms = exact(z, grid, small, 4)
-    np.testing.assert_allclose(terms[:2], [np.log(4), 0], atol=1e-5)
-    line = jnp.array([[-1.0, -1], [1, 1]])
-    z = line + jnp.exp(-3.0) * jax.random.normal(jax.random.key(0), line.shape)
-    terms = exact(z, line, small[:2], 2)
-    np.testing.assert_allclose(terms[:2], [np.log(2), np.log(2)], atol=1e-5)
-    same = jnp.zeros((3, 2))
-    np.testing.assert_allclose(exact(z[:1].repeat(3, 0), same, same, 50)[:2], [0, 0], atol=1e-5)
+    small = np.full((4, 2), -6.0, np.float32)
+    near = lambda means: np.float32(means + np.exp(-3.0) * RNG.normal(size=means.shape))
+    grid, line = np.float32([[-2, -1], [-2, 3], [1, -1], [1, 3]]), np.float32([[-1, -1], [1, 1]])
+    np.testing.assert_allclose(exact(near(grid), grid, small, 4)[:2], [np.log(4), 0], atol=1e-5)
+    np.testing.assert_allclose(exact(near(line), line, small[:2], 2)[:2], [np.log(2), np.log(2)], atol=1e-5)
+    same = np.zeros((3, 2), np.float32)
+    np.testing.assert_allclose(exact(near(line)[:1].repeat(3, 0), same, same, 50)[:2], [0, 0], atol=1e-5)
 
 
 def test_bad_inputs():
-    model, x, key = VAE((6,), latent=3, rngs=nnx.Rngs(0)), jnp.zeros(6), jax.random.key(0)
-    both = ConditionalVAE((6,), 3, rngs=nnx.Rngs(0))
-    z = jnp.zeros((4, 2))
+    model, both, x, key, z = PLAIN, BOTH, np.zeros(6, np.float32), jax.random.key(0), np.zeros((4, 2), np.float32)
     for call, word in (
         (lambda: elbo(model, x[:5], key), r"shape \(6,\)"),
         (lambda: elbo(model, x, None), "key=None"),
