@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import runs
 
 from jxai import cli
 from jxai.evaluate import Run
@@ -63,19 +64,33 @@ def wait_for_blocks(place, out, count, timeout=120):
         time.sleep(0.01)
 
 
-def same(a, b):
-    a, b = a.table(), b.table()
-    return list(a) == list(b) and all(a[name].tobytes() == b[name].tobytes() for name in a)
+KILLED = """
+import os, signal, sys
+import runs
+runs.run(sys.argv[1], on_progress=lambda progress: progress.fresh >= 8 and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.mark.usefixtures("quick_compilation")
+def test_a_process_that_is_killed_leaves_its_blocks_to_the_next(whole, tmp_path):
+    """One that ends by SIGKILL after its first block, and this one, which goes on."""
+    here = {**environment(), "XLA_FLAGS": os.environ["XLA_FLAGS"], "PYTHONPATH": os.pathsep.join([ROOT, str(Path(__file__).parent)])}
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "run"], env=here, capture_output=True, text=True, timeout=200)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    there = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "blocks").iterdir()}
+    assert [path.name for path in there] == ["000000.npz"]
+    assert runs.same(runs.run(tmp_path / "run"), whole) and all(path.stat().st_mtime_ns == written for path, written in there.items())
 
 
 @pytest.fixture(scope="module")
-def whole(place):
+def undisturbed(place):
     """An undisturbed run by one process with one device."""
     assert f"{LIMIT} examples are done, 0 failed" in finish(start(place, "whole", devices=1))
     return Run(place / "whole")
 
 
-def test_kill_9_loses_the_block_in_flight_at_most_and_changes_no_bit(place, whole):
+@pytest.mark.slow
+def test_kill_9_loses_the_block_in_flight_at_most_and_changes_no_bit(place, undisturbed):
     for count in (1, 12):
         process = start(place, "killed")
         wait_for_blocks(place, "killed", count)
@@ -85,11 +100,12 @@ def test_kill_9_loses_the_block_in_flight_at_most_and_changes_no_bit(place, whol
     there = {path: path.stat().st_mtime_ns for path in (place / "killed" / "blocks").glob("[0-9]*.npz")}
     assert len(there) >= 12
     finish(start(place, "killed"))
-    assert same(Run(place / "killed"), whole)
+    assert runs.same(Run(place / "killed"), undisturbed)
     assert all(path.stat().st_mtime_ns == written for path, written in there.items())
     assert not [path for path in (place / "killed").rglob(".*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(place):
     process = start(place, "interrupted", limit=1797)
     wait_for_blocks(place, "interrupted", 1)
@@ -98,7 +114,8 @@ def test_ctrl_c_says_how_to_go_on(place):
     assert process.returncode == 130 and "the same command goes on with interrupted" in err and "Traceback" not in err, err
 
 
-def test_two_processes_of_which_one_is_killed_and_restarted(place, whole):
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_and_restarted(place, undisturbed):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -114,7 +131,7 @@ def test_two_processes_of_which_one_is_killed_and_restarted(place, whole):
     restarted = process(1)
     finish(restarted)
     assert f"{LIMIT} examples are done, 0 failed" in finish(first)
-    assert same(Run(place / "two"), whole)
+    assert runs.same(Run(place / "two"), undisturbed)
 
 
 def peak(place, out, limit):

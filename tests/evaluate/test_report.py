@@ -17,11 +17,6 @@ from jxai.evaluate.table import as_csv, direction_of, scores_of
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return runs.run(tmp_path_factory.mktemp("runs") / "whole")
-
-
 def test_interval_of_a_mean_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     intervals = [statistics.mean_interval(rng.exponential(size=60), resamples=500, seed=n) for n in range(300)]

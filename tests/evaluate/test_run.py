@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import runs
+import scipy.special
 
 from jxai import data, evaluate, files, metrics
 from jxai.attribution import feature_ablation, gradient, rise
@@ -17,40 +18,41 @@ from jxai.evaluate.store import PER_EXAMPLE
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An undisturbed run."""
-    return runs.run(tmp_path_factory.mktemp("runs") / "whole")
-
-
 def test_scores_are_those_of_the_metrics_on_the_maps_of_the_methods(whole):
-    table, f, digits = whole.table(), runs.model(), data.Digits()
+    table, digits = whole.table(), data.Digits()
     assert table["index"].tolist() == list(range(21)) and table["valid"].all()
+    by_segments = runs.methods()["by segments"][1]["segments"]
+
+    @jax.jit
+    def judged(f, x, mask, key, segments):
+        """The logits, and by method its map and its scores."""
+        target = jax.numpy.argmax(f(x))
+        slope = gradient(f, x, target)
+        maps = {"gradient": slope, "abs:gradient": abs(slope), "rise": rise(f, x, target, key, num_masks=7, grid=2)}
+        maps["by segments"] = feature_ablation(f, x, target, segments=segments, num_segments=16)
+        own = {metric: {} if metric == "sparseness" else {"mask": mask} for metric in runs.METRICS}
+        return f(x), {name: (a, {m: getattr(metrics, m)(f, x, target, a, **own[m]) for m in own}) for name, a in maps.items()}
+
     for i in (0, 8, 20):
-        example = digits[i]
+        example, key = digits[i], jax.random.fold_in(tasks.Task("rise", rise, {}, {}, rise).key(0), i)
         x = np.float32(example.pixels) / 255
-        logits = np.asarray(f(x))
+        logits, expected = jax.tree.map(np.asarray, judged(runs.model(), x, example.mask, key, by_segments(x)))
         assert table["label"][i] == example.label and table["predicted"][i] == table["target"][i] == logits.argmax()
-        assert table["confidence"][i] == pytest.approx(float(jax.nn.softmax(logits).max()), rel=1e-5)
-        target = int(logits.argmax())
-        maps = {
-            "gradient": gradient(f, x, target),
-            "abs:gradient": np.abs(gradient(f, x, target)),
-            "rise": rise(f, x, target, jax.random.fold_in(tasks.Task("rise", rise, {}, {}, rise).key(0), i), num_masks=7, grid=2),
-            "by segments": feature_ablation(f, x, target, segments=runs.methods()["by segments"][1]["segments"](x)),
-        }
-        for name, expected in maps.items():
-            assert np.allclose(whole.maps(name)[i], expected, rtol=1e-4, atol=1e-5), name
+        assert table["confidence"][i] == pytest.approx(scipy.special.softmax(logits).max(), rel=1e-5)
+        for name, (a, scores) in expected.items():
+            assert np.allclose(whole.maps(name)[i], a, rtol=1e-4, atol=1e-5), name
             for metric in runs.METRICS:
-                own = {} if metric == "sparseness" else {"mask": example.mask}
-                judged = getattr(metrics, metric)(f, x, target, expected, **own)
-                assert table[f"score/{name}/{metric}"][i] == pytest.approx(float(judged), rel=1e-3), (name, metric)
+                assert table[f"score/{name}/{metric}"][i] == pytest.approx(float(scores[metric]), rel=1e-3), (name, metric)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"block": 5}, {"block": 32}, {"devices": jax.devices()[:1]}, {"devices": jax.devices()[1:3]}],
-    ids=["small blocks", "one block", "one device", "two devices"],
+    [
+        pytest.param({"block": 5}, id="small blocks"),
+        pytest.param({"devices": jax.devices()[1:3]}, id="two devices"),
+        pytest.param({"block": 32}, id="one block", marks=pytest.mark.slow),
+        pytest.param({"devices": jax.devices()[:1]}, id="one device", marks=pytest.mark.slow),
+    ],
 )
 def test_results_do_not_depend_on_blocks_or_devices(whole, tmp_path, options):
     assert runs.same(runs.run(tmp_path / "run", **options), whole)
@@ -95,7 +97,13 @@ def test_a_run_goes_on_where_it_was_stopped(whole, tmp_path):
     assert (seen[0].done, seen[0].total, seen[0].fresh) == (16, 21, 0) and (seen[-1].done, seen[-1].fresh) == (21, 5)
 
 
-@pytest.mark.parametrize("broken", ["blocks/000001.npz", "maps/000001.npz", "blocks", "maps", "half of a block", "half of the maps", "a bit of a block"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *("blocks/000001.npz", "maps", "half of the maps", "a bit of a block"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("maps/000001.npz", "blocks", "half of a block")),
+    ],
+)
 def test_what_is_deleted_or_damaged_is_made_again(whole, tmp_path, broken):
     shutil.copytree(whole.path, tmp_path / "run")
     path = (

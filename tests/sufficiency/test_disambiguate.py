@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+import scipy.special
+from drawn import drawn
 from jax.tree_util import Partial
 
 from jxai import fills
-from jxai.attribution import integrated_gradients, occlusion
+from jxai.attribution import gradient, integrated_gradients, occlusion
 from jxai.certificates import load, save, verify
 from jxai.models import CNN
 from jxai.sufficiency import disambiguate, disambiguate_exactly, extreme_baselines
@@ -22,7 +23,8 @@ RNG = np.random.default_rng(0)
 X = np.ones(6, np.float32)
 # Class 0 looks at entries 0 to 2, class 1 at 3 to 5, class 2 at 0 to 2 as well.
 APART = np.float32([[3, 0, 3], [2, 0, 2], [1, 0, 1], [0, 3, 0], [0, 2, 0], [0, 1, 0]])
-LINEAR = Partial(lambda w, x: x @ w, jnp.asarray(APART))
+LINEAR = Partial(lambda w, x: x @ w, APART)
+MODEL = drawn(lambda rngs: CNN(3, (6,), 4, rngs=rngs))
 OPTIONS = dict(segments=np.arange(6), score="logit")
 
 
@@ -48,13 +50,12 @@ def test_one_thing():
 
 
 def test_areas_are_limited():
-    w = np.float32([[4, 4], [3, 0], [0, 3], [0, 0]])
-    f = Partial(lambda w, x: x @ w, jnp.asarray(w))
-    options = dict(attribution=maps((0, 1), w), segments=np.arange(4), score="logit", delta=0.9)
-    # A set of three of the four lowers both to 0, but is more than half of x.
-    assert disambiguate(f, np.ones(4, np.float32), (0, 1), **options).largest_overlapping == pytest.approx(4 / 7)
-    whole = disambiguate(f, np.ones(4, np.float32), (0, 1), max_area=0.8, **options)
-    assert whole.largest_overlapping == pytest.approx(1) and whole.overlapping.removed.astype(int).tolist() == [1, 1, 1, 0]
+    w = np.float32([[2, 2, 0], [3, 0, 0], [0, 3, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]])
+    f, options = Partial(LINEAR.func, w), dict(attribution=maps((0, 1), w), delta=0.9, **OPTIONS)
+    # A set of four of the six lowers both to 0, but is more than half of x; the worthiest three of one leave half of the other.
+    assert disambiguate(f, X, (0, 1), **options).largest_overlapping == pytest.approx(1 / 2)
+    whole = disambiguate(f, X, (0, 1), max_area=0.8, **options)
+    assert whole.largest_overlapping == pytest.approx(1) and whole.overlapping.removed.astype(int).tolist() == [1, 1, 1, 1, 0, 0]
 
 
 def by_rank(w, ranks, delta):
@@ -86,7 +87,7 @@ def test_the_paper_s_two_searches():
             continue
         ranks, delta = (w * noise).T, 0.45
         expected = by_rank(w, ranks, delta)
-        found = disambiguate(Partial(LINEAR.func, jnp.asarray(w, jnp.float32)), X, (0, 1), attribution=np.float32(ranks), delta=delta, **OPTIONS)
+        found = disambiguate(Partial(LINEAR.func, np.float32(w)), X, (0, 1), attribution=np.float32(ranks), delta=delta, **OPTIONS)
         assert found.largest_disjoint == pytest.approx(max(r for _, r in expected), abs=1e-5)
         reaching = [sum(map(len, pair)) for pair, r in expected if r >= delta]
         assert found.disjoint.holds == bool(reaching)
@@ -109,15 +110,19 @@ def every_set(score, x, labels, num, delta, max_area):
 
 
 def random_model(seed):
-    w = jnp.asarray(np.random.default_rng(seed).normal(size=(2, 6, 8)), jnp.float32)
-    return Partial(lambda w, x: jnp.tanh(x @ w[0]) @ w[1].T[:, :4], w)
+    return Partial(squashed, np.random.default_rng(seed).normal(size=(2, 6, 8)).astype(np.float32))
 
 
-@pytest.mark.parametrize("seed", range(4))
+def squashed(w, x):
+    return jnp.tanh(x @ w[0]) @ w[1].T[:, :4]
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))])
 def test_the_exact_search_is_every_set(seed):
     f = random_model(seed)
     x = np.random.default_rng(seed).uniform(0.5, 1.5, 6).astype(np.float32)
-    score = lambda v: np.asarray(jax.nn.softmax(f(jnp.asarray(v, jnp.float32))), np.float64)
+    w = np.float64(f.args[0])
+    score = lambda v: scipy.special.softmax(np.tanh(v @ w[0]) @ w[1].T[:, :4])
     labels = tuple(np.argsort(-score(x))[:2].tolist())
     for delta in (0.2, 0.5):
         found = disambiguate_exactly(f, x, labels, segments=np.arange(6), delta=delta)
@@ -126,7 +131,7 @@ def test_the_exact_search_is_every_set(seed):
         assert found.disjoint.holds == (few is not None) and found.overlapping.holds == (few_common is not None)
         assert few is None or found.disjoint.size.sum() == few
         assert few_common is None or found.overlapping.size == few_common
-        assert not (found.disjoint.removed[0] & found.disjoint.removed[1]).any()
+        assert not np.logical_and(*np.asarray(found.disjoint.removed)).any()
         for certificate in found[:2]:
             assert verify(f, x, certificate).holds == bool(certificate.holds)
         # What a search in the order of attributions finds is true, and so never more than the best.
@@ -136,21 +141,29 @@ def test_the_exact_search_is_every_set(seed):
             assert verify(f, x, certificate).holds == bool(certificate.holds)
 
 
-IMAGE = jnp.asarray(RNG.uniform(size=(6, 6, 3)), jnp.float32)
-PARTS = np.arange(36).reshape(6, 6) // 4
+IMAGE = RNG.uniform(size=(6, 6, 3)).astype(np.float32)
+PARTS = np.arange(36).reshape(6, 6) // 6
+FILLS = [0.5, fills.Uniform(0.0, 1.0), fills.Mean(), fills.Blur(1.0), fills.Neighbours()]
 
 
-MORE = [pytest.param(fill, marks=pytest.mark.slow) for fill in (fills.Mean(), fills.Blur(1.0), fills.Neighbours())]
+def ranked(*args, **options):
+    return disambiguate(*args, attribution=gradient, **options)
 
 
-@pytest.mark.parametrize("fill", [0.5, fills.Uniform(0.0, 1.0), *MORE])
-@pytest.mark.parametrize("search", [disambiguate, disambiguate_exactly])
+@pytest.mark.parametrize(
+    ("search", "fill"),
+    [
+        (ranked, FILLS[1]),
+        (disambiguate_exactly, FILLS[0]),
+        *(pytest.param(ranked, fill, marks=pytest.mark.slow) for fill in FILLS if fill is not FILLS[1]),
+        *(pytest.param(disambiguate_exactly, fill, marks=pytest.mark.slow) for fill in FILLS[1:]),
+    ],
+)
 def test_certificates_hold_what_was_shown(search, fill, tmp_path):
-    model = CNN(3, (6,), 4, rngs=nnx.Rngs(0))
-    found = search(model, IMAGE, (0, 1), jax.random.key(0), segments=PARTS, fill=fill, delta=0.01)
+    found = search(MODEL, IMAGE, (0, 1), jax.random.key(0), segments=PARTS, fill=fill, delta=0.01)
     for certificate in found[:2]:
         save(tmp_path / "c.npz", certificate)
-        verdict = verify(model, IMAGE, load(tmp_path / "c.npz"))
+        verdict = verify(MODEL, IMAGE, load(tmp_path / "c.npz"))
         assert verdict.holds == bool(certificate.holds)
         reached = [v for name, v in verdict.values.items() if name.startswith("without")]
         assert min(reached) == pytest.approx(float(certificate.reached), abs=1e-5)
@@ -164,17 +177,17 @@ def test_false_claims_fail():
         assert verify(LINEAR, X, certificate).holds
         assert not verify(LINEAR, X * 1.01, certificate).holds
         assert not verify(Partial(LINEAR.func, LINEAR.args[0] * 1.01), X, certificate).holds
-        assert not verify(LINEAR, X, dataclasses.replace(certificate, delta=jnp.float32(0.9))).holds
-        assert verify(LINEAR, X, dataclasses.replace(certificate, delta=jnp.float32(0.7))).holds
-        assert not verify(LINEAR, X, dataclasses.replace(certificate, removed=~certificate.removed)).holds
-        assert not verify(LINEAR, X, dataclasses.replace(certificate, labels=jnp.asarray([0, 7]))).holds
+        assert not verify(LINEAR, X, dataclasses.replace(certificate, delta=np.float32(0.9))).holds
+        assert verify(LINEAR, X, dataclasses.replace(certificate, delta=np.float32(0.7))).holds
+        assert not verify(LINEAR, X, dataclasses.replace(certificate, removed=~np.asarray(certificate.removed))).holds
+        assert not verify(LINEAR, X, dataclasses.replace(certificate, labels=np.asarray([0, 7]))).holds
         with pytest.raises(ValueError, match="shape"):
             verify(LINEAR, X[:4], certificate)
-    assert not verify(LINEAR, X, dataclasses.replace(found, removed=found.removed[::-1])).holds
-    assert not verify(LINEAR, X, dataclasses.replace(found, labels=jnp.asarray([0, 2]))).holds
-    assert not verify(LINEAR, X, dataclasses.replace(common, labels=jnp.asarray([0, 1]))).holds
+    assert not verify(LINEAR, X, dataclasses.replace(found, removed=np.asarray(found.removed)[::-1])).holds
+    assert not verify(LINEAR, X, dataclasses.replace(found, labels=np.asarray([0, 2]))).holds
+    assert not verify(LINEAR, X, dataclasses.replace(common, labels=np.asarray([0, 1]))).holds
     # Both without everything they look at, but the sets have a segment in common.
-    assert not verify(LINEAR, X, dataclasses.replace(found, removed=found.removed.at[:, 5].set(True).at[0, 5].set(True))).holds
+    assert not verify(LINEAR, X, dataclasses.replace(found, removed=np.asarray(found.removed) | (np.arange(6) == 5))).holds
 
 
 def test_verification_costs_what_it_says():
@@ -184,7 +197,7 @@ def test_verification_costs_what_it_says():
 
         def f(x):
             jax.debug.callback(lambda: seen.append(1))
-            return x @ jnp.asarray(APART)
+            return x @ APART
 
         certificate.check(f, X)
         jax.effects_barrier()
@@ -192,41 +205,52 @@ def test_verification_costs_what_it_says():
 
 
 def test_negative_logits_prove_nothing():
-    f = Partial(lambda w, x: x @ w - 20, jnp.asarray(APART))
+    f = Partial(lambda w, x: x @ w - 20, APART)
     for search in (lambda *a, **o: disambiguate(*a, attribution=maps((0, 1)), **o), disambiguate_exactly):
         found = search(f, X, (0, 1), **OPTIONS)
         assert not found.disjoint.holds and not found.overlapping.holds and not verify(f, X, found.disjoint).holds
 
 
+def numbers(found):
+    return jax.tree.leaves(dataclasses.replace(found.disjoint, digests=None)) + [found.largest_disjoint, found.largest_overlapping]
+
+
 def test_transformations():
-    model, pairs = CNN(3, (6,), 4, rngs=nnx.Rngs(0)), np.asarray([[0, 1], [2, 1]])
-    given = jnp.asarray(RNG.normal(size=(2, 6, 6, 1)), jnp.float32)
-    one = lambda labels, x=IMAGE, chunk=None: disambiguate(model, x, labels, attribution=given, segments=PARTS, num_segments=9, chunk=chunk)
-    alone = [one(labels) for labels in pairs]
-    numbers = lambda found: jax.tree.leaves(dataclasses.replace(found.disjoint, digests=None)) + [found.largest_disjoint, found.largest_overlapping]
-    together = jax.vmap(one)(jnp.asarray(pairs))
-    assert jax.jit(lambda x: one(jnp.asarray([0, 1]), x))(IMAGE).disjoint.digests is None
-    jitted = jax.jit(one)
-    for i, found in enumerate(alone):
-        for a, b, c in zip(numbers(found), numbers(jitted(jnp.asarray(pairs[i]))), numbers(jax.tree.map(lambda v: v[i], together))):
-            assert np.allclose(a, b, atol=1e-5) and np.allclose(a, c, atol=1e-5)
-    for a, b in zip(numbers(alone[0]), numbers(one(pairs[0], chunk=3))):
+    given = RNG.normal(size=(2, 6, 6, 1)).astype(np.float32)
+    one = lambda labels, x=IMAGE: disambiguate(MODEL, x, labels, attribution=given, segments=PARTS, num_segments=6)
+    # Two pairs of labels, two that are none, and an x that is none.
+    pairs, broken = np.asarray([[0, 1], [2, 1], [1, 1], [1, 9], [0, 1]]), IMAGE.copy()
+    broken[0, 0, 0] = np.nan
+    together = jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(pairs, np.stack([IMAGE] * 4 + [broken])))
+    assert together.disjoint.digests is None
+    for i in range(2):
+        for a, b in zip(numbers(one(pairs[i])), numbers(jax.tree.map(lambda v: v[i], together)), strict=True):
+            assert np.allclose(a, b, atol=1e-5)
+    assert np.isneginf(together.largest_disjoint[2]) and np.isneginf(together.largest_overlapping[3])
+    assert not together.disjoint.holds[4] and not together.overlapping.holds[4]
+    assert not one((0, 1), broken).disjoint.holds
+
+
+@pytest.mark.slow
+def test_half_precision_and_chunks():
+    given = RNG.normal(size=(2, 6, 6, 1)).astype(np.float32)
+    half, whole, chunked = (
+        disambiguate(MODEL, x, (0, 1), attribution=given, segments=PARTS, chunk=chunk)
+        for x, chunk in ((IMAGE.astype(np.float16), None), (IMAGE, None), (IMAGE, 3))
+    )
+    assert np.isfinite(half.largest_disjoint) and verify(MODEL, IMAGE.astype(np.float16), half.disjoint).holds == bool(half.disjoint.holds)
+    for a, b in zip(numbers(whole), numbers(chunked), strict=True):
         assert np.allclose(a, b, atol=1e-5)
-    assert np.isneginf(jitted(jnp.asarray([1, 1])).largest_disjoint) and np.isneginf(jitted(jnp.asarray([1, 9])).largest_overlapping)
-    half = one((0, 1), IMAGE.astype(jnp.float16))
-    assert np.isfinite(half.largest_disjoint) and verify(model, IMAGE.astype(jnp.float16), half.disjoint).holds == bool(half.disjoint.holds)
-    broken = one((0, 1), IMAGE.at[0, 0, 0].set(jnp.nan))
-    assert not broken.disjoint.holds and not broken.overlapping.holds
 
 
+@pytest.mark.slow
 def test_the_attribution_under_jit():
-    model, options = CNN(3, (6,), 4, rngs=nnx.Rngs(0)), {"steps": 2}
-    search = lambda x: disambiguate(model, x, (0, 1), segments=PARTS, num_segments=9, attribution_options=options)
+    search = lambda x: disambiguate(MODEL, x, (0, 1), segments=PARTS, num_segments=6, attribution_options={"steps": 2})
     for a, b in zip(jax.tree.leaves(jax.jit(search)(IMAGE)), jax.tree.leaves(search(IMAGE))):
         assert np.allclose(a, b, atol=1e-5)
 
 
 def test_the_attribution_of_the_paper():
-    model = CNN(3, (6,), 4, rngs=nnx.Rngs(0))
-    ends = [integrated_gradients(model, IMAGE, 1, baseline=float(v), steps=50) for v in (IMAGE.min(), IMAGE.max())]
-    assert np.allclose(extreme_baselines(model, IMAGE, 1), (0.5 * (ends[0] + ends[1])).max(-1, keepdims=True), atol=1e-6)
+    end = lambda v: integrated_gradients(MODEL, IMAGE, 1, baseline=v, steps=50)
+    *ends, found = map(np.asarray, jax.jit(lambda a, b: (end(a), end(b), extreme_baselines(MODEL, IMAGE, 1)))(IMAGE.min(), IMAGE.max()))
+    assert np.allclose(found, (0.5 * (ends[0] + ends[1])).max(-1, keepdims=True), atol=1e-6)

@@ -1,10 +1,9 @@
 """What is asked of two labels: segments from scikit-image or from masks, and questions that are refused."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from drawn import drawn
 from jax.tree_util import Partial
 
 from jxai import segments
@@ -16,21 +15,22 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 RNG = np.random.default_rng(0)
 X = np.ones(6, np.float32)
 WEIGHTS = np.float32([[3, 0, 3], [2, 0, 2], [1, 0, 1], [0, 3, 0], [0, 2, 0], [0, 1, 0]])
-LINEAR = Partial(lambda w, x: x @ w, jnp.asarray(WEIGHTS))
+LINEAR = Partial(lambda w, x: x @ w, WEIGHTS)
+MODEL = drawn(lambda rngs: CNN(3, (6,), 4, rngs=rngs))
 OPTIONS = {"segments": np.arange(6), "score": "logit"}
-IMAGE = jnp.asarray(RNG.uniform(size=(6, 6, 3)), jnp.float32)
+IMAGE = RNG.uniform(size=(6, 6, 3)).astype(np.float32)
 
 
 def maps(labels):
     return np.stack([WEIGHTS[:, label] for label in labels])
 
 
-def test_segments_by_scikit_image():
-    model = CNN(3, (6,), 4, rngs=nnx.Rngs(0))
-    x = jnp.asarray(np.kron(RNG.uniform(size=(2, 2, 3)), np.ones((8, 8, 1))), jnp.float32)
-    found = disambiguate(model, x, (0, 1), segments=segments.Segmentation("slic", (4,)), attribution_options={"steps": 4})
-    assert found.disjoint.segments.shape == (16, 16) and found.disjoint.removed.shape[1] == int(found.disjoint.segments.max()) + 1
-    assert disambiguate(model, x, (0, 1), attribution_options={"steps": 4}).disjoint.segments.shape == (16, 16)
+@pytest.mark.parametrize("given", [{}, pytest.param({"segments": segments.Segmentation("slic", (4,))}, marks=pytest.mark.slow)])
+def test_segments_by_scikit_image(given):
+    x = np.kron(RNG.uniform(size=(2, 2, 3)), np.ones((8, 8, 1))).astype(np.float32)
+    found = disambiguate(MODEL, x, (0, 1), attribution=RNG.normal(size=(2, 16, 16, 1)).astype(np.float32), **given).disjoint
+    labels = given.get("segments", segments.Segmentation("slic", (20,)))(x)
+    assert np.array_equal(found.segments, labels) and found.removed.shape[1] == labels.max() + 1
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_more_bad_input():
     with pytest.raises(ValueError, match="15 labels"):
         disambiguate_exactly(Partial(lambda x: x[:3]), np.ones(15, np.float32), (0, 1), segments=np.arange(15))
     with pytest.raises(ValueError, match="concrete x"):
-        jax.jit(lambda x: disambiguate(CNN(3, (6,), 4, rngs=nnx.Rngs(0)), x, (0, 1)))(IMAGE)
+        jax.jit(lambda x: disambiguate(MODEL, x, (0, 1)))(IMAGE)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn import drawn, numbers
 from flax import nnx
 
 from jxai import taps
 from jxai.tracing import axes, interpret
 
-X = jax.random.normal(jax.random.key(0), (16, 16, 3))
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(16, 16, 3)).astype(np.float32)
 
 
 class Block(nn.Module):
@@ -39,8 +41,7 @@ class ViT(nn.Module):
 
 
 class Net(nnx.Module):
-    def __init__(self):
-        rngs = nnx.Rngs(0)
+    def __init__(self, rngs):
         self.blocks = nnx.List([nnx.Conv(3, 4, (3, 3), rngs=rngs), nnx.Conv(4, 6, (3, 3), strides=2, rngs=rngs)])
         self.norm, self.head = nnx.BatchNorm(6, use_running_average=True, rngs=rngs), nnx.Linear(6, 5, rngs=rngs)
 
@@ -51,11 +52,11 @@ class Net(nnx.Module):
 
 
 def bound(module):
-    return jax.tree_util.Partial(module.apply, module.init(jax.random.key(1), X))
+    return jax.tree_util.Partial(module.apply, numbers(jax.eval_shape(module.init, jax.random.key(1), X)))
 
 
 def scanned():
-    kernels = jax.random.normal(jax.random.key(1), (3, 3, 3, 3, 3)) * 0.3
+    kernels = 0.3 * RNG.normal(size=(3, 3, 3, 3, 3)).astype(np.float32)
 
     def step(x, kernel):
         y = jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))[0]
@@ -64,44 +65,60 @@ def scanned():
     return jax.tree_util.Partial(lambda kernels, x: jax.lax.scan(step, x, kernels)[0].mean((0, 1)), kernels)
 
 
+NET = drawn(Net)
 MODELS = {
-    "nnx": Net(),
+    "nnx": NET,
     "vit": bound(ViT(True)),
     "scan": scanned(),
-    "remat": jax.tree_util.Partial(lambda f, x: jax.checkpoint(lambda f, x: f(x))(f, x), Net()),
-    "jit": jax.tree_util.Partial(lambda f, x: jax.jit(lambda f, x: f(x))(f, x), Net()),
+    "remat": jax.tree_util.Partial(lambda f, x: jax.checkpoint(lambda f, x: f(x))(f, x), NET),
+    "jit": jax.tree_util.Partial(lambda f, x: jax.jit(lambda f, x: f(x))(f, x), NET),
     "channels first": jax.tree_util.Partial(
         lambda w, x: jax.nn.relu(jax.lax.conv_general_dilated(x.transpose(2, 0, 1)[None], w, (2, 2), "SAME"))[0].mean((1, 2)),
-        jax.random.normal(jax.random.key(2), (5, 3, 3, 3)),
+        RNG.normal(size=(5, 3, 3, 3)).astype(np.float32),
     ),
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "vit" else ()) for name in MODELS])
+EACH = pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("vit", "jit", "channels first"))) for name in MODELS])
+
+
+@EACH
 def test_every_cut_gives_the_function_back_and_its_gradient(name):
     f = MODELS[name]
     found = taps.layers(f, X)
     assert [layer.index for layer in found] == list(range(len(found)))
-    expected, slope = f(X), jax.grad(lambda x: f(x)[1])(X)
-    for layer in found[:: max(1, len(found) // 6)] + [taps.find(f, X)]:
-        cut = taps.split(f, X, layer.index)
-        assert cut.value.shape == layer.shape
-        assert np.allclose(cut.head(cut.value), expected, atol=1e-5)
-        through = jax.grad(lambda x, n=layer.index: taps.replace(f, x, n, lambda v: v)[1])(X)
-        assert np.allclose(through, slope, atol=1e-5)
+    some = {*(layer.index for layer in found[:: max(1, len(found) // 4)]), taps.find(f, X).index}
+
+    @jax.jit
+    def cuts(x):
+        """The function and its gradient, and both through each cut."""
+        every = []
+        for index in some:
+            cut = taps.split(f, x, index)
+            assert cut.value.shape == found[index].shape
+            every.append((cut.head(cut.value), jax.grad(lambda x, n=index: taps.replace(f, x, n, lambda v: v)[1])(x)))
+        return (f(x), jax.grad(lambda x: f(x)[1])(x)), every
+
+    (expected, slope), every = cuts(X)
+    for value, through in every:
+        assert np.allclose(value, expected, atol=1e-5) and np.allclose(through, slope, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@EACH
 def test_the_gradient_at_a_layer_is_vjps(name):
     """Adding d to the layer's value changes the output by `vjp(head)` — against a finite step through `replace`."""
     f = MODELS[name]
-    layer = taps.find(f, X)
-    value, head = taps.split(f, X)[1:]
-    g = jax.grad(lambda v: head(v)[1])(value)
-    direction = jax.random.normal(jax.random.key(3), value.shape)
-    step = 1e-2
-    up, down = (taps.replace(f, X, layer.index, lambda v, s=s: v + s * direction)[1] for s in (step, -step))
-    assert np.allclose((up - down) / (2 * step), jnp.vdot(g, direction), rtol=0.05, atol=1e-3)
+    layer, step = taps.find(f, X), 1e-2
+
+    @jax.jit
+    def measure(x, key):
+        _, value, head = taps.split(f, x)
+        direction = jax.random.normal(key, value.shape)
+        up, down = (taps.replace(f, x, layer.index, lambda v, s=s: v + s * direction)[1] for s in (step, -step))
+        return up, down, jnp.vdot(jax.grad(lambda v: head(v)[1])(value), direction)
+
+    up, down, slope = map(float, measure(X, jax.random.key(3)))
+    assert np.allclose((up - down) / (2 * step), slope, rtol=0.05, atol=1e-3)
 
 
 def test_the_last_spatial_layer_of_convolutional_nets():
@@ -109,7 +126,7 @@ def test_the_last_spatial_layer_of_convolutional_nets():
     assert taps.find(MODELS["nnx"], X).name.split() == ["norm.bias"]
     layer = taps.find(MODELS["channels first"], X)
     assert layer.shape[-3:] == (5, 8, 8) and layer.primitive in ("relu", "squeeze", "slice")
-    assert taps.to_map(taps.read(MODELS["channels first"], X), layer).shape == (8, 8, 5)
+    assert jax.eval_shape(lambda x: taps.to_map(taps.read(MODELS["channels first"], x), layer), X).shape == (8, 8, 5)
     assert taps.find(MODELS["scan"], X).primitive == "relu"
 
 
@@ -119,10 +136,15 @@ def test_a_class_token_transformer_is_read_before_its_last_attention(registers):
     layer = taps.find(f, X)
     # What comes after the last attention reaches the output by the class token alone.
     assert "block1/LayerNorm_0" in layer.name and layer.shape == (1, 17 + registers, 8)
-    value, head = taps.split(f, X)[1:]
-    g = jax.grad(lambda v: head(v)[0])(value)
-    grid = taps.to_map(g, layer)
-    assert grid.shape == (4, 4, 8) and jnp.abs(grid).min() > 0
+
+    @jax.jit
+    def slopes(x):
+        value, head = taps.split(f, x)[1:]
+        g = jax.grad(lambda v: head(v)[0])(value)
+        return g, taps.to_map(g, layer)
+
+    g, grid = map(np.asarray, slopes(X))
+    assert grid.shape == (4, 4, 8) and np.abs(grid).min() > 0
     assert np.array_equal(grid.reshape(16, 8), g[0, 1 + registers :])
 
 
@@ -136,7 +158,9 @@ def test_names_scopes_paths_and_word_boundaries():
     assert taps.find(f, X, "blocks[0]").shape == (1, 16, 16, 4)
     linen = MODELS["vit"]
     assert "block1" in taps.find(linen, X, "block1").name and taps.find(linen, X, "embed").shape == (1, 4, 4, 8)
-    eleven = jax.tree_util.Partial(lambda w, x: jnp.tanh(x * w["conv1"]).mean((0, 1)) * w["conv10"], {"conv1": jnp.ones(3), "conv10": jnp.ones(3)})
+    eleven = jax.tree_util.Partial(
+        lambda w, x: jnp.tanh(x * w["conv1"]).mean((0, 1)) * w["conv10"], {"conv1": np.ones(3, np.float32), "conv10": np.ones(3, np.float32)}
+    )
     assert taps.find(eleven, X, "conv1").shape == (16, 16, 3)
 
 
@@ -155,22 +179,22 @@ def test_two_streams_are_ambiguous_and_vectors_have_no_spatial_layer():
     with pytest.raises(ValueError, match="several values with spatial extent end apart.*relu.*tanh"):
         taps.find(two, X)
     with pytest.raises(ValueError, match="no value has spatial extent"):
-        taps.find(lambda v: jnp.tanh(v), jnp.ones(5))
+        taps.find(lambda v: jnp.tanh(v), np.ones(5, np.float32))
     with pytest.raises(ValueError, match="no value has spatial extent"):
         taps.find(lambda x: jnp.tanh(x.mean((0, 1), keepdims=True))[0, 0], X)
 
 
 def test_under_jit_and_vmap_over_inputs_and_weights():
     f = MODELS["nnx"]
-    xs = jnp.stack([X, X + 1])
-    values = jax.jit(jax.vmap(lambda f, x: taps.read(f, x, "blocks[1]"), (None, 0)))(f, xs)
-    assert np.allclose(values[1], taps.read(f, xs[1], "blocks[1]"), atol=1e-5)
+    read = lambda f, x: taps.read(f, x, "blocks[1]")
+    values, alone = jax.jit(lambda f, xs: (jax.vmap(read, (None, 0))(f, xs), read(f, xs[1])))(f, np.stack([X, X + 1]))
+    assert np.allclose(np.asarray(values)[1], alone, atol=1e-5)
 
 
 def test_what_does_not_follow_the_cut_is_not_computed_again():
     f = MODELS["nnx"]
     head = taps.split(f, X, None).head
-    text = str(jax.make_jaxpr(head)(taps.read(f, X)))
+    text = str(jax.make_jaxpr(head)(jax.eval_shape(lambda x: taps.read(f, x), X)))
     assert "conv" not in text and "dot_general" in text
 
 
@@ -181,19 +205,20 @@ def test_custom_derivatives_outside_the_cut_are_kept():
 
     odd.defvjp(lambda v: (odd(v), None), lambda _, g: (g * 7,))
     f = lambda x: jnp.tanh(odd(x).mean((0, 1)))
-    slope = jax.grad(lambda x: taps.replace(f, x, len(taps.layers(f, x)) - 1, lambda v: v)[0])(X)
-    assert np.allclose(slope, jax.grad(lambda x: f(x)[0])(X)) and np.abs(slope).max() > 0
+    through = lambda x: taps.replace(f, x, len(taps.layers(f, x)) - 1, lambda v: v)[0]
+    slope, expected = jax.jit(lambda x: (jax.grad(through)(x), jax.grad(lambda x: f(x)[0])(x)))(X)
+    assert np.allclose(slope, expected) and np.abs(slope).max() > 0
 
 
 def test_tokens_to_grid():
-    tokens = jnp.arange(18.0)[:, None]
-    assert taps.tokens_to_grid(tokens).shape == (4, 4, 1) and taps.tokens_to_grid(tokens)[0, 0, 0] == 2
-    assert taps.tokens_to_grid(tokens, (2, 8), before=1)[-1, -1, 0] == 16
+    tokens = np.arange(18, dtype=np.float32)[:, None]
+    square, wide = (np.asarray(taps.tokens_to_grid(tokens, **options)) for options in ({}, {"grid": (2, 8), "before": 1}))
+    assert square.shape == (4, 4, 1) and square[0, 0, 0] == 2 and wide[-1, -1, 0] == 16
     for bad in (dict(grid=(5, 5)), dict(grid=(4, 4), before=3), dict(grid=(0, 3))):
         with pytest.raises(ValueError, match="grid="):
             taps.tokens_to_grid(tokens, **bad)
     with pytest.raises(ValueError, match="no square grid"):
-        taps.tokens_to_grid(jnp.zeros((35, 2)))
+        taps.tokens_to_grid(np.zeros((35, 2), np.float32))
 
 
 def layout_of(fn, *others):
