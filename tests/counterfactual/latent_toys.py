@@ -90,16 +90,24 @@ class Colours:
 
 
 def orthonormal(rows, columns, seed=0):
-    return jnp.asarray(np.linalg.qr(np.random.default_rng(seed).normal(size=(rows, columns)))[0], jnp.float32)
+    return jnp.asarray(np.float32(np.linalg.qr(np.random.default_rng(seed).normal(size=(rows, columns)))[0]))
 
 
 def linear_generator(size=6, codes=None, seed=0, centre=0.5):
-    return Linear(orthonormal(size, codes or size, seed), jnp.full(size, centre, jnp.float32))
+    return Linear(orthonormal(size, codes or size, seed), jnp.asarray(np.full(size, centre, np.float32)))
 
 
 def linear_model(classes=3, size=6, seed=0, scale=1.0):
     rng = np.random.default_rng(seed)
-    return Weighted(jnp.asarray(scale * rng.normal(size=(classes, size)), jnp.float32), jnp.asarray(rng.normal(size=classes), jnp.float32))
+    return Weighted(jnp.asarray(np.float32(scale * rng.normal(size=(classes, size)))), jnp.asarray(np.float32(rng.normal(size=classes))))
+
+
+def each_alone(found, one, *inputs):
+    """Whether row i of a run's result is `one(inputs[0][i], …)`, the method compiled for one example, for every i."""
+    one = jax.jit(one)
+    for i in np.ndindex(inputs[-1].shape):
+        alone = one(*(v[i[: v.ndim]] if v is inputs[-1] else v[i[0]] for v in inputs))
+        same(jax.tree.map(lambda leaf, i=i: leaf[i], found), alone)
 
 
 def same(batched, single):
