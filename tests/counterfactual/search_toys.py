@@ -24,7 +24,13 @@ def _logits(w, v, x):
 
 def model(seed=0):
     rng = np.random.default_rng(seed)
-    return Partial(_logits, jnp.asarray(rng.normal(size=(16, 12)), jnp.float32), jnp.asarray(2 * rng.normal(size=(12, CLASSES)), jnp.float32))
+    return Partial(_logits, rng.normal(size=(16, 12)).astype(np.float32), (2 * rng.normal(size=(12, CLASSES))).astype(np.float32))
+
+
+def logits_of(f, x):
+    """What `model()` says of examples, in NumPy."""
+    w, v = f.args
+    return np.tanh((np.asarray(x, np.float32).reshape(len(x), 16) - 0.5) @ w) @ v
 
 
 @jax.tree_util.register_dataclass
@@ -42,7 +48,7 @@ class Rotation:
 
 
 def rotation(seed=0):
-    return Rotation(jnp.asarray(np.linalg.qr(np.random.default_rng(seed).normal(size=(16, 16)))[0], jnp.float32))
+    return Rotation(np.linalg.qr(np.random.default_rng(seed).normal(size=(16, 16)))[0].astype(np.float32))
 
 
 def examples(n, seed=1):
@@ -63,7 +69,7 @@ def built(name, **options):
 
 def climbing(threshold=0.0, speed=1.0, steps=2000):
     """A search of known length: it adds `speed` to x until the model says 1; with a key it begins up to 20 lower."""
-    return Search(Partial(_climb_from), Partial(_climb, jnp.float32(threshold), speed), steps)
+    return Search(Partial(_climb_from), Partial(_climb, np.float32(threshold), speed), steps)
 
 
 def _climb_from(f, x, target, key, offset=0.0):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from search_toys import REGION, SEARCHES, SHAPE, above_one, built, climbing, examples, lengths, model
+from search_toys import REGION, SEARCHES, SHAPE, above_one, built, climbing, examples, lengths, logits_of, model
 
 from jxai.counterfactual import run, wachter
 from jxai.counterfactual.search import solve
@@ -16,8 +15,14 @@ from jxai.counterfactual.search.constraints import Frozen, OneHot
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-@pytest.mark.parametrize("name", SEARCHES)
-@pytest.mark.parametrize("block, batch_size", [(25, None), (1, 3), (7, 4)])
+@pytest.mark.parametrize(
+    "name, block, batch_size",
+    [
+        pytest.param(name, *sizes, marks=() if (name, sizes) in [("wachter", (7, 4)), ("diffeomorphic", (25, None))] else pytest.mark.slow)
+        for name in SEARCHES
+        for sizes in [(25, None), (1, 3), (7, 4)]
+    ],
+)
 def test_run_finds_what_the_pure_method_finds_one_at_a_time(name, block, batch_size):
     f, x, targets = model(), examples(5), np.asarray([[0, 1], [1, 2], [2, 0], [0, 2], [1, 0]])
     found = run(built(name), f, x, targets, block=block, batch_size=batch_size)
@@ -31,14 +36,14 @@ def test_run_finds_what_the_pure_method_finds_one_at_a_time(name, block, batch_s
             assert found.steps[i, j] == alone.steps and found.valid[i, j] == alone.valid
 
 
-@pytest.mark.parametrize("block, batch_size", [(25, None), (1, 1), (3, 5), (4, 64)])
+@pytest.mark.parametrize("block, batch_size", [(3, 5), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in [(25, None), (1, 1), (4, 64)])])
 def test_restarts_and_targets_get_keys_by_their_place(block, batch_size):
     x, key, search = lengths([3, 30, 8, 50]), jax.random.key(3), climbing()
     found = run(search, above_one, x, np.ones((4, 2), int), key, restarts=3, block=block, batch_size=batch_size)
-    drops = np.asarray([jax.random.randint(jax.random.fold_in(key, i), (), 0, 20) for i in range(24)]).reshape(4, 2, 3)
+    drops = np.asarray(jax.jit(jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, 20)))(np.arange(24))).reshape(4, 2, 3)
     np.testing.assert_array_equal(found.steps, np.asarray([3, 30, 8, 50])[:, None, None] + np.where(x[:, None] > 1, 0, drops))
     assert found.valid.all() and found.latent is None
-    alone = solve(search, above_one, x[2], 1, jax.random.fold_in(key, 13))
+    alone = jax.jit(lambda x: solve(search, above_one, x, 1, jax.random.fold_in(key, 13)))(x[2])
     np.testing.assert_array_equal(found.x[2, 0, 1], alone.x)
     again = run(search, above_one, x[2:], np.ones(2, int), key, index=np.asarray([13, 21]))
     np.testing.assert_array_equal(again.steps, [found.steps[2, 0, 1], found.steps[3, 1, 0]])
@@ -58,15 +63,16 @@ def test_options_differ_by_example():
 def test_regions_differ_by_example():
     x, f = examples(2), model()
     regions = np.stack([REGION, ~REGION])
-    target = np.asarray(jax.vmap(f)(jnp.asarray(x))).argmin(1)
+    target = logits_of(f, x).argmin(1)
     found = run(built("wachter"), f, x, target, per_example={"region": regions})
+    one = jax.jit(lambda x, t, region: SEARCHES["wachter"](f, x, t, region=region))
     for i in range(2):
         assert found.steps[i] > 0
         np.testing.assert_array_equal(found.x[i][~regions[i]], x[i][~regions[i]])
-        np.testing.assert_allclose(found.x[i], SEARCHES["wachter"](f, jnp.asarray(x[i]), target[i], region=regions[i]).x, atol=1e-5)
+        np.testing.assert_allclose(found.x[i], one(x[i], target[i], regions[i]).x, atol=1e-5)
 
 
-@pytest.mark.parametrize("slow, fast", [(1000, 10), (400, 3)])
+@pytest.mark.parametrize("slow, fast", [pytest.param(1000, 10, marks=pytest.mark.slow), (400, 3)])
 def test_cost_follows_the_steps_needed(slow, fast):
     steps = np.full(64, fast)
     steps[17] = slow
@@ -93,7 +99,7 @@ def test_run_refuses_tracers_and_examples_that_constraints_do_not_fit():
     with pytest.raises(ValueError, match="run works on the host and cannot be traced"):
         jax.jit(lambda x: run(climbing(), above_one, x, np.ones(2, int)))(lengths([1, 2]))
     x = np.asarray([[1.0, 0.0, 0.3], [0.5, 0.5, 0.3]], np.float32)
-    f = Partial(lambda w, x: w @ x, jnp.eye(3))
+    f = Partial(lambda w, x: w @ x, np.eye(3, dtype=np.float32))
     with pytest.raises(ValueError, match=r"x is not one-hot in the group \(0, 1\): \[0.5 0.5\]"):
         run(wachter.search(constraints=[OneHot(((0, 1),))]), f, x, np.asarray([1, 1]))
     with pytest.raises(ValueError, match=r"constraints\[0\]=Frozen does not fit x of shape \(3,\)"):
