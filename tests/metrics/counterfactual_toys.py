@@ -63,16 +63,21 @@ class Normal:
 
 def model(seed=0, classes=CLASSES, size=SIZE):
     rng = np.random.default_rng(seed)
-    return Weighted(jnp.asarray(rng.normal(size=(classes, size)), jnp.float32), jnp.asarray(rng.normal(size=classes), jnp.float32))
+    return Weighted(jnp.asarray(np.float32(rng.normal(size=(classes, size)))), jnp.asarray(np.float32(rng.normal(size=classes))))
+
+
+def logits(f, x):
+    """What the model says of examples `[n, size]`, in NumPy."""
+    return np.asarray(x) @ np.asarray(f.weights).T + np.asarray(f.bias)
 
 
 def stacked(models):
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *models)
 
 
 def projection(seed, size=SIZE, codes=2):
     rng = np.random.default_rng(seed)
-    return Projection(jnp.asarray(np.linalg.qr(rng.normal(size=(size, codes)))[0], jnp.float32), jnp.asarray(rng.uniform(size=size), jnp.float32))
+    return Projection(jnp.asarray(np.float32(np.linalg.qr(rng.normal(size=(size, codes)))[0])), jnp.asarray(np.float32(rng.uniform(size=size))))
 
 
 def data(n=200, seed=0, size=SIZE):
@@ -91,5 +96,5 @@ def pairs(n=8, seed=5):
     return (
         jnp.asarray(x),
         jnp.asarray(np.where(changed, x + rng.normal(size=x.shape), x).astype(np.float32)),
-        jnp.asarray(rng.integers(0, CLASSES, n), jnp.int32),
+        jnp.asarray(rng.integers(0, CLASSES, n).astype(np.int32)),
     )
