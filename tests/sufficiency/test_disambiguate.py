@@ -23,7 +23,17 @@ RNG = np.random.default_rng(0)
 X = np.ones(6, np.float32)
 # Class 0 looks at entries 0 to 2, class 1 at 3 to 5, class 2 at 0 to 2 as well.
 APART = np.float32([[3, 0, 3], [2, 0, 2], [1, 0, 1], [0, 3, 0], [0, 2, 0], [0, 1, 0]])
-LINEAR = Partial(lambda w, x: x @ w, APART)
+
+
+def affine(w, b, x):
+    return x @ w + b
+
+
+def linear(w, b=0.0):
+    return Partial(affine, np.float32(w), np.float32(b))
+
+
+LINEAR = linear(APART)
 MODEL = drawn(lambda rngs: CNN(3, (6,), 4, rngs=rngs))
 OPTIONS = dict(segments=np.arange(6), score="logit")
 
@@ -51,7 +61,7 @@ def test_one_thing():
 
 def test_areas_are_limited():
     w = np.float32([[2, 2, 0], [3, 0, 0], [0, 3, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]])
-    f, options = Partial(LINEAR.func, w), dict(attribution=maps((0, 1), w), delta=0.9, **OPTIONS)
+    f, options = linear(w), dict(attribution=maps((0, 1), w), delta=0.9, **OPTIONS)
     # A set of four of the six lowers both to 0, but is more than half of x; the worthiest three of one leave half of the other.
     assert disambiguate(f, X, (0, 1), **options).largest_overlapping == pytest.approx(1 / 2)
     whole = disambiguate(f, X, (0, 1), max_area=0.8, **options)
@@ -87,7 +97,7 @@ def test_the_paper_s_two_searches():
             continue
         ranks, delta = (w * noise).T, 0.45
         expected = by_rank(w, ranks, delta)
-        found = disambiguate(Partial(LINEAR.func, np.float32(w)), X, (0, 1), attribution=np.float32(ranks), delta=delta, **OPTIONS)
+        found = disambiguate(linear(w), X, (0, 1), attribution=np.float32(ranks), delta=delta, **OPTIONS)
         assert found.largest_disjoint == pytest.approx(max(r for _, r in expected), abs=1e-5)
         reaching = [sum(map(len, pair)) for pair, r in expected if r >= delta]
         assert found.disjoint.holds == bool(reaching)
@@ -176,7 +186,7 @@ def test_false_claims_fail():
     for certificate in (found, common):
         assert verify(LINEAR, X, certificate).holds
         assert not verify(LINEAR, X * 1.01, certificate).holds
-        assert not verify(Partial(LINEAR.func, LINEAR.args[0] * 1.01), X, certificate).holds
+        assert not verify(linear(APART * 1.01), X, certificate).holds
         assert not verify(LINEAR, X, dataclasses.replace(certificate, delta=np.float32(0.9))).holds
         assert verify(LINEAR, X, dataclasses.replace(certificate, delta=np.float32(0.7))).holds
         assert not verify(LINEAR, X, dataclasses.replace(certificate, removed=~np.asarray(certificate.removed))).holds
@@ -205,7 +215,7 @@ def test_verification_costs_what_it_says():
 
 
 def test_negative_logits_prove_nothing():
-    f = Partial(lambda w, x: x @ w - 20, APART)
+    f = linear(APART, -20)
     for search in (lambda *a, **o: disambiguate(*a, attribution=maps((0, 1)), **o), disambiguate_exactly):
         found = search(f, X, (0, 1), **OPTIONS)
         assert not found.disjoint.holds and not found.overlapping.holds and not verify(f, X, found.disjoint).holds
