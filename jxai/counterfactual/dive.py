@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from jxai.callables import Static, partition
-from jxai.counterfactual.search import Candidate, Search, check_search, method
+from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded
@@ -157,7 +157,7 @@ def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[s
     if masks.ndim != z.ndim + 1 or masks.shape[1:] != z.shape:
         raise ValueError(f"masks must have shape {['n', *z.shape]}, got {list(masks.shape)}")
     steps = options["sigma"] * jax.random.normal(need_key(key, "DiVE"), masks.shape, z.dtype)
-    return jnp.where(masks, steps, 0), {"x": x, "target": jnp.asarray(target), "start": z, "masks": masks}
+    return jnp.where(masks, steps, 0), {"x": x, "target": wanted(target), "start": z, "masks": masks}
 
 
 def _within_masks(steps: Array, memory: dict[str, Array], options: dict[str, Any]) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jxai.callables import Static, partition
-from jxai.counterfactual.search import Candidate, Search, check_search, method
+from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import decoded, encoded
@@ -173,7 +173,7 @@ def constrained_min_edit(
 
 def _same(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
     check_constraints(options["constraints"], x)
-    return encoded(options["generator"], x), {"x": x, "target": jnp.asarray(target), "weight": jnp.float32(options["start"])}
+    return encoded(options["generator"], x), {"x": x, "target": wanted(target), "weight": jnp.float32(options["start"])}
 
 
 def _same_features(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:

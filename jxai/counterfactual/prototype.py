@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.counterfactual.search import Candidate, Search, method
+from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen, relaxed, settled
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import check_generator, encoded, encodings
@@ -114,7 +114,7 @@ def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[s
     if prototypes.shape != (classes, *code.shape):
         raise ValueError(f"prototypes must have shape {[classes, *code.shape]}, got {list(prototypes.shape)}")
     v = wide(x)
-    memory = {"x": x, "target": jnp.asarray(target), "goal": prototypes[target].astype(code.dtype), "weight": jnp.float32(options["weight"])}
+    memory = {"x": x, "target": wanted(target), "goal": prototypes[target].astype(code.dtype), "weight": jnp.float32(options["weight"])}
     memory |= {"least": jnp.float32(jnp.inf), "since": jnp.int32(0)}
     # What is looked at is ahead of the last point by its momentum.
     return {"ahead": v, "last": v, "time": jnp.float32(0)}, memory

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.counterfactual.search import Candidate, Search, method
+from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
 from jxai.counterfactual.search.direct import direct
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded
@@ -80,6 +80,7 @@ def sharpshooter(
 
 
 def _check(f: Model, x: Array, target: Array, options: dict[str, Any]) -> None:
+    wanted(target)
     check_constraints(options["constraints"], x)
     check_generator(options["generator"], x)
     if options["conditional"] is not None:

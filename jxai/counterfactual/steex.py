@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.counterfactual.search import Candidate, Search, method
+from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen, settled
 from jxai.counterfactual.search.descent import descent
 from jxai.scores import check_example, wide, within
@@ -76,7 +76,7 @@ def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[s
     if parts is not None and (not parts or min(parts) < 0 or max(parts) >= len(codes)):
         raise ValueError(f"{parts=} must be labels in [0, {len(codes)}), at least one")
     free = np.ones(len(codes), bool) if parts is None else np.isin(np.arange(len(codes)), parts)
-    return codes, {"x": x, "target": jnp.asarray(target), "start": codes, "segments": segments, "free": jnp.asarray(free)[:, None]}
+    return codes, {"x": x, "target": wanted(target), "start": codes, "segments": segments, "free": jnp.asarray(free)[:, None]}
 
 
 def _chosen(codes: Array, memory: dict[str, Array], options: dict[str, Any]) -> Array:

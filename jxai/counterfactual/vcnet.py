@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jxai.counterfactual.search import Candidate, Search, method
+from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, OneHot, check_constraints, frozen, settled
 from jxai.counterfactual.search.direct import direct
 from jxai.scores import check_example, wide, within
@@ -47,6 +47,7 @@ def vcnet(
 
 
 def _check(f: Model, x: Array, target: Array, options: dict[str, Any]) -> None:
+    wanted(target)
     check_example(x)
     network = f if options["network"] is None else options["network"]
     for name in ("encode", "decode"):
