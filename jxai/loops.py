@@ -23,6 +23,7 @@ def at_once(x: Array, chunk: int | None) -> int:
     224 × 224 pixels), and `2²³ / x.size` between 16 and 1024 on an accelerator (55).
     """
     if chunk is not None:
+        positive(chunk=chunk)
         return chunk
     on_cpu = jax.default_backend() == "cpu"
     return min(max(2**18 // x.size, 2), 64) if on_cpu else min(max(2**23 // x.size, 16), 1024)

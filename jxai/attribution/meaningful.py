@@ -94,8 +94,9 @@ def meaningful_perturbation(
         update, state = optimiser.update(jax.grad(loss)(m, t), state)
         return (jnp.clip(optax.apply_updates(m, update), 0, 1), state), None
 
+    once = loops.at_once(x, chunk)
     if init == "circle":
-        start = _smallest_circle(lambda m: perturbed(m, v, null, key), x.shape[:2], mask_scale, loops.at_once(x, chunk))
+        start = _smallest_circle(lambda m: perturbed(m, v, null, key), x.shape[:2], mask_scale, once)
     else:
         start = jax.random.uniform(jax.random.fold_in(key, _INIT_STREAM), [u.shape[1] for u in up])
     (m, _), _ = lax.scan(step, (start, optimiser.init(start)), jnp.arange(steps))
