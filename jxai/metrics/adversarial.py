@@ -142,7 +142,9 @@ def _search(
     def least(free: Array) -> Array:
         g = first_slope * free
         dual = norm(g) if p == 2 else jnp.abs(g).sum()
-        estimate = jnp.where(dual > 0, here / jnp.where(dual > 0, dual, 1), jnp.where(jnp.isfinite(max_radius), max_radius, 1.0))
+        # A hair beyond the boundary of a linear f, or rounding would decide whether the first ball leaves the class.
+        linear = 1.0001 * here / jnp.where(dual > 0, dual, 1)
+        estimate = jnp.where(dual > 0, linear, jnp.where(jnp.isfinite(max_radius), max_radius, 1.0))
 
         def halve(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
             low, best, radius = state
