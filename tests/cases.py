@@ -1,6 +1,6 @@
 """What the contract test needs to know of each attribution method: small options, and the inputs it takes.
 
-A method that is not listed here fails the contract test, so that adding one means adding a line.
+A method that is not listed here is tried with its defaults.
 """
 
 from __future__ import annotations
@@ -9,39 +9,33 @@ import dataclasses
 import types
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jxai import fills
+from jxai.testing import CLASSES, SHAPES, example, network, segments
 
-VECTOR, IMAGE, VIDEO = (6,), (8, 8, 2), (3, 6, 6, 2)
-SHAPES = {"vector": VECTOR, "image": IMAGE, "video": VIDEO}
-CLASSES = 4
+__all__ = ["CASES", "CLASSES", "SHAPES", "Case", "example", "network", "options", "said", "segments"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """`options`: small ones to run with. `shapes`: the inputs it takes. `passes`: forward passes for these options, where stated.
 
-    `keyed`: whether it draws random numbers. `other`: values that must each change the result. `inert`: options without
-    effect on the result (chunk) or only together with others. `blind`: it does not look at the target.
+    `keyed`, `blind`, `black_box`, `scalar`, `smooth`, `tolerance`: see `jxai.testing.check_method`. `other`: values that must each change the
+    result. `inert`: options without effect on the result (chunk) or only together with others.
     """
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     shapes: tuple[str, ...] = ("vector", "image", "video")
-    keyed: bool = False
+    keyed: bool | None = False
     passes: int | None = None
     other: dict[str, Any] = dataclasses.field(default_factory=dict)
     inert: tuple[str, ...] = ()
     blind: bool = False
     black_box: bool = False
-
-
-def segments(shape: tuple[int, ...]) -> np.ndarray:
-    """A label map with four labels over the positions of such an input."""
-    positions = shape[:-1] if len(shape) > 1 else shape
-    return (np.arange(int(np.prod(positions))).reshape(positions) % 4).astype(np.int32)
+    scalar: bool = True
+    smooth: bool = True
+    tolerance: float = 2e-5
 
 
 def overlapping(shape: tuple[int, ...]) -> np.ndarray:
@@ -66,55 +60,26 @@ def some_coalitions(shape: tuple[int, ...]) -> int:
     return 60 if len(shape) == 1 else 120
 
 
-def network(shape: tuple[int, ...], seed: int = 0) -> jax.tree_util.Partial:
-    """A small network with ReLUs for inputs of this shape, `[CLASSES]` logits; its weights are leaves."""
-    keys = jax.random.split(jax.random.key(seed), 4)
-    rank = len(shape)
-    if rank == 1:
-        weights = [jax.random.normal(keys[0], (shape[0], 7)), jax.random.normal(keys[1], (7, CLASSES))]
-        return jax.tree_util.Partial(_mlp, weights)
-    spatial = rank - 1
-    weights = [
-        jax.random.normal(keys[0], (3,) * spatial + (shape[-1], 4)) * 0.5,
-        jax.random.normal(keys[1], (3,) * spatial + (4, 5)) * 0.4,
-        jax.random.normal(keys[2], (5, CLASSES)) * 2,
-        jax.random.normal(keys[3], (4,)) * 0.1,
-    ]
-    return jax.tree_util.Partial(_conv_net, weights)
-
-
-def _mlp(weights, x):
-    return jax.nn.relu(x @ weights[0]) @ weights[1]
-
-
-def _conv_net(weights, x):
-    spatial = x.ndim - 1
-    letters = "DHW"[-spatial:]
-    numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
-
-    def conv(v, w, stride):
-        return jax.lax.conv_general_dilated(v[None], w.astype(v.dtype), (stride,) * spatial, "SAME", dimension_numbers=numbers)[0]
-
-    v = jax.nn.relu(conv(x, weights[0], 1) + weights[3].astype(x.dtype))
-    v = jax.nn.relu(conv(v, weights[1], 2))
-    return v.mean(tuple(range(spatial))) @ weights[2].astype(x.dtype)
-
-
 _SPATIAL = ("image", "video")
+UNKNOWN = Case(keyed=None)
+"""A method that is not listed."""
 
 CASES: dict[str, Case] = {
     "ablation_cam": Case(shapes=_SPATIAL, other={"layer": 2}, black_box=True),
     "blur_integrated_gradients": Case({"steps": 4, "max_sigma": 2.0}, other={"steps": 7, "max_sigma": 1.0}),
     "deconvnet": Case(passes=1),
-    "eigen_cam": Case(shapes=_SPATIAL, other={"layer": 2, "center": True}, blind=True),
+    "eigen_cam": Case(shapes=_SPATIAL, other={"layer": 2, "center": True}, blind=True, smooth=False),  # where singular values coincide
     "eva": Case(
         {"grid": 2, "radius": 0.2, "bound": "crown_ibp"},
         other={"radius": 0.1, "p": 2, "clip": (0.0, 1.0), "adversary": 2, "layer": 2, "grid": 3},
         inert=("num_samples",),
+        scalar=False,  # an overlap is between classes
     ),
     "expected_gradients": Case({"baselines": baselines, "num_samples": 5}, keyed=True, other={"num_samples": 7}),
     "extremal_perturbation": Case(
-        {"steps": 4, "spacing": 2, "sigma": 2.0, "blur": 2.0, "levels": 3},
+        tolerance=1e-3,  # iterated optimisation amplifies rounding
+        smooth=False,
+        options={"steps": 4, "spacing": 2, "sigma": 2.0, "blur": 2.0, "levels": 3},
         shapes=("image",),
         other={"areas": (0.3,), "steps": 9, "fill": 0.0, "blur": 1.0, "levels": 5, "spacing": 3, "sigma": 3.0, "weight": 30.0, "flip": "flip"},
     ),
@@ -141,7 +106,9 @@ CASES: dict[str, Case] = {
         black_box=True,
     ),
     "meaningful_perturbation": Case(
-        {"steps": 3, "mask_scale": 2, "sigma": 1.0, "fill": fills.Blur(1.0), "jitter": 1, "init": "random"},
+        tolerance=1e-3,
+        smooth=False,
+        options={"steps": 3, "mask_scale": 2, "sigma": 1.0, "fill": fills.Blur(1.0), "jitter": 1, "init": "random"},
         shapes=("image",),
         keyed=True,
         other={"steps": 6, "fill": 0.5, "mask_scale": 4, "sigma": 0.5, "l1": 0.1, "l2": 1.0, "tv_beta": 2.0, "jitter": 3},
@@ -150,22 +117,24 @@ CASES: dict[str, Case] = {
     "rise": Case({"num_masks": 6, "grid": 2}, keyed=True, other={"num_masks": 9, "grid": 3, "p": 0.3, "fill": 0.3}, black_box=True, passes=6),
     "score_cam": Case(shapes=_SPATIAL, other={"layer": 2, "fill": 0.3}, black_box=True),
     "shapley_sampling": Case({"grid": 3, "num_samples": 5}, keyed=True, other={"grid": 2, "num_samples": 3, "fill": 0.3}, black_box=True),
-    "sidu": Case(shapes=_SPATIAL, other={"layer": 2, "threshold": 0.5, "sigma": 0.1, "fill": 0.3}, black_box=True),
+    "sidu": Case(shapes=_SPATIAL, other={"layer": 2, "threshold": 0.5, "sigma": 0.1, "fill": 0.3}, black_box=True, scalar=False),  # it looks at all logits
     "smoothgrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "sobol": Case({"grid": 2, "num_designs": 4}, other={"grid": 3, "num_designs": 8, "fill": 0.3}, black_box=True),
     "squaregrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "vargrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "xgrad_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
-    "xrai": Case({"segments": overlapping, "method_options": {"steps": 3}}, shapes=_SPATIAL, other={"min_area": 30}),
+    "xrai": Case({"segments": overlapping, "method_options": {"steps": 3}}, shapes=_SPATIAL, other={"min_area": 30}, smooth=False),
 }
 
 
 def options(name: str, shape: tuple[int, ...], **changes: Any) -> dict[str, Any]:
     """The case's options for an input of this shape, arrays made for it."""
-    merged = {**CASES[name].options, **changes}
+    merged = {**CASES.get(name, UNKNOWN).options, **changes}
     return {key: value(shape) if isinstance(value, types.FunctionType) else value for key, value in merged.items()}
 
 
-def example(shape: tuple[int, ...], seed: int = 0, dtype: Any = jnp.float32) -> jax.Array:
-    """One example in [0, 1]."""
-    return jax.random.uniform(jax.random.key(100 + seed), shape).astype(dtype)
+def said(name: str) -> dict[str, Any]:
+    """What `check_method` is told of a method, but for the inputs that it takes."""
+    case = CASES.get(name, UNKNOWN)
+    fields = ("keyed", "passes", "blind", "black_box", "scalar", "smooth", "tolerance")
+    return {field: getattr(case, field) for field in fields} | {"options": lambda shape: options(name, shape)}

@@ -163,12 +163,7 @@ def _batched(t: MethodTrial) -> None:
     t.require(t.close(driven, loop), "returns another attribution under vmap (jxai.each) than in a loop")
 
 
-def _half(t: MethodTrial) -> None:
-    for dtype in (jnp.float16, jnp.bfloat16):
-        half_precision(t, dtype)
-
-
-def half_precision(t: MethodTrial, dtype: Any) -> None:
+def _half(dtype: Any, t: MethodTrial) -> None:
     half, single = t.main(t.f, example(t.shape, dtype=dtype), np.int32(1), t.key), np.asarray(t.first, np.float64)
     t.require(half.dtype == dtype, f"returns {half.dtype} for x of {np.dtype(dtype)}: an attribution has x's dtype")
     t.require(finite(half), f"returns NaN or infinity for x of {half.dtype}")
@@ -232,7 +227,8 @@ METHOD_CLAUSES: dict[str, Callable[[MethodTrial], None]] = {
     "names": _names,
     "eager": _eager,
     "batched": _batched,
-    "half": _half,
+    "float16": functools.partial(_half, jnp.float16),
+    "bfloat16": functools.partial(_half, jnp.bfloat16),
     "scalar": _scalar,
     "gradient": _gradient,
     "chunk": _chunk,

@@ -79,6 +79,7 @@ def check_metric(
     model: Callable[[Shape, int], Callable] = pointwise,
     keyed: bool | None = None,
     blind: bool = False,
+    curve: bool | None = None,
     passes: int | None = None,
     predicted: bool = False,
     tolerance: float = 2e-5,
@@ -93,6 +94,7 @@ def check_metric(
       model: `(shape, seed) -> f` with `CLASSES` logits; by default a small network.
       keyed: whether it must draw random numbers; None finds out, and asks only that it needs a key if and only if it does.
       blind: whether it looks at neither f nor target, so that it makes no forward pass.
+      curve: whether it returns a `Curve`; None takes either.
       passes: the forward passes that it makes with these options, one at a time where it has a `chunk`.
       predicted: whether it is tried at the class that f predicts, not at the runner-up.
       tolerance: of results that are equal but for rounding.
@@ -101,7 +103,7 @@ def check_metric(
     Raises:
       AssertionError: a sentence that says which clause is broken, and how.
     """
-    said = dict(keyed=keyed, blind=blind, passes=passes, predicted=predicted, tolerance=tolerance)
+    said = dict(keyed=keyed, blind=blind, curve=curve, passes=passes, predicted=predicted, tolerance=tolerance)
     wanted = selected(clauses, METRIC_CLAUSES)
     for n, kind in enumerate(shapes):
         trial = MetricTrial(fn, shape_of(kind), options, model, said)
@@ -119,7 +121,8 @@ def _documentation(t: MetricTrial) -> None:
 
 
 def _result(t: MetricTrial) -> None:
-    result, what = t.result, f"for x of shape {t.shape}"
+    result, what, curve = t.result, f"for x of shape {t.shape}", t.said["curve"]
+    t.require(curve is None or curve == isinstance(result, Curve), f"is said to be curve={curve}, but returns {_shown(result)}")
     if isinstance(result, Curve):
         t.require(result.x.ndim == 1 and result.x.shape == result.y.shape and result.auc.shape == (), f"returns a curve of unequal lengths {what}")
         t.require((np.diff(result.x) >= 0).all(), f"returns a curve of which x does not ascend {what}")
@@ -193,6 +196,12 @@ def _names(t: MetricTrial) -> None:
 
 
 def _channels(t: MetricTrial) -> None:
+    if t.map.ndim > 1 and "method" not in t.parameters:
+        turned = t.numbers(map=np.asarray(t.map)[..., ::-1])
+        t.require(t.close(turned, t.first, 5), "judges a map otherwise whose channels are in another order: a position counts by the sum of its channels")
+
+
+def _one_channel(t: MetricTrial) -> None:
     """Not of a metric that explains again: there the map must have the shape that the method returns."""
     if t.map.ndim > 1 and "method" not in t.parameters:
         one = t.numbers(map=np.asarray(t.map).sum(-1, keepdims=True))
@@ -214,16 +223,12 @@ def _batched(t: MetricTrial) -> None:
     own = {option: np.stack([options.pop(option)] * 3) for option in ("mask",) if option in options}
     results = each(t.fn, t.f, xs, targets, maps, key=t.key, batch_size=2, per_example=own, **options)
     rows = [vector(jax.tree.map(lambda leaf, n=n: leaf[n], results)) for n in range(3)]
-    alike = all(t.close(row, alone) for row, alone in zip(rows[:2], loop))
+    # NaN in both is what a metric may say of an example.
+    alike = all(np.array_equal(np.isnan(a), np.isnan(b)) and t.close(np.nan_to_num(a), np.nan_to_num(b)) for a, b in zip(rows, loop))
     t.require(alike and np.isnan(rows[2]).all(), "returns another number under vmap (jxai.each) than in a loop")
 
 
-def _half(t: MetricTrial) -> None:
-    for dtype in (jnp.float16, jnp.bfloat16):
-        half_precision(t, dtype)
-
-
-def half_precision(t: MetricTrial, dtype: Any) -> None:
+def _half(dtype: Any, t: MetricTrial) -> None:
     x, a = example(t.shape, dtype=dtype), attribution_map(t.shape, dtype=dtype)
     result = t.main(t.f, x, t.target, a, t.key)
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(result)}
@@ -262,9 +267,11 @@ METRIC_CLAUSES: dict[str, Callable[[MetricTrial], None]] = {
     "errors": _errors,
     "names": _names,
     "channels": _channels,
+    "one channel": _one_channel,
     "eager": _eager,
     "batched": _batched,
-    "half": _half,
+    "float16": functools.partial(_half, jnp.float16),
+    "bfloat16": functools.partial(_half, jnp.bfloat16),
     "chunk": _chunk,
     "passes": _passes,
 }

@@ -16,6 +16,7 @@ from jxai import each
 from jxai.counterfactual.search.constraints import Range
 from jxai.metrics import counterfactual as metrics
 from jxai.metrics import documented
+from jxai.testing.trial import Trial, check_documentation, check_signature
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -28,8 +29,10 @@ KEYED = ("anogan_score",)
 BLIND = ("anogan_score", "apd", "bits_per_dim", "constraint_violations", "dpp", "l0", "l1", "l2", "linf", "sparsity", "squared_cosines", "success")
 TARGETLESS = (*BLIND, "label_coverage")
 OPTIONAL_MODEL = (*BLIND, "class_density", "knn_target_share", "nearest_target_distance", "prototype_gap", "trust_score")
+STATIC = ("constraints", "steps")
 
 
+@functools.cache
 def options(name):
     known = {
         "constraints": (Range(0.0, 1.0),),
@@ -51,33 +54,37 @@ def given(name, n=5):
     """A model, and n examples, counterfactuals and targets."""
     x, counterfactual, target = toys.pairs(n)
     if name in SETS:
-        counterfactual = counterfactual[:, None] + jax.random.normal(jax.random.key(1), (n, 4, toys.SIZE))
+        drawn = np.random.default_rng(1).normal(size=(n, 4, toys.SIZE)).astype(np.float32)
+        counterfactual = jnp.asarray(np.asarray(counterfactual)[:, None] + drawn)
     return toys.model(), x, counterfactual, target
+
+
+def first(name):
+    f, *rows = given(name)
+    return f, *(np.asarray(row)[0] for row in rows)
 
 
 def keyed(name):
     return {"key": jax.random.key(2)} if name in KEYED else {}
 
 
-def split(name):
-    """The options as arrays to trace and the others, which are static."""
-    own = options(name)
-    return {k: v for k, v in own.items() if k not in ("constraints", "steps")}, {k: v for k, v in own.items() if k in ("constraints", "steps")}
+@functools.cache
+def trial(name):
+    """One program for each metric, of model, example, counterfactual, target, options that are arrays, and key."""
+    traced = {k: v for k, v in options(name).items() if k not in STATIC}
+    static = {k: v for k, v in options(name).items() if k in STATIC}
+    made = Trial(getattr(metrics, name), static, (toys.SIZE,))
+    made.main = made.program(lambda f, x, counterfactual, target, own, key: made.fn(f, x, counterfactual, target, **own, **static, **key))
+    return lambda f, x, counterfactual, target, own=traced: made.main(f, x, counterfactual, target, own, keyed(name)), traced, made
 
 
 @pytest.mark.parametrize("name", metrics.__all__)
 def test_signature_and_docstring(name):
     fn = getattr(metrics, name)
-    doc, parameters = inspect.getdoc(fn), list(inspect.signature(fn).parameters.values())
-    assert all(re.search(rf"^{word}:$", doc, re.M) for word in ("Args", "Returns", "Raises"))
-    assert doc.splitlines()[-1].startswith("Reference: ") and re.search(r" (19|20)\d\d, \".+\", ", documented.line(fn, "Reference"))
-    assert documented.direction(fn) in (1, -1) and documented.line(fn, "Range") and documented.line(fn, "Cost")
-    arguments = doc.split("Args:")[1].split("Returns:")[0]
-    assert all(re.search(rf"\b{p.name}\b", arguments) for p in parameters), name
+    check_documentation(fn, ("Range", "Direction", "Cost", "Reference"))
+    assert re.search(r" (19|20)\d\d, \".+\", ", documented.line(fn, "Reference")) and documented.direction(fn) in (1, -1)
     if name not in DATA_SETS:
-        positional = ["f", "x", "counterfactual", "target", *(["key"] if name in KEYED else [])]
-        assert [p.name for p in parameters[: len(positional)]] == positional
-        assert all(p.kind is p.KEYWORD_ONLY for p in parameters[len(positional) :])
+        check_signature(fn, ("f", "x", "counterfactual", "target", *(["key"] if name in KEYED else [])), given=options(name))
 
 
 def test_the_attribution_metrics_are_another_list():
@@ -87,30 +94,32 @@ def test_the_attribution_metrics_are_another_list():
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_jit_is_eager_and_new_weights_do_not_retrace(name):
-    f, x, counterfactual, target = (leaf if callable(leaf) else leaf[0] for leaf in given(name))
-    traced, static = split(name)
-    traces, fn = [], getattr(metrics, name)
-
-    @jax.jit
-    def run(f, x, counterfactual, target, own, key):
-        traces.append(name)
-        return fn(f, x, counterfactual, target, **own, **static, **key)
-
-    first = run(f, x, counterfactual, target, traced, keyed(name))
-    assert first.shape == () and first.dtype == jnp.float32
-    assert np.allclose(first, fn(f, x, counterfactual, int(target), **traced, **static, **keyed(name)), rtol=1e-4, equal_nan=True)
-    run(toys.model(1), x, counterfactual + 1, target, jax.tree.map(lambda leaf: leaf + 0, traced), keyed(name))
-    assert len(traces) == 1
-    # What is data under a trace becomes data.
-    nowhere = run(f, x, counterfactual, jnp.full_like(target, toys.CLASSES), traced, keyed(name))
+def test_new_weights_do_not_retrace_and_bad_data_becomes_data(name):
+    f, x, counterfactual, target = first(name)
+    run, traced, made = trial(name)
+    value = run(f, x, counterfactual, target)
+    assert value.shape == () and value.dtype == np.float32 and np.isfinite(value)
+    assert np.array_equal(value, run(f, x, counterfactual, target))
+    run(toys.model(1), x, counterfactual + 1, target, jax.tree.map(np.array, traced))
+    nowhere = run(f, x, counterfactual, np.full_like(target, toys.CLASSES))
     assert np.isnan(nowhere) != (name in TARGETLESS)
-    for bad in (jnp.nan, jnp.inf):
-        spoiled = run(f, x, counterfactual.at[(0,) * counterfactual.ndim].set(bad), target, traced, keyed(name))
-        assert (spoiled == 0) if name == "success" else np.isnan(spoiled)
-    assert len(traces) == 1
+    for bad in (np.nan, np.inf):
+        spoiled = counterfactual.copy()
+        spoiled[(0,) * spoiled.ndim] = bad
+        result = run(f, x, spoiled, target)
+        assert (result == 0) if name == "success" else np.isnan(result)
+    assert made.main.traces == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE)
+def test_jit_is_eager(name):
+    f, x, counterfactual, target = first(name)
+    plain = getattr(metrics, name)(f, *map(jnp.asarray, (x, counterfactual)), int(target), **keyed(name), **options(name))
+    assert np.allclose(trial(name)[0](f, x, counterfactual, target), plain, rtol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE)
 def test_batched_is_one_at_a_time(name):
     f, x, counterfactual, target = given(name)
@@ -122,46 +131,41 @@ def test_batched_is_one_at_a_time(name):
         assert np.allclose(batched[i], one, rtol=1e-4, atol=1e-5, equal_nan=True), (i, batched[i], one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE)
 def test_half_precision(name):
     """The number in single precision of the same arrays, but for what the model's own half precision changes."""
-    f, x, counterfactual, target = (leaf if callable(leaf) else leaf[0] for leaf in given(name))
-    half = [jnp.asarray(v, jnp.float16) for v in (x, counterfactual)]
-    low = getattr(metrics, name)(f, *half, target, **keyed(name), **options(name))
-    full = getattr(metrics, name)(f, *(v.astype(jnp.float32) for v in half), target, **keyed(name), **options(name))
-    assert low.dtype == jnp.float32 and np.allclose(low, full, rtol=5e-2, atol=1e-2, equal_nan=True)
+    f, x, counterfactual, target = first(name)
+    half, run = [v.astype(np.float16) for v in (x, counterfactual)], trial(name)[0]
+    low, full = run(f, *half, target), run(f, *(v.astype(np.float32) for v in half), target)
+    assert low.dtype == np.float32 and np.allclose(low, full, rtol=5e-2, atol=1e-2, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ONE)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ONE if name in OPTIONAL_MODEL])
 def test_no_model_where_none_is_looked_at(name):
-    f, x, counterfactual, target = (leaf if callable(leaf) else leaf[0] for leaf in given(name))
-    fn = functools.partial(getattr(metrics, name), **keyed(name), **options(name))
-    if name in OPTIONAL_MODEL:
-        assert np.allclose(fn(None, x, counterfactual, target), fn(f, x, counterfactual, target), equal_nan=True)
+    f, x, counterfactual, target = first(name)
+    run = trial(name)[0]
+    assert np.allclose(run(None, x, counterfactual, target), run(f, x, counterfactual, target))
     if name in BLIND:
-        assert np.allclose(fn(None, x, counterfactual, None), fn(f, x, counterfactual, target))
+        assert np.allclose(run(None, x, counterfactual, None), run(f, x, counterfactual, target))
 
 
 @pytest.mark.parametrize("name", ONE)
 def test_bad_arguments_are_one_line_that_names_them(name):
-    f, x, counterfactual, target = (leaf if callable(leaf) else leaf[0] for leaf in given(name))
-    fn = functools.partial(getattr(metrics, name), **keyed(name), **options(name))
-
-    def fails(word, *arguments):
-        with pytest.raises(ValueError, match=re.escape(word)) as error:
-            fn(*arguments)
-        assert "\n" not in str(error.value)
-
-    fails("x must be", f, (x * 255).astype(jnp.uint8), counterfactual, target)
-    fails("counterfactual must", f, x, counterfactual[..., :-1], target)
-    fails("counterfactual must", f, x, counterfactual.astype(jnp.int32), target)
-    fails("counterfactual must", f, x, counterfactual[:0] if name in SETS else counterfactual[None], target)
+    f, x, counterfactual, target = first(name)
+    made = Trial(getattr(metrics, name), {**options(name), **keyed(name)}, x.shape)
+    empty = counterfactual[:0] if name in SETS else counterfactual[None]
+    made.refuses("integer pixels", "x must be", f, (x * 255).astype(np.uint8), counterfactual, target)
+    for bad in (counterfactual[..., :-1], counterfactual.astype(np.int32), empty):
+        made.refuses(f"a counterfactual of shape {bad.shape} and {bad.dtype}", "counterfactual must", f, x, bad, target)
     if name not in TARGETLESS:
-        fails(f"target={toys.CLASSES}", f, x, counterfactual, toys.CLASSES)
-        fails("target=-1", f, x, counterfactual, -1)
-        fails("target=None must be a class", f, x, counterfactual, None)
+        for outside in (toys.CLASSES, -1):
+            made.refuses(f"target={outside}", f"target={outside}", f, x, counterfactual, outside)
+        made.refuses("no target", "target=None must be a class", f, x, counterfactual, None)
     if name not in OPTIONAL_MODEL:
-        fails("f(x) must be a vector of logits", lambda v: f(v)[None], x, counterfactual, target)
+        made.refuses("a model that returns [1, K]", r"f\(x\) must be a vector of logits", lambda v: f(v)[None], x, counterfactual, target)
+    else:
+        assert made.refusal(None, x, counterfactual, None if name in BLIND else target) is None
     if name in KEYED:
-        with pytest.raises(ValueError, match="key=None"):
-            getattr(metrics, name)(f, x, counterfactual, target, **options(name))
+        made.refuses("no key", "key=None", f, x, counterfactual, target, key=None)

@@ -92,6 +92,10 @@ def by_channel(f, x, target, attribution, key, **options):
     return good(f, x, target, attribution, key, **options) * attribution.shape[-1]
 
 
+def first_channel(f, x, target, attribution, key, **options):
+    return good(f, x, target, attribution, key, **options) + attribution[..., 0].sum()
+
+
 def looks_twice(f, x, target, attribution, key, **options):
     return good(f, x, target, attribution, key, **options) + 0 * f(x).sum()
 
@@ -136,6 +140,7 @@ BROKEN = [
     ("result", result(lambda v, a: v / 0), {}, "returns NaN or infinity"),
     ("result", result(lambda v, a: curve(jnp.asarray([0.0, 1, 0.5]), v * jnp.ones(3))), {}, "returns a curve of which x does not ascend"),
     ("result", result(lambda v, a: curve(jnp.arange(3.0), v * jnp.ones(3))._replace(y=v[None])), {}, "returns a curve of unequal lengths"),
+    ("result", good, {"curve": True}, "is said to be curve=True, but returns shape ()"),
     ("result", documented(good, "(−∞, ∞)", "[−1, −0.5]"), {}, "outside the range [-1, -0.5] that its docstring states"),
     ("weights", good, {"model": static_model}, "is compiled anew for new weights"),
     ("weights", result(lambda v, a: a.sum()), {}, "returns the same for other weights and targets"),
@@ -153,11 +158,12 @@ BROKEN = [
     ("errors", spoiled(any_map), {}, "takes a map of shape () for x of shape (6,) without a word"),
     ("errors", spoiled(any_integer_map), {}, "takes a map of integers without a word"),
     ("names", spoiled(lists_too_much), {}, "lists score='rank', but raises AssertionError"),
-    ("channels", spoiled(by_channel), {"shapes": ((2, 2, 3),)}, "judges a map with one channel otherwise than one whose channels have the same sums"),
+    ("channels", spoiled(first_channel), {"shapes": ((2, 2, 3),)}, "judges a map otherwise whose channels are in another order"),
+    ("one channel", spoiled(by_channel), {"shapes": ((2, 2, 3),)}, "judges a map with one channel otherwise than one whose channels have the same sums"),
     ("eager", result(twice_when_eager), {}, "returns another number under jit than without it"),
     ("batched", result(lambda v, a: alone(v)), {}, "returns another number under vmap (jxai.each) than in a loop"),
-    ("half", result(lambda v, a: v.astype(a.dtype)), {}, "returns float16 for x of float16: a metric is float32 whatever x is"),
-    ("half", result(lambda v, a: jnp.where(a.dtype == jnp.float32, v, jnp.inf)), {}, "returns NaN or infinity for x of float16"),
+    ("float16", result(lambda v, a: v.astype(a.dtype)), {}, "returns float16 for x of float16: a metric is float32 whatever x is"),
+    ("bfloat16", result(lambda v, a: jnp.where(a.dtype == jnp.float32, v, jnp.inf)), {}, "returns NaN or infinity for x of bfloat16"),
     ("chunk", spoiled(times_chunk), {}, "returns another number with chunk=2"),
     ("passes", spoiled(looks_twice), {"passes": 1}, "makes 2 forward passes, not 1 as stated"),
     ("passes", good, {"blind": True}, "makes 1 forward passes, not 0 as stated"),
