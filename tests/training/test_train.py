@@ -105,7 +105,8 @@ def test_only_parameters_of_a_module_are_trained():
     assert done.w[...] == 0 and done.statistic[...] == 1 and isinstance(done.rngs, nnx.Rngs)
 
 
-OPTIONS = {"key": jax.random.key(3), "steps": 45, "batch_size": 20, "every": 10, "block": 4}
+# One optimizer for all, so that trainings of one loss are one program.
+OPTIONS = {"key": jax.random.key(3), "steps": 45, "batch_size": 20, "every": 10, "block": 4, "optimizer": optax.adam(0.05)}
 
 CHILD = """
 import os, signal, sys
@@ -161,7 +162,7 @@ def test_interruption_passes_on_and_a_longer_training_goes_on(tmp_path):
 
 def test_seeds_at_once_equal_seeds_one_by_one(tmp_path):
     keys = jax.random.split(jax.random.key(5), 3)
-    options = {k: v for k, v in OPTIONS.items() if k != "key"} | {"validation": blobs(30, 1), "patience": 2, "optimizer": optax.adam(0.05)}
+    options = {k: v for k, v in OPTIONS.items() if k != "key"} | {"validation": blobs(30, 1), "patience": 2}
     together = train_seeds(mlp, noisy, blobs(), keys=keys, **options)
     for key, one in zip(keys, together, strict=True):
         alone = train(mlp(key), noisy, blobs(), key=key, **options)
