@@ -55,6 +55,13 @@ def room_for_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def traces_counted_anew():
+    """`chex.assert_max_traces` knows a function by where it stands, so that the cases of a parametrized test would add up."""
+    if "chex" in sys.modules:
+        sys.modules["chex"].clear_trace_counter()
+
+
 @pytest.fixture(scope="module")
 def quick_compilation():
     """Compiles without most optimisations: for tests that compile much and run little. Results are equal to rounding."""

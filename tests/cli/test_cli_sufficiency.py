@@ -1,5 +1,6 @@
 """`jxai suffice`, `disambiguate` and `verify`: sentences that say what the library found, certificates that hold, one line for bad input."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,8 +98,7 @@ def test_pairs_are_what_each_is_alone():
     for pair, found in zip(pairs, sufficiency.disambiguate_pairs(f, x, pairs, **options)):
         alone = sufficiency.disambiguate(f, x, pair, **options)
         assert found.disjoint.digests == alone.disjoint.digests
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(alone)):
-            assert np.allclose(a, b, atol=1e-5)
+        chex.assert_trees_all_close(jax.tree.leaves(found), jax.tree.leaves(alone), rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="at least one pair"):
         sufficiency.disambiguate_pairs(f, x, [], **options)
 

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,17 +112,16 @@ def test_efficientnet_equals_plain_convolutions(monkeypatch):
 def test_model_is_a_pytree_of_float_weights(make, shape):
     """New weights do not retrace, every leaf is a weight, and a batch is vmap."""
     xs = np.random.default_rng(1).uniform(size=(2, *shape)).astype(np.float32)
-    traces = []
 
     @jax.jit
+    @chex.assert_max_traces(n=1)
     def call(f, xs):
-        traces.append(xs)
         y, slopes = jax.value_and_grad(lambda f: (lambda y: (y[0], y))(f(xs[0])), has_aux=True)(f)
         return y[1], jax.vmap(f)(xs), slopes
 
     a, b = drawn(make, 0), drawn(make, 1)
     (ya, batch, slopes), (yb, _, _) = call(a, xs), call(b, xs)
-    assert len(traces) == 1 and not np.allclose(ya, yb)
+    assert not np.allclose(ya, yb)
     assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(a))
     np.testing.assert_allclose(np.asarray(batch)[0], ya, rtol=1e-5, atol=1e-6)
     assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slopes))

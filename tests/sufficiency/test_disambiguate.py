@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -256,8 +257,7 @@ def test_half_precision_and_chunks():
 @pytest.mark.slow
 def test_the_attribution_under_jit():
     search = lambda x: disambiguate(MODEL, x, (0, 1), segments=PARTS, num_segments=6, attribution_options={"steps": 2})
-    for a, b in zip(jax.tree.leaves(jax.jit(search)(IMAGE)), jax.tree.leaves(search(IMAGE))):
-        assert np.allclose(a, b, atol=1e-5)
+    chex.assert_trees_all_close(jax.tree.leaves(jax.jit(search)(IMAGE)), jax.tree.leaves(search(IMAGE)), rtol=1e-5, atol=1e-5)
 
 
 def test_the_attribution_of_the_paper():

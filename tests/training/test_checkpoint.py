@@ -3,6 +3,7 @@
 import shutil
 import warnings
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,8 +28,7 @@ def test_checkpoints_give_back_what_was_saved_and_the_last_two_are_kept(tmp_path
     found = checkpoint.restore(tmp_path, TREE)
     assert (found.step, found.extra, found.tree["number"]) == (10, {"note": 10}, 10)
     assert jax.random.key_data(found.tree["key"]).tolist() == jax.random.key_data(TREE["key"]).tolist()
-    for a, b in zip(jax.tree.leaves(found.tree["weights"]), TREE["weights"], strict=True):
-        assert a.dtype == b.dtype and (a == np.asarray(b)).all()
+    chex.assert_trees_all_equal(list(found.tree["weights"]), list(TREE["weights"]), strict=True)
     checkpoint.save(tmp_path, 10, TREE | {"number": 11})
     assert checkpoint.restore(tmp_path, TREE).tree["number"] == 11 and sorted(p.name for p in tmp_path.iterdir()) == ["0000000002", "0000000010"]
 

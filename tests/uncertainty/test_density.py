@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -56,8 +57,7 @@ def test_classes_follow_quadratic_discriminant_analysis():
 def test_features_of_any_shape_and_under_jit():
     density = gaussian_density(FEATURES.reshape(200, 2, 2, 1), LABELS, 3)
     traced = jax.jit(lambda h, labels: gaussian_density(h, labels, 3))(FEATURES, LABELS)
-    for a, b in zip(jax.tree.leaves(density), jax.tree.leaves(traced), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_close(density, traced, rtol=1e-4, atol=1e-5)
     of_image, of_vector = jax.jit(lambda a, b, h: (a.log_prob(h.reshape(2, 2, 1)), b.log_prob(h)))(density, traced, FEATURES[0])
     np.testing.assert_allclose(of_image, of_vector, rtol=1e-4)
 
