@@ -108,6 +108,10 @@ def _result(t: SearchTrial) -> None:
     t.require(finite(found.x), "returns x' with NaN or infinity: of a search that failed, x' is the best point that it met")
     t.require(found.valid.shape == lead and found.valid.dtype == bool, f"returns valid of {found.valid.dtype} and shape {found.valid.shape}, not bool")
     t.require(found.steps.shape == () and found.steps.dtype == np.int32, f"returns steps of {found.steps.dtype} and shape {found.steps.shape}, not int32")
+    clip = t.options.get("clip", t.parameters["clip"].default if "clip" in t.parameters else None)
+    if clip is not None:
+        low, high = (np.asarray(found.x, np.float32).min(), np.asarray(found.x, np.float32).max())
+        t.require(clip[0] <= low and high <= clip[1], f"returns x' from {low:g} to {high:g}, outside clip={clip}")
     most = t.fn.search(**t.options).steps if hasattr(t.fn, "search") else np.inf
     t.require(0 <= found.steps <= most, f"returns steps={int(found.steps)} of at most {most}")
     said = np.stack([np.asarray(_logits(t.f, v)) for v in found.x.reshape(-1, *x.shape)]).reshape(lead + (t.classes,))

@@ -70,6 +70,10 @@ def by_label(f, x, label, key=None):
     return climb(f, x, label, key)
 
 
+def unclipped(f, x, target, key=None, *, clip=(0.0, 1.0)):
+    return climb(f, x, target, key, rate=9.0)
+
+
 def bare(f, x, target, key=None):
     return climb(f, x, target, key)
 
@@ -171,6 +175,7 @@ BROKEN = [
     ("result", result(x=lambda found, x, key: found.x[None]), {}, "returns x' of shape (1, 6) for x of shape (6,)"),
     ("result", result(x=lambda found, x, key: found.x.astype(jnp.bfloat16)), {}, "returns x' of bfloat16 for x of float32"),
     ("result", result(x=lambda found, x, key: found.x * jnp.nan), {}, "returns x' with NaN or infinity"),
+    ("result", unclipped, {}, "outside clip=(0.0, 1.0)"),
     ("result", result(valid=lambda found, x, key: found.valid.astype(int)), {}, "returns valid of int32 and shape (), not bool"),
     ("result", result(steps=lambda found, x, key: found.steps * 1.0), {}, "returns steps of float32 and shape (), not int32"),
     ("result", result(steps=lambda found, x, key: found.steps + 9), {}, "of at most 4"),
