@@ -66,11 +66,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jxai
 from experiments.counterfactual.deduce_measures import Found, measured
 from experiments.counterfactual.deduce_networks import PlainResNet, networks
 from experiments.counterfactual.every_class import cases
 from experiments.counterfactual.searching import kept, once, saying
-from jxai import counterfactual, plot
+from jxai import counterfactual
 from jxai.counterfactual import Search
 from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
@@ -193,7 +194,7 @@ def measures_of(config: Config, here: Record, seed: int) -> dict[tuple[str, str,
     """`{(method, of, metric): [images]}` of a seed; the first one's image is drawn."""
     x, target, found, accuracies = of_seed(config, here, seed)
     if seed == 0:
-        plot.save(picture(x, target, found), here.path / "counterfactuals.png")
+        jxai.plot.save(picture(x, target, found), here.path / "counterfactuals.png")
     measures = {(name, "networks", "accuracy"): right for name, right in accuracies.items()}
     return measures | measured(x, target, found) | judged(config, here, seed, x, found)
 
@@ -248,7 +249,7 @@ def picture(x: np.ndarray, target: np.ndarray, found: dict[str, Found]) -> Any:
     """The first image as every other class, a row for each method."""
     made, valid = (np.stack([getattr(f, part)[0] for f in found.values()]) for part in ("x", "valid"))
     titles = [[str(t) for t in target[0]]] * len(found)
-    return plot.counterfactuals(np.broadcast_to(x[0], (len(found), *x.shape[1:])), made, titles=titles, originals=list(found), valid=valid)
+    return jxai.plot.counterfactuals(np.broadcast_to(x[0], (len(found), *x.shape[1:])), made, titles=titles, originals=list(found), valid=valid)
 
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:

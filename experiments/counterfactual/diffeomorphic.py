@@ -32,10 +32,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+import jxai
 from experiments.counterfactual.every_class import cases, picture
 from experiments.counterfactual.searching import kept, once, saying
 from experiments.training.recipes import load
-from jxai import counterfactual, each, plot
+from jxai import counterfactual, each
 from jxai.counterfactual import Counterfactual, Identity
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, over_seeds, recorded
@@ -95,7 +96,7 @@ def of_classifier(config: Config, here: Record, seed: int) -> list[dict[str, Any
         rows += [{**r, "seed": seed, "coordinates": name} for r in more]
         shown[name] = x, target, found
     if seed == 0:
-        plot.save(picture(shown, oracle, "oracle"), here.path / "counterfactuals.png")
+        jxai.plot.save(picture(shown, oracle, "oracle"), here.path / "counterfactuals.png")
     return rows
 
 

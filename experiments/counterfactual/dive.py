@@ -83,10 +83,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+import jxai
 from experiments.counterfactual.leaning import PAIR, Digits, Resized, enlarged, fours_and_nines, network
 from experiments.counterfactual.nontrivial import Case, compared
 from experiments.counterfactual.searching import timed
-from jxai import counterfactual, each, plot
+from jxai import counterfactual, each
 from jxai.counterfactual import Counterfactual, Search, fisher_masks
 from jxai.evaluate import findings
 from jxai.evaluate.answers import logits, predicted
@@ -162,7 +163,7 @@ def of_classifier(config: Config, here: Record, seed: int, agreement: float) -> 
         rows += [{**r, "setting": _name(setting)} for r in compared(case, oracle, found)]
         here.tell(f"seed {seed}, agreement {agreement:g}, {_name(setting)}")
     if seed == 0:
-        plot.save(picture(case, oracle, found), here.path / f"counterfactuals_{agreement:g}.png")
+        jxai.plot.save(picture(case, oracle, found), here.path / f"counterfactuals_{agreement:g}.png")
     return rows
 
 
@@ -235,7 +236,7 @@ def picture(case: Case, oracle: Callable, found: dict[str, Counterfactual]):
     sets = {name: c for name, c in found.items() if c.valid.shape[1] > 1}
     points, valid = (np.stack([getattr(c, part)[0] for c in sets.values()]) for part in ("x", "valid"))
     titles = [[f"oracle: {s}" for s in predicted(oracle, p)] for p in points]
-    return plot.counterfactuals(np.stack([case.x[0]] * len(sets)), points, titles=titles, originals=list(sets), valid=valid)
+    return jxai.plot.counterfactuals(np.stack([case.x[0]] * len(sets)), points, titles=titles, originals=list(sets), valid=valid)
 
 
 def _through(generator: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:

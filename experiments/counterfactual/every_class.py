@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jxai import plot
+import jxai
 from jxai.counterfactual import Counterfactual
 from jxai.evaluate.answers import predicted
 
@@ -25,4 +25,4 @@ def picture(shown: dict[str, tuple[np.ndarray, np.ndarray, Counterfactual]], jud
         said = predicted(judge, found.x[0])
         rows.append((x[0], found.x[0], found.valid[0], [f"{t}, {name}: {s}" for t, s in zip(target[0], said)]))
     x, found, valid, titles = (list(part) for part in zip(*rows))
-    return plot.counterfactuals(np.stack(x), np.stack(found), titles=titles, originals=list(shown), valid=np.stack(valid))
+    return jxai.plot.counterfactuals(np.stack(x), np.stack(found), titles=titles, originals=list(shown), valid=np.stack(valid))

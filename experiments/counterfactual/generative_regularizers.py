@@ -60,7 +60,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai import counterfactual, models, plot
+import jxai
+from jxai import counterfactual, models
 from jxai.counterfactual.operators import Matrix, ParallelBeam, gaussian
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
@@ -115,7 +116,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
                             values[seed, name, problem, images, form, metric] = value
                         if seed == 0 and images != "range" and name == config.generators[0]:
                             shown.setdefault((problem, images), (x[0], {}))[1][form] = made[0]
-    plot.save(picture(shown), here.path / "reconstructions.png")
+    jxai.plot.save(picture(shown), here.path / "reconstructions.png")
     return rows + rows_of(values, config)
 
 
@@ -203,7 +204,7 @@ def picture(shown: dict[tuple[str, str], tuple[np.ndarray, dict[str, np.ndarray]
     """A digit and its reconstructions, a row for each problem, without and with the mark; below each its error."""
     x, found = np.stack([x for x, _ in shown.values()]), np.stack([np.stack(list(by.values())) for _, by in shown.values()])
     titles = [[f"{form}: {-10 * np.log10(((image - x) ** 2).mean()):.1f} dB" for form, image in by.items()] for x, by in shown.values()]
-    return plot.counterfactuals(x, found, titles=titles, originals=[f"{problem}, {images}" for problem, images in shown])
+    return jxai.plot.counterfactuals(x, found, titles=titles, originals=[f"{problem}, {images}" for problem, images in shown])
 
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:

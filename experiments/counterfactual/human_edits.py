@@ -82,9 +82,10 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
+import jxai
 from experiments.counterfactual.edit_judge import autoencoders, judge_of, last_hidden, measured, substitutes
 from experiments.counterfactual.searching import kept, timed
-from jxai import counterfactual, plot
+from jxai import counterfactual
 from jxai.counterfactual import Search
 from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
@@ -167,7 +168,7 @@ def of_seed(config: Config, here: Record, seed: int, judging: Callable) -> dict[
         if name in seconds:
             values[name, "ms each"] = np.array([1000 * seconds[name] / len(x)])
     if seed == 0:
-        plot.save(picture(x, target, predicted(f, x), points, reached, judge.oracle), here.path / "edits.png")
+        jxai.plot.save(picture(x, target, predicted(f, x), points, reached, judge.oracle), here.path / "edits.png")
     here.tell(f"seed {seed} judged")
     return values
 
@@ -277,7 +278,7 @@ def picture(x: np.ndarray, target: np.ndarray, said: np.ndarray, points: dict[st
     rows, kept = min(5, len(x)), [name for name in points if name != "unedited"]
     found, valid = (np.stack([of[name][:rows] for name in kept], 1) for of in (points, reached))
     titles = [[f"{name}: {c}" for name, c in zip(kept, predicted(oracle, made), strict=True)] for made in found]
-    return plot.counterfactuals(
+    return jxai.plot.counterfactuals(
         x[:rows], found, titles=titles, originals=[f"{a}, taken for {b}" for a, b in zip(target[:rows], said[:rows], strict=True)], valid=valid
     )
 

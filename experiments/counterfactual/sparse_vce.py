@@ -56,10 +56,11 @@ import numpy as np
 import optax
 from flax import nnx
 
+import jxai
 from experiments.counterfactual.every_class import cases, picture
 from experiments.counterfactual.lenet import lenet
 from experiments.counterfactual.searching import kept, once
-from jxai import counterfactual, each, models, plot
+from jxai import counterfactual, each, models
 from jxai.counterfactual import Counterfactual
 from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
@@ -119,7 +120,7 @@ def of_seed(config: Config, here: Record, seed: int) -> dict[tuple, np.ndarray]:
                 if k == config.budgets[-1]:
                     shown[f"{network}, p = {p:g}"] = (x, target, found)
     if seed == 0:
-        plot.save(picture(shown, lenet(), "LeNet"), here.path / "counterfactuals.png")
+        jxai.plot.save(picture(shown, lenet(), "LeNet"), here.path / "counterfactuals.png")
     return values
 
 

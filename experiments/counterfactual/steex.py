@@ -67,10 +67,11 @@ import numpy as np
 import optax
 from flax import nnx
 
+import jxai
 from experiments.counterfactual.every_class import picture
 from experiments.counterfactual.scenes import BATCH, Foremost, carrying, layouts, mean_colours, odds, penultimate, removed, targets
 from experiments.counterfactual.searching import kept, once
-from jxai import counterfactual, each, plot
+from jxai import counterfactual, each
 from jxai.counterfactual import Counterfactual, Search
 from jxai.evaluate import findings
 from jxai.evaluate.answers import logits
@@ -151,7 +152,7 @@ def of_seed(config: Config, here: Record, seed: int) -> list[dict[str, Any]]:
         rows += [{**r, "method": name} for r in mine]
         shown[name] = method.begun, target, found
     if seed == 0:
-        plot.save(picture(shown, oracle, "oracle"), here.path / "counterfactuals.png")
+        jxai.plot.save(picture(shown, oracle, "oracle"), here.path / "counterfactuals.png")
     rows += alone(autoencoder, f, *(v[: config.targeted] for v in (x, made, segments, target[:, 0])), config)
     here.tell(f"seed {seed}: parts")
     return rows

@@ -66,9 +66,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jxai
 from experiments.sufficiency.two_labels import ONE, TWO, Pair, picture, segmented, shown, worlds
 from experiments.sufficiency.verdicts import DRAWN, SETS, histograms, rows_of
-from jxai import attribution, data, plot
+from jxai import attribution, data
 from jxai.callables import compiled
 from jxai.certificates import digests, verify
 from jxai.evaluate import findings
@@ -163,7 +164,7 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     for pair in pairs:
         results[pair.world].append(here.kept(pair.stem, lambda pair=pair: examined(config, here.path, subject, pair)))
         here.tell(f"{pair.world} {pair.number + 1} of {config.pairs}")
-    plot.save(histograms(results), here.path / "deltas.png")
+    jxai.plot.save(histograms(results), here.path / "deltas.png")
     here.tell(f"proofs that did not verify: {sum(of[-2] - of[-1] for found in results.values() for one in found for of in one.values()):.0f}")
     return rows_of(results, fates)
 
@@ -211,7 +212,7 @@ def examined(config: Config, out: Path, subject: Any, pair: Pair) -> dict[str, n
         of_each = [(proof.holds, proof.size.sum(), largest[kind] if np.isfinite(largest[kind]) else np.nan) for kind, proof in proofs.items()]
         results[", ".join(names)] = np.asarray([*of_each[0], *of_each[1], passes, len(checked), sum(checked)], np.float64)
         if ", ".join(names) == DRAWN[1] and pair.number < config.pictures:
-            plot.save(picture(subject.class_names, x, proofs), out / f"{pair.stem}.png")
+            jxai.plot.save(picture(subject.class_names, x, proofs), out / f"{pair.stem}.png")
     return results
 
 

@@ -77,6 +77,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jxai
 from experiments.sufficiency.pixel_subsets import (
     NETWORKS,
     THRESHOLDS,
@@ -92,7 +93,7 @@ from experiments.sufficiency.pixel_subsets import (
     shown,
 )
 from experiments.sufficiency.subset_training import training
-from jxai import data, plot
+from jxai import data
 from jxai.evaluate import findings
 from jxai.evaluate.answers import probabilities
 from jxai.evaluate.experiment import command_line, recorded
@@ -250,7 +251,7 @@ def contact(path: Path, f: Callable, x: np.ndarray, label: np.ndarray, found: di
         left = shown(x[first], part.masks(steps, x.shape[1:3]), fill)
         columns.append((text, left, probabilities(f, left)[np.arange(len(first)), label[first]]))
     titles = [f"{names[c].split(',')[0][:18]}\n{share:.1%}" for c, share in zip(label[first], sizes, strict=True)]
-    plot.save(sheet(x[first], titles, columns), path)
+    jxai.plot.save(sheet(x[first], titles, columns), path)
 
 
 PARTS = {"cifar10": cifar10, "imagenet": imagenet, "training": training}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from jxai import attribution, each
 from jxai.evaluate.record import Record
 from jxai.fills import remove
 from jxai.sufficiency import batched_gradient_sis, random_subset, ranked_subset
 from jxai.sufficiency.subset import last_crossing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet56")
 THRESHOLDS = (0.9, 0.99)
@@ -124,6 +127,8 @@ def sheet(images: np.ndarray, names: list[str], columns: list[tuple[str, np.ndar
     """
     rows = [("", images, None), *columns]
     n = len(images)
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1.15 * n, 1.35 * len(rows)), layout="constrained")
     for axis, (at, (text, pictures, p)) in zip(figure.subplots(len(rows), n, squeeze=False), enumerate(rows), strict=True):
         for i in range(n):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
-from jxai import data, loops, plot
+import jxai
+from jxai import data, loops
 from jxai.evaluate.answers import probabilities
 from jxai.segments import Segmentation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 TWO, ONE = "two objects", "one object"
 FATES = ("kept", "not in top", "not likely enough")
@@ -128,4 +132,4 @@ def picture(class_names: Sequence[str], x: jax.Array, proofs: dict[str, Any]) ->
     titles = ["", *[f"{without}: disjoint at {float(disjoint.reached):.2f}" for without in ("without A", "without B")]]
     titles.append(f"without C: overlapping at {float(overlapping.reached):.2f}")
     removed = jnp.concatenate([disjoint.shown(x), overlapping.shown(x)[None]])
-    return plot.removals(x, removed, scores, [class_names[int(label)] for label in disjoint.labels], titles=titles)
+    return jxai.plot.removals(x, removed, scores, [class_names[int(label)] for label in disjoint.labels], titles=titles)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments.sufficiency.two_labels import FATES, TWO
 from jxai.evaluate import findings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 SETS = {"disjoint": (2,), "overlapping": ()}
 """The kinds of proofs, and how many sets each has."""
@@ -56,6 +59,8 @@ def compared(of: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> dict[st
 
 def histograms(results: dict[str, list[dict[str, np.ndarray]]]) -> Figure:
     """The largest δ of both kinds in both worlds."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes, bins = figure.subplots(len(DRAWN), 2, sharex=True, sharey="row"), np.linspace(0, 1, 21)
     for line, name in zip(axes, DRAWN):

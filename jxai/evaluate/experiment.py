@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ from jxai.evaluate.table import Row
 from jxai.models.catalogue import Pretrained
 
 Rows = list[dict[str, Any]]
+NEEDED = ("matplotlib", "rich", "tyro")
+"""What the extra `experiments` brings for pictures, progress and options."""
 
 
 def recorded(run: Callable[[Any, Record], Rows]) -> Callable[..., Rows]:
@@ -71,10 +74,10 @@ def command_line(
       config_type: the frozen dataclass. run: `recorded`. show: prints the tables of `(config, rows)`. doc: the experiment's docstring.
       progress: makes a context whose value is told how far the run is.
     """
-    try:
-        import tyro
-    except ImportError:
-        sys.exit(_complain("the options of an experiment need tyro: pip install 'jxai[experiments]', or '.[experiments]' in a checkout"))
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:  # now rather than when there is something to draw
+        sys.exit(_complain(f"experiments need {', '.join(missing)}: pip install 'jxai[experiments]', or '.[experiments]' in a checkout"))
+    import tyro
+
     config = tyro.cli(tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(config_type), description=doc)
     here = Record(config)
     for text in state(here):
@@ -83,11 +86,11 @@ def command_line(
         with progress() as on_progress:
             rows = run(config, on_progress)
     except (ImportError, OSError, ValueError) as error:
-        if here.begun() is not None:  # what comes later is no slip of the person's, and a trace helps
+        if here.has_work():  # what comes later is no slip of the person's, and a trace helps
             raise
         sys.exit(_complain(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__))
     except KeyboardInterrupt:
-        sys.exit(_complain(f"interrupted; the same command goes on with what is in {here.folder}" if here.begun() else "interrupted", 130))
+        sys.exit(_complain(f"interrupted; the same command goes on with what is in {here.folder}" if here.has_work() else "interrupted", 130))
     show(config, rows)
     print(f"\nresults: {here.folder / 'results.json'}")
 
@@ -95,7 +98,7 @@ def command_line(
 def state(here: Record) -> list[str]:
     """What is there already, and whether other code has made it than would now, in a line each."""
     begun = here.begun()
-    if begun is None:
+    if begun is None or not here.has_work():
         return []
     done = here.results() is not None
     told = [f"{here.folder} has the results of this configuration; remove it to run anew" if done else f"going on with what is kept in {here.folder}"]

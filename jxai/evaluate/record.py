@@ -48,7 +48,7 @@ class Record:
 
     def __init__(self, config: Any, on_progress: Callable[[Any], None] | None = None):
         self.config, self.on_progress, self.folder = config, on_progress, folder(config)
-        self._runs: list[dict[str, Any]] | None = None
+        self._runs: list[dict[str, Any]] = []
         self._start = time.perf_counter()
 
     @property
@@ -58,14 +58,13 @@ class Record:
         Raises:
           ValueError: it holds another configuration.
         """
-        if self._runs is None:
+        if not self._runs:
             name, values = described(self.config)
             there = self.begun()
             if there is not None and (there["experiment"], there["config"]) != (name, values):
                 raise ValueError(f"{self.folder} holds another configuration than its name says: remove it")
-            self._runs = [] if there is None else there["runs"]
             began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            self._runs.append({**self.identity(), "began": began, "seconds": 0.0})
+            self._runs = [*([] if there is None else there["runs"]), {**self.identity(), "began": began, "seconds": 0.0}]
             self._note()
         return self.folder
 
@@ -76,6 +75,10 @@ class Record:
     def begun(self) -> dict[str, Any] | None:
         """What `config.json` says: `experiment`, `config` and `runs`; None where nothing was begun."""
         return _read(self.folder / "config.json")
+
+    def has_work(self) -> bool:
+        """Whether there is anything but `config.json`."""
+        return self.folder.exists() and any(path.name != "config.json" for path in self.folder.iterdir())
 
     def results(self) -> dict[str, Any] | None:
         """What `results.json` says: as `begun`, and `seconds` and `rows`; None where they are not all there."""
@@ -114,12 +117,15 @@ class Record:
         path = self.path / "results.json"
         self._note()
         seconds = round(sum(run["seconds"] for run in self._runs), 1)
-        _write(path, {**self.begun(), "seconds": seconds, "rows": plain(rows)})
+        _write(path, {**self._content(), "seconds": seconds, "rows": plain(rows)})
 
     def _note(self) -> None:
         self._runs[-1]["seconds"] = round(time.perf_counter() - self._start, 1)
+        _write(self.folder / "config.json", self._content())
+
+    def _content(self) -> dict[str, Any]:
         name, values = described(self.config)
-        _write(self.folder / "config.json", {"experiment": name, "config": values, "runs": self._runs})
+        return {"experiment": name, "config": values, "runs": self._runs}
 
 
 def plain(value: Any) -> Any:

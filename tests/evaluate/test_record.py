@@ -156,6 +156,8 @@ class Config:
 
 @recorded
 def run(config, here):
+    if config.count == 0:
+        raise KeyboardInterrupt
     if config.count > 9:
         raise ValueError("count is too large\\nindeed")
     rows = []
@@ -220,6 +222,7 @@ def test_a_run_that_was_killed_goes_on(toy, tmp_path):
 
 def test_what_cannot_begin_is_told_in_a_line(toy, tmp_path, monkeypatch):
     assert toy("10") == (2, "", "toy.py: error: count is too large\n") and not (tmp_path / "out").exists()
+    assert toy("0") == (130, "", "toy.py: interrupted\n")
     monkeypatch.setitem(sys.modules, "tyro", None)  # as where it is not installed
     code, output, told = toy("1")
-    assert code == 2 and not output and told.count("\n") == 1 and "pip install 'jxai[experiments]'" in told
+    assert code == 2 and not output and told == "toy.py: error: experiments need tyro: pip install 'jxai[experiments]', or '.[experiments]' in a checkout\n"

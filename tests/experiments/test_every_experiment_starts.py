@@ -20,9 +20,9 @@ from jxai.evaluate.store import Run
 ROOT = Path(__file__).parents[2]
 DIGITS = {"dataset": "digits", "model": "digits_cnn"}
 SMALLEST = {
-    "attribution/attribution_benchmark": {**DIGITS, "limit": 2, "passes": 65, "steps": 2, "methods": "gradient,sobol,rise"},
-    "attribution/eva_benchmark": {"worlds": "mnist_ordinary", "limit": 1, "passes": 50, "steps": 2, "train": 512},
-    "attribution/pointing_game": {**DIGITS, "limit": 2, "passes": 65, "steps": 2, "tolerance": 0.0},
+    "attribution/attribution_benchmark": {**DIGITS, "limit": 2, "passes": 130, "steps": 2, "methods": "gradient,sobol,rise"},
+    "attribution/eva_benchmark": {"worlds": "mnist_ordinary", "limit": 1, "passes": 100, "steps": 2, "train": 512},
+    "attribution/pointing_game": {**DIGITS, "limit": 2, "passes": 130, "steps": 2, "tolerance": 0.0},
     "bounds/vnncomp_mnistfc": {"networks": (2,), "limit": 1, "rounding": "nearest", "steps": 1, "splits": 1, "attack_steps": 2, "restarts": 1},
     "counterfactual/clue": {
         **{"images": 2, "seeds": 1, "members": 1, "train": 512, "tests": 300, "k": 2},
@@ -43,16 +43,17 @@ SMALLEST = {
     "counterfactual/sparse_vce": {"images": 1, "seeds": 1, "train": 512, "neighbours": 64, "norms": (2.0,), "budgets": (20,), "steps": 2},
     "counterfactual/steex": {"images": 1, "seeds": 1, "parts": 3, "train": 96, "steps": 60, "search_steps": 2, "targeted": 1},
     "counterfactual/vcnet": {"tables": ("compas",), "examples": 10, "seeds": 1, "limit": 200, "steps": 20, "search_steps": 3},
-    "metrics/metric_validity": {"digits": "digits", "images": 2, "train": 64, "steps": 2, "names": "deletion,sparseness"},
+    "metrics/metric_validity": {"digits": "digits", "images": 8, "train": 200, "steps": 20, "names": "deletion,sparseness"},
     "metrics/sanity_checks": {**DIGITS, "limit": 1},
     "sufficiency/disambiguation": {
-        **{**DIGITS, "images": 60, "pairs": 1, "exact": 1, "least": 1e-6, "coarse": 3, "segments": 4, "steps": 1, "masks": 4, "designs": 2, "pictures": 1},
+        **{**DIGITS, "images": 60, "pairs": 1, "exact": 1, "least": 1e-6, "coarse": 3, "segments": 4},
+        **{"steps": 1, "masks": 4, "designs": 2, "pictures": 1},
     },
     "sufficiency/overinterpretation": {
-        **{"parts": ("cifar10", "training"), "images": 2, "per_step": 128, "passes": 65, "steps": 1, "taught": 64, "judged": 8},
+        **{"parts": ("cifar10", "training"), "images": 2, "per_step": 128, "passes": 130, "steps": 1, "taught": 64, "judged": 8},
         **{"subset_per_step": 256, "epochs": 1, "seeds": 1, "members": 1, "sized": 2},
     },
-    "training/train": {"model": "vae", "dataset": "digits", "steps": 2, "limit": 64},
+    "training/train": {"model": "vae", "dataset": "digits", "steps": 2, "limit": 64, "batch_size": 16},
 }
 COMMANDS = {
     "attribution/attribution": ["--quick", "--peers=", "--methods=gradient"],
@@ -99,6 +100,28 @@ def test_help(name, tmp_path):
         pytest.skip(f"is nothing without {peer}")
     done = ran(name, "--help", cwd=tmp_path)
     assert done.returncode == 0 and "usage" in done.stdout.lower() and not list(tmp_path.iterdir()), done.stderr
+
+
+BARE = """
+import contextlib, io, runpy, sys
+sys.modules |= dict.fromkeys(("matplotlib", "tyro"))  # as where they are not installed
+for path in sys.argv[1:]:
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            runpy.run_path(path, run_name="__main__")
+    except SystemExit as end:
+        print(end.code, told.getvalue(), end="")
+"""
+
+
+def test_without_the_extra_a_line_says_what_to_install(tmp_path):
+    paths = [str(ROOT / "experiments" / f"{name}.py") for name in scripts("experiments")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", BARE, *paths], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths) > 15 and not list(tmp_path.iterdir())
+    assert all(line.startswith("2 ") and "error: experiments need matplotlib, tyro: pip install 'jxai[experiments]'" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", scripts("experiments"))
