@@ -20,7 +20,8 @@ TESTS = $(if $(FAMILY),tests/$(FAMILY))
 
 demo: $(VENV)/.demo
 	$(BIN)/jxai explain --out build/demo --lime.segments slic:60
-	$(BIN)/jxai evaluate digits --limit 64 --out build/demo/run \
+	@# Tiny networks: eighteen programs that take longer to optimise than to run.
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/jxai evaluate digits --limit 64 --out build/demo/run \
 		--methods gradient,abs:gradient,integrated_gradients,grad_cam,occlusion,sobol \
 		--metrics deletion,insertion,faithfulness_correlation,max_sensitivity,localization_auc,sparseness \
 		--max_sensitivity.num_samples 4 --sobol.num_designs 8

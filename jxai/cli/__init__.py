@@ -2,7 +2,7 @@
 
 - a file for each command (`explain`, `evaluate`, `certify`, `counterfactual`, `sufficiency`), imported when it is called: `jxai --help` loads no JAX.
 - `parser` says what can be typed, `options` reads `--sobol.grid 11` by the methods' signatures, `inputs` finds images, models and classes.
-- `programs` compiles, `cache` keeps what was compiled, `listing` prints what there is.
+- `compiler` and `programs` say how to compile, `cache` keeps what was compiled, `listing` prints what there is.
 - `errors` and `progress`: what a person sees of a mistake, of long work, and of Ctrl-C.
 
 What may be touched: a new command is a file with `main(args, given)` and a parser. It prints and calls; whatever it computes belongs into the library.
@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jxai.cli import cache, parser
+from jxai.cli import cache, compiler, parser
 from jxai.cli.errors import UserError, first_line
 from jxai.cli.progress import Interrupts
 
@@ -46,11 +46,12 @@ def _main(argv: list[str]) -> int:
     if argv[:1] in [[command] for command in (*_WITH_OPTIONS, *_CLAIMS)]:
         argv, given = parser.split(argv)
     args = parser.parser().parse_args(argv)
-    if args.command in _WITH_OPTIONS:
+    if args.command in (*_WITH_OPTIONS, *_CLAIMS, "verify"):
+        compiler.hasten()
         cache.keep()
+    if args.command in _WITH_OPTIONS:
         importlib.import_module(f"jxai.cli.{args.command}").main(args, given)
     elif args.command in (*_CLAIMS, "verify"):
-        cache.keep()
         claims = importlib.import_module("jxai.cli.sufficiency")
         if args.command == "verify":
             return claims.verify(args)

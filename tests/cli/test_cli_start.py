@@ -11,7 +11,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from jxai import attribution, cli
-from jxai.cli import cache, programs
+from jxai.cli import cache, compiler, programs
 
 ROOT = str(Path(cli.__file__).parents[2])
 
@@ -150,3 +150,14 @@ def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
     monkeypatch.setattr(programs, "QUICK", (programs.QUICK[0], {"xla_no_such_option": True}))
     traced = jax.jit(lambda x: jnp.sin(x) * 2).trace(jnp.ones(3))
     assert jnp.allclose(programs.compiled(traced)(jnp.ones(3)), 2 * jnp.sin(1.0))
+
+
+def test_a_persons_own_flags_come_last_and_other_versions_get_none(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--own=1")
+    compiler.hasten()
+    assert os.environ["XLA_FLAGS"] == "--own=1"  # JAX is loaded here
+    monkeypatch.delitem(sys.modules, "jax")
+    for version, expected in (("0.12.0", ["--own=1"]), ("0.10.2", [*compiler.FLAGS, "--own=1"])):
+        monkeypatch.setattr("importlib.metadata.version", lambda _, version=version: version)
+        compiler.hasten()
+        assert os.environ["XLA_FLAGS"].split() == expected

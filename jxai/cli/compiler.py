@@ -1,0 +1,19 @@
+"""How XLA compiles what a command asks for: told before JAX is loaded, because XLA reads it once."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+
+FLAGS = ("--xla_cpu_use_fusion_emitters=false", "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling")
+"""On a CPU the programs of our networks compile in seven tenths of the time and run as fast (EfficientNet-Lite0 on jaxlib 0.10)."""
+KNOWN_TO = "0.10."
+"""XLA ends the process over a flag that it does not know; 0.12 has lost the first."""
+
+
+def hasten() -> None:
+    """Adds `FLAGS` to `XLA_FLAGS`, before what is there, so that a person's own prevail; where JAX is loaded, nothing can be told."""
+    if "jax" in sys.modules or not importlib.metadata.version("jaxlib").startswith(KNOWN_TO):
+        return
+    os.environ["XLA_FLAGS"] = " ".join([*FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
