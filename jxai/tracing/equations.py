@@ -18,8 +18,8 @@ CALLS = {
     "remat2": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
-    "closed_call": "call_jaxpr",  # until JAX 0.11
-    "eval_jaxpr": "call_jaxpr",  # since
+    "closed_call": "call_jaxpr",  # until JAX 0.11.0
+    "eval_jaxpr": "call_jaxpr",  # after it
 }
 """Primitives that call one jaxpr with their own operands, and the parameter that holds it."""
 
@@ -61,7 +61,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 
 
 _HINTS = {"accuracy", "new_dtype", "out_sharding", "sharding", "weak_type"}
-"""Parameters that say nothing of what is computed, but for how it is rounded and where."""
+"""Parameters that say nothing of what is computed but how it is rounded and where it is kept."""
 
 
 class Equation(Protocol):
@@ -145,7 +145,7 @@ def scan(eqn: jex.JaxprEqn) -> Scan:
     """The parts of a scan.
 
     What is stacked has one axis more outside the body than within; so the operands are counted by rank, for JAX says their numbers
-    now in one way (`num_consts`, `num_carry`), now in another (`ft_in`, `ft_out`, since 0.12).
+    now in one way (`num_consts`, `num_carry`), now in another (`ft_in`, `ft_out`, since 0.11).
     """
     closed, length = param(eqn, "jaxpr"), param(eqn, "length")
     order = range(length - 1, -1, -1) if param(eqn, "reverse") else range(length)

@@ -56,7 +56,7 @@ def windows(operation, start):
 
 
 WINDOWS = dict(window_dimensions=(2, 3), window_strides=(1, 2), padding=((1, 0), (0, 2)), base_dilation=(1, 1), window_dilation=(2, 1))
-BARE = "eval_jaxpr" if jax.__version_info__ >= (0, 11) else "closed_call"
+BARE = "closed_call" if "closed_call" in str(jax.make_jaxpr(looped)(X)) else "eval_jaxpr"
 # Of each primitive a function that uses it, its argument, and what its parameters are then; `...` for what is no plain value.
 TRACED = {
     "jit": (jax.jit(lambda x: jnp.sin(x)), X, dict(jaxpr=..., name="<lambda>")),
@@ -195,10 +195,13 @@ FURTHER = {
 }
 
 
+LATER = {"stack": (0, 10, 1)}  # since when, where it is later than the oldest JAX that jxai runs on
+
+
 @pytest.mark.parametrize("table", NAMES)
 def test_every_primitive_that_is_named_exists(table):
     known = {value.name for value in vars(jex.primitives).values() if isinstance(value, jex.Primitive)} | SYNTHETIC
-    for name in NAMES[table] - known:
+    for name in NAMES[table] - known - {name for name, since in LATER.items() if jax.__version_info__ < since}:
         assert name in FURTHER, f"no primitive of JAX {jax.__version__} is called {name!r}, which {table} names"
         traced(name, FURTHER[name], IMAGE)
 
