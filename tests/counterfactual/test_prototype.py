@@ -1,10 +1,11 @@
 """Counterfactuals guided by prototypes: the elastic-net optimum in closed form, the pull of prototype and autoencoder, and bad inputs."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from latent_toys import Linear, Weighted, linear_generator, linear_model, orthonormal, same
+from latent_toys import Linear, Weighted, each_alone, linear_generator, linear_model, orthonormal, same
 
 from jxai.counterfactual import run
 from jxai.counterfactual.prototype import class_prototypes, prototype
@@ -13,17 +14,29 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(2)
 G = linear_generator(6, 3)
-X = jnp.asarray(RNG.uniform(0.3, 0.7, 6), jnp.float32)
+X = RNG.uniform(0.3, 0.7, 6).astype(np.float32)
 F = linear_model()
-TARGET = int(np.argsort(F(X))[0])
-PROTOTYPES = jnp.asarray(RNG.normal(size=(3, 3)) * 0.1, jnp.float32)
+W, BIAS, BASIS = np.asarray(F.weights), np.asarray(F.bias), np.asarray(G.basis)
+TARGET = int(np.argsort(W @ X + BIAS)[0])
+PROTOTYPES = (RNG.normal(size=(3, 3)) * 0.1).astype(np.float32)
+
+
+def found_by(f, x, target, **options):
+    """The method, compiled whole; prices are data."""
+    prices = {name: np.float32(options.pop(name)) for name in ("attraction", "sparsity", "reconstruction") if name in options}
+    return jax.tree.map(np.asarray, compiled(target, tuple(sorted(options.items())))(f, x, PROTOTYPES[: len(f.bias)], prices))
+
+
+@functools.cache
+def compiled(target, options):
+    return jax.jit(lambda f, x, prototypes, prices: prototype(f, x, target, generator=G, prototypes=prototypes, clip=None, **dict(options), **prices))
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.05, 0.4])
 def test_without_a_generator_it_is_the_nearest_point_of_the_elastic_net(sparsity):
     # f = (0, w·x + b): min β‖δ‖₁ + ‖δ‖² with w·δ >= gap has δ = soft(λ w, β) / 2 with the λ that closes the gap.
     w = np.asarray([1.0, -0.8, 0.3, 0.05, 0.0, -0.1])
-    f = Weighted(jnp.asarray(np.stack([0 * w, w]), jnp.float32), jnp.asarray([0.0, -0.5 - float(w @ np.asarray(X))], jnp.float32))
+    f = Weighted(np.float32([0 * w, w]), np.float32([0.0, -0.5 - w @ X]))
 
     def closed(price):
         return np.sign(w) * np.maximum(np.abs(price * w) - sparsity, 0) / 2
@@ -33,11 +46,10 @@ def test_without_a_generator_it_is_the_nearest_point_of_the_elastic_net(sparsity
         middle = (low + high) / 2
         low, high = (middle, high) if w @ closed(middle) < 0.5 else (low, middle)
     expected = closed(high)
-    options = dict(generator=G, prototypes=PROTOTYPES[:2], attraction=0.0, sparsity=sparsity, growth=1.02, steps=1500, patience=400, clip=None)
-    found = prototype(f, X, 1, learning_rate=0.02, **options)
-    assert bool(found.valid) and np.allclose(found.x - X, expected, atol=0.03)
+    found = found_by(f, X, 1, attraction=0, sparsity=sparsity, reconstruction=0, growth=1.02, steps=1500, patience=400, learning_rate=0.02)
+    assert found.valid and np.allclose(found.x - X, expected, atol=0.03)
     cost = sparsity * np.abs(expected).sum() + (expected**2).sum()
-    change = np.asarray(found.x - X)
+    change = found.x - X
     assert sparsity * np.abs(change).sum() + (change**2).sum() < 1.05 * cost + 1e-4
     # What is worth less than half the price of a change does not move at all.
     idle = np.abs(high * w) < sparsity / 2
@@ -45,53 +57,47 @@ def test_without_a_generator_it_is_the_nearest_point_of_the_elastic_net(sparsity
 
 
 def test_the_prototype_attracts_the_code():
-    options = dict(generator=G, prototypes=PROTOTYPES, sparsity=0.01, steps=300, clip=None)
-    apart = lambda theta: float(((prototype(F, X, TARGET, attraction=theta, **options).latent - PROTOTYPES[TARGET]) ** 2).sum())
-    near, far = apart(20.0), apart(0.0)
-    assert near < 0.5 * far
-    found = prototype(F, X, TARGET, attraction=20.0, **options)
-    assert np.allclose(found.latent, G.encode(found.x), atol=1e-5) and np.allclose(found.logits, F(found.x), atol=1e-4)
+    near, far = (found_by(F, X, TARGET, attraction=theta, sparsity=0.01, steps=300) for theta in (20.0, 0.0))
+    off = [((found.latent - PROTOTYPES[TARGET]) ** 2).sum() for found in (near, far)]
+    assert off[0] < 0.5 * off[1]
+    assert np.allclose(near.latent, (near.x - 0.5) @ BASIS, atol=1e-5) and np.allclose(near.logits, W @ near.x + BIAS, atol=1e-4)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 5.0])
 def test_the_autoencoder_bends_the_way_towards_its_plane(gamma):
     # On the plane already, min δᵀδ + γ δᵀ(I − BBᵀ)δ with w·δ >= gap has δ = M⁻¹w gap / (wᵀM⁻¹w), M the matrix of the form.
-    x, gap, w = np.asarray(G.decode(G.encode(X))), 0.5, np.asarray([1.0, -0.8, 0.3, 0.5, 0.2, -0.1])
-    f = Weighted(jnp.asarray(np.stack([0 * w, w]), jnp.float32), jnp.asarray([0.0, -gap - float(w @ x)], jnp.float32))
-    basis = np.asarray(G.basis)
-    way = np.linalg.solve(np.eye(6) + gamma * (np.eye(6) - basis @ basis.T), w)
-    options = dict(generator=G, prototypes=PROTOTYPES[:2], attraction=0.0, sparsity=0.0, growth=1.02, steps=1500, patience=400, clip=None)
-    found = prototype(f, jnp.asarray(x), 1, reconstruction=gamma, learning_rate=0.02, **options)
-    assert bool(found.valid) and np.allclose(found.x - x, way * gap / (w @ way), atol=0.03)
+    x, gap, w = BASIS @ (BASIS.T @ (X - np.float32(0.5))) + np.float32(0.5), 0.5, np.asarray([1.0, -0.8, 0.3, 0.5, 0.2, -0.1])
+    f = Weighted(np.float32([0 * w, w]), np.float32([0.0, -gap - w @ x]))
+    way = np.linalg.solve(np.eye(6) + gamma * (np.eye(6) - BASIS @ BASIS.T), w)
+    found = found_by(f, x, 1, attraction=0, sparsity=0, reconstruction=gamma, growth=1.02, steps=1500, patience=400, learning_rate=0.02)
+    assert found.valid and np.allclose(found.x - x, way * gap / (w @ way), atol=0.03)
 
 
 def test_class_prototypes_are_means_of_codes():
-    examples = jnp.asarray(RNG.normal(size=(20, 6)), jnp.float32)
+    examples = RNG.normal(size=(20, 6)).astype(np.float32)
     labels = np.arange(20) % 3
-    codes = (np.asarray(examples) - 0.5) @ np.asarray(G.basis)
+    codes = (examples - 0.5) @ BASIS
     assert np.allclose(class_prototypes(G, examples, labels, 3), [codes[labels == c].mean(0) for c in range(3)], atol=1e-5)
     near = np.asarray(class_prototypes(G, examples, labels, 3, k=2, x=X))
-    far = ((codes - np.asarray(G.encode(X))) ** 2).sum(1)
+    far = ((codes - (X - 0.5) @ BASIS) ** 2).sum(1)
     for c in range(3):
         own = np.flatnonzero(labels == c)
         assert np.allclose(near[c], codes[own[np.argsort(far[own])[:2]]].mean(0), atol=1e-5)
 
 
 def test_batched_equals_one_at_a_time_and_constraints_hold():
-    x = jnp.asarray(RNG.uniform(0.3, 0.7, (4, 6)), jnp.float32)
-    targets = np.asarray(jax.vmap(F)(x).argmin(1))
-    options = dict(generator=G, prototypes=PROTOTYPES, sparsity=0.02, attraction=0.5, steps=80, region=np.arange(6) < 5)
-    found = run(prototype.search(**options), F, x, targets, batch_size=2, block=11)
-    same(found, jax.vmap(lambda v, t: prototype(F, v, t, **options))(x, jnp.asarray(targets)))
-    same(jax.tree.map(lambda leaf: leaf[2], found), prototype(F, x[2], int(targets[2]), **options))
-    assert np.array_equal(found.x[:, 5], x[:, 5]) and found.x.min() >= 0 and found.x.max() <= 1
-    stuck = prototype(F, X, TARGET, **{**options, "steps": 1, "learning_rate": 1e-6})
-    assert not bool(stuck.valid) and int(stuck.steps) == 1
+    x = RNG.uniform(0.3, 0.7, (4, 6)).astype(np.float32)
+    targets = (x @ W.T + BIAS).argmin(1)
+    options = dict(generator=G, sparsity=0.02, attraction=0.5, steps=80, region=np.arange(6) < 5)
     # Prototypes of each example's own.
-    own = jnp.stack([PROTOTYPES, -PROTOTYPES, PROTOTYPES, PROTOTYPES])
-    rest = {name: value for name, value in options.items() if name != "prototypes"}
-    mixed = run(prototype.search(prototypes=PROTOTYPES, **rest), F, x, targets, per_example={"prototypes": own}, batch_size=4)
-    same(jax.tree.map(lambda leaf: leaf[1], mixed), prototype(F, x[1], int(targets[1]), prototypes=-PROTOTYPES, **rest))
+    own = np.stack([PROTOTYPES, -PROTOTYPES, PROTOTYPES, PROTOTYPES])
+    found = run(prototype.search(prototypes=PROTOTYPES, **options), F, x, targets, per_example={"prototypes": own}, batch_size=2, block=11)
+    each_alone(found, lambda v, p, t: prototype(F, v, t, prototypes=p, **options), x, own, targets)
+    assert np.array_equal(found.x[:, 5], x[:, 5]) and found.x.min() >= 0 and found.x.max() <= 1
+    shared = run(prototype.search(prototypes=PROTOTYPES, **options), F, x[:1], targets[:1])
+    same(jax.tree.map(lambda leaf: leaf[0], shared), jax.tree.map(lambda leaf: leaf[0], found))
+    stuck = found_by(F, X, TARGET, attraction=0.5, sparsity=0.02, steps=1, learning_rate=1e-6)
+    assert not stuck.valid and stuck.steps == 1
 
 
 @pytest.mark.parametrize(
@@ -104,7 +110,7 @@ def test_batched_equals_one_at_a_time_and_constraints_hold():
         ({"growth": 0.5}, "growth=0.5"),
         ({"sparsity": -1.0}, "sparsity=-1.0"),
         ({"patience": 0}, "patience=0"),
-        ({"generator": Linear(orthonormal(5, 3), jnp.zeros(5))}, "does not take x"),
+        ({"generator": Linear(np.asarray(orthonormal(5, 3)), np.zeros(5, np.float32))}, "does not take x"),
     ],
 )
 def test_bad_options_are_named(options, message):
@@ -113,7 +119,7 @@ def test_bad_options_are_named(options, message):
 
 
 def test_bad_labels_are_named():
-    examples = jnp.zeros((2, 6))
+    examples = np.zeros((2, 6), np.float32)
     for labels, options, message in [
         ([0, 3], {}, "labels must be 2 integers"),
         ([0, 1], {}, "labels has no example of 2"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,20 @@ REGION = np.arange(12).reshape(4, 3) % 3 > 0
 
 def linear(seed=0):
     rng = np.random.default_rng(seed)
-    return Partial(lambda w, x: w @ (x.ravel() - 0.5), jnp.asarray(rng.normal(size=(3, 12)), jnp.float32))
+    return Partial(_linear, rng.normal(size=(3, 12)).astype(np.float32))
+
+
+def _linear(w, x):
+    return w @ (x.ravel() - 0.5)
+
+
+def predicted_by(f, x):
+    return ((x.reshape(len(x), 12) - 0.5) @ f.args[0].T).argmax(1)
+
+
+@functools.cache
+def neighbours(distance):
+    return jax.jit(jax.vmap(lambda v, labels, target: nearest_unlike(v, EXAMPLES, labels, target, distance), (0, None, 0)))
 
 
 @pytest.mark.parametrize("distance, p", [("l1", 1), ("l2", 2)])
@@ -30,16 +45,16 @@ def test_the_neighbour_is_that_of_a_table_of_distances(distance, p):
     far = np.linalg.norm((x[:, None] - EXAMPLES).reshape(5, 70, 12), p, 2)
     for target in range(3):
         truth = EXAMPLES[np.where(LABELS == target, far, np.inf).argmin(1)]
-        found = jax.vmap(lambda v, target=target: nearest_unlike(v, EXAMPLES, LABELS, target, distance))(x)
+        found = neighbours(distance)(x, LABELS, np.full(5, target))
         np.testing.assert_array_equal(found, truth)
 
 
 def test_without_an_example_of_the_class_there_is_none():
     with pytest.raises(ValueError, match="no example is of the class target=7"):
         nearest_unlike(jnp.asarray(EXAMPLES[0]), EXAMPLES, LABELS, 7)
-    assert np.isnan(jax.jit(lambda t: nearest_unlike(jnp.asarray(EXAMPLES[0]), EXAMPLES, LABELS, t))(7)).all()
+    assert np.isnan(neighbours("l2")(EXAMPLES[:5], LABELS, np.full(5, 7))).all()
     found = run(native_guide.search(examples=EXAMPLES, labels=np.zeros(70, int)), linear(), EXAMPLES[:3], np.full(3, 2))
-    same = np.asarray(jax.vmap(linear())(EXAMPLES[:3])).argmax(1) == 2
+    same = predicted_by(linear(), EXAMPLES[:3]) == 2
     np.testing.assert_array_equal(found.valid, same)
     np.testing.assert_array_equal(found.x, EXAMPLES[:3])
 
@@ -47,14 +62,14 @@ def test_without_an_example_of_the_class_there_is_none():
 @pytest.mark.parametrize("region", [None, REGION], ids=["everywhere", "region"])
 def test_the_boundary_of_a_linear_model_is_found_on_the_way(region):
     f = linear()
-    predicted = np.asarray(jax.vmap(f)(EXAMPLES)).argmax(1)
+    predicted = predicted_by(f, EXAMPLES)
     x, target = EXAMPLES[:6], (predicted[:6] + 1) % 3
     search = native_guide.search(examples=EXAMPLES, labels=predicted, halvings=16, region=region)
     found = run(search, f, x, target)
     w, checked = np.asarray(f.args[0], float), 0
+    guides = np.asarray(jax.jit(jax.vmap(lambda v, t: nearest_unlike(v, EXAMPLES, predicted, t)))(x, target), float)
     for i in range(6):
-        guide = np.asarray(nearest_unlike(jnp.asarray(x[i]), EXAMPLES, predicted, int(target[i])), float)
-        way = ((guide - x[i]) * (1 if region is None else region[..., None])).ravel()
+        way = ((guides[i] - x[i]) * (1 if region is None else region[..., None])).ravel()
         # Where the margins to both other classes, linear in t, are no longer negative.
         start, slope = w @ (x[i].ravel() - 0.5), w @ way
         others = [k for k in range(3) if k != target[i]]
@@ -74,7 +89,8 @@ def test_the_boundary_of_a_linear_model_is_found_on_the_way(region):
 def test_the_first_of_several_crossings_is_the_one():
     # Along the line the class is 1 in [0.3, 0.5] and in [0.8, 1].
     f = Partial(lambda x: jnp.stack([jnp.zeros(()), jnp.where((abs(x[0] - 0.4) <= 0.1) | (x[0] >= 0.8), 1.0, -1.0)]))
-    found = native_guide(f, jnp.zeros(1), 1, examples=jnp.ones((1, 1)), labels=jnp.ones(1, int), halvings=20)
+    guide = dict(examples=np.ones((1, 1), np.float32), labels=np.ones(1, int), halvings=20)
+    found = jax.jit(lambda x: native_guide(f, x, 1, **guide))(np.zeros(1, np.float32))
     np.testing.assert_allclose(found.x, 0.3, atol=1e-5)
 
 
