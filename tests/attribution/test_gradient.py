@@ -1,33 +1,37 @@
 """Gradients and their smoothed kin against closed forms and NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from jxai.attribution.gradient import gradient, input_x_gradient, smoothgrad, squaregrad, vargrad
 from jxai.attribution.path import integrated_gradients
 
 KEY = jax.random.key(0)
-W = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
-X = jnp.asarray([0.1, 0.9, 0.4, 0.6, 0.3], jnp.float32)
-A = jnp.asarray(np.random.default_rng(1).normal(size=(5, 5)), jnp.float32)
+W = np.float32(np.random.default_rng(0).normal(size=(5, 3)))
+X = np.float32([0.1, 0.9, 0.4, 0.6, 0.3])
+A = np.float32(np.random.default_rng(1).normal(size=(5, 5)))
 
 
 def whole(method):
     """The method compiled whole: eagerly, every operation of every test would be compiled by itself."""
 
     def call(f, x, target, key=None, **options):
-        return jax.jit(lambda x: method(f, x, target, key, **options))(x)
+        return np.asarray(jax.jit(lambda x: method(f, x, target, key, **options))(x))
 
     return call
 
 
+PLAIN = gradient, input_x_gradient = [whole(method) for method in (gradient, input_x_gradient)]
 SMOOTHED = smoothgrad, squaregrad, vargrad = [whole(method) for method in (smoothgrad, squaregrad, vargrad)]
 
 
 def linear(x):
-    return x @ W + jnp.array([1.0, 2.0, 3.0])
+    return x @ W + np.float32([1, 2, 3])
 
 
 def quadratic(x):
@@ -41,7 +45,7 @@ def test_gradient_of_a_linear_model_is_its_weights():
 
 
 def test_gradient_of_the_probability_follows_the_softmax():
-    p = np.asarray(jax.nn.softmax(linear(X)))
+    p = softmax(linear(X))
     expected = p[1] * (W[:, 1] - W @ p)
     np.testing.assert_allclose(gradient(linear, X, 1, score="probability"), expected, rtol=1e-4, atol=1e-6)
 
@@ -81,23 +85,25 @@ def test_square_is_mean_squared_plus_variance_on_the_same_draws():
 
 def test_vargrad_is_the_population_variance_of_its_own_draws():
     """Every gradient is S times a noisy copy; NumPy takes their variance in float64."""
-    gradients = np.asarray(jax.vmap(_draw)(jnp.arange(23)), np.float64) @ np.asarray(A + A.T, np.float64)
+    gradients = np.asarray(_draws(23), np.float64) @ np.asarray(A + A.T, np.float64)
     values = vargrad(quadratic, X, 0, KEY, num_samples=23, chunk=4)
     np.testing.assert_allclose(values, gradients.var(0), rtol=1e-4)
     np.testing.assert_allclose(smoothgrad(quadratic, X, 0, KEY, num_samples=23, chunk=4), gradients.mean(0), rtol=1e-5)
 
 
-def _draw(i):
-    """The i-th noisy copy, from the documented stream: `fold_in(key, i)`, first half of its split."""
-    return X + 0.15 * 0.8 * jax.random.normal(jax.random.split(jax.random.fold_in(KEY, i))[0], X.shape)
+@functools.cache
+def _draws(n):
+    """The noisy copies, from the documented stream: `fold_in(key, i)`, first half of its split."""
+    draw = lambda i: X + 0.15 * 0.8 * jax.random.normal(jax.random.split(jax.random.fold_in(KEY, i))[0], X.shape)
+    return np.asarray(jax.jit(jax.vmap(draw))(np.arange(n)))
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 16, 64])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(16, marks=pytest.mark.slow), 64])
 def test_variance_survives_a_mean_that_dwarfs_it(chunk):
     """Gradients near 1000 with a spread of 0.01: E[g²] − E[g]² in float32 would have no correct digit."""
     s = lambda x: (1000 * x + 0.005 * x**2).sum()
     values = vargrad(s, X, None, KEY, num_samples=50, sigma=1.0, noise="absolute", chunk=chunk)
-    noise = (np.asarray(jax.vmap(_draw)(jnp.arange(50)), np.float64) - np.asarray(X)) / (0.15 * 0.8)
+    noise = (np.asarray(_draws(50), np.float64) - np.asarray(X)) / (0.15 * 0.8)
     exact = (0.01 * noise).var(0)
     np.testing.assert_allclose(values, exact, rtol=0.05)  # the gradients themselves are rounded to 6e-5
 
@@ -105,12 +111,12 @@ def test_variance_survives_a_mean_that_dwarfs_it(chunk):
 def test_smoothing_integrated_gradients_of_a_linear_model():
     """IG of a linear model is (x − b) ⊙ w, so its mean is that of the mean copy; the score "logit" is handed on."""
     values = smoothgrad(linear, X, 1, KEY, num_samples=9, method=integrated_gradients, method_options={"steps": 3, "baseline": 0.5})
-    copies = jax.vmap(_draw)(jnp.arange(9))
+    copies = _draws(9)
     np.testing.assert_allclose(values, W[:, 1] * (copies.mean(0) - 0.5), rtol=1e-4)
 
 
 def test_a_constant_image_gets_no_relative_noise():
-    flat = jnp.full(5, 0.4)
+    flat = np.full(5, 0.4, np.float32)
     np.testing.assert_allclose(smoothgrad(quadratic, flat, 0, KEY), gradient(quadratic, flat, 0), rtol=1e-5)
 
 
@@ -124,7 +130,7 @@ def test_a_constant_image_gets_no_relative_noise():
         (dict(num_samples=0), "n=0"),
         (dict(score="loss"), "score='loss'"),
         (dict(target=3), "target=3"),
-        (dict(x=jnp.arange(5)), "floating-point"),
+        (dict(x=np.arange(5)), "floating-point"),
     ],
 )
 def test_bad_input(method, options, message):
@@ -135,7 +141,7 @@ def test_bad_input(method, options, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("method", [gradient, input_x_gradient])
+@pytest.mark.parametrize("method", PLAIN)
 def test_bad_input_of_the_plain_gradients(method):
     with pytest.raises(ValueError, match="target=-1"):
         method(linear, X, -1)

@@ -9,18 +9,16 @@ from evidence import KEY, SMALL, detector, image, square
 from jxai.attribution.extremal import extremal_perturbation
 from jxai.attribution.meaningful import meaningful_perturbation
 
+EXTREMAL = extremal_perturbation, dict(steps=20, spacing=4, sigma=4.0, blur=3.0)
 
-def test_half_precision_examples_are_optimised_in_float32():
+
+@pytest.mark.parametrize(("method", "options"), [(meaningful_perturbation, SMALL | dict(steps=20)), pytest.param(*EXTREMAL, marks=pytest.mark.slow)])
+def test_half_precision_examples_are_optimised_in_float32(method, options):
     region, x = square(16, 4, 4, 6), image(16).astype(jnp.bfloat16)
-    wide = lambda v: detector(region)(v.astype(jnp.float32))
-    for method, options in (
-        (meaningful_perturbation, SMALL | dict(steps=20)),
-        (extremal_perturbation, dict(steps=20, spacing=4, sigma=4.0, blur=3.0)),
-    ):
-        run = jax.jit(lambda x: method(wide, x, 0, KEY, **options))
-        low, high = run(x), run(x.astype(jnp.float32))
-        assert low.dtype == jnp.bfloat16
-        np.testing.assert_allclose(low.astype(jnp.float32), high, atol=0.03)
+    run = jax.jit(lambda x: method(lambda v: detector(region)(v.astype(jnp.float32)), x, 0, KEY, **options))
+    low, high = run(x), run(x.astype(np.float32))
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(low), high, atol=0.03)
 
 
 def test_a_traced_class_out_of_range_gives_nan():

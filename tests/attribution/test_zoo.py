@@ -21,6 +21,9 @@ SPATIAL = [("IMAGE", name) for name in zoo.IMAGE] + [("VIDEO", name) for name in
 EVERY = SPATIAL + [("VECTOR", name) for name in zoo.VECTOR]
 
 
+LIKE_OTHERS = ("flattened_cnn", "residual_net", "densenet")  # made of what the U-net has, too
+
+
 def slow(of, *names):
     """The models, those with such names for the slow tests."""
     return [pytest.param(kind, name, marks=pytest.mark.slow if name in names else ()) for kind, name in of]
@@ -60,7 +63,7 @@ def at_the_default_layer(f, x):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit_class_token", "vit_mean"))
+@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit_class_token", "vit_mean", *LIKE_OTHERS))
 def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
     """The value read is f's own, the head completes it, and its gradient is what moves f when the value is moved."""
     found = run(kind, name, at_the_default_layer)
@@ -70,7 +73,7 @@ def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
     assert np.allclose(*found["cam"], atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "name"), quick(SPATIAL, "scanned_layers", "vit_class_token"))
+@pytest.mark.parametrize(("kind", "name"), quick(SPATIAL, "scanned_layers"))
 def test_every_layer_method_runs_on_every_model(kind, name):
     cams = run(kind, name, lambda f, x: {method: getattr(A, method)(f, x, 2) for method in LAYER_METHODS})
     for method, cam in cams.items():
@@ -83,7 +86,7 @@ def by_rules(f, x):
     return plain, as_it_was, A.guided_backprop(f, x, 2), A.deconvnet(f, x, 2)
 
 
-@pytest.mark.parametrize(("kind", "name"), slow([one for one in EVERY if one[1] != "gated_mlp"], "vit_class_token"))
+@pytest.mark.parametrize(("kind", "name"), slow([one for one in EVERY if one[1] != "gated_mlp"], "vit_class_token", "vit_mean", *LIKE_OTHERS))
 def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     """With the rule "as it was", the rewritten function has the gradient of f; guided and deconvolution rules change it."""
     (score, plain), (same_score, same), guided, reversed_ = run(kind, name, by_rules)

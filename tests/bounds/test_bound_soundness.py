@@ -1,6 +1,5 @@
 """Bounds hold: at sampled points and where gradient descent climbs to, for every type of layer; methods nest; closed forms are met."""
 
-import functools
 import math
 
 import jax
@@ -23,7 +22,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 OPTIONS = {"alpha_crown": {"steps": 3}}
 CHEAP = ("interval", "forward", "crown_ibp", "crown")
 NESTED = (("interval", "forward"), ("interval", "crown_ibp"), ("crown_ibp", "crown"), ("crown", "alpha_crown"))
-QUICK = ("relu", "gelu", "conv VALID, stride 2", "softmax", "product", "where", "hard_silu at its kinks", "division, negative")
+THREE = ("interval", "forward", "crown_ibp")
+QUICK = ("relu", "silu", "conv VALID, stride 2", "product")
 ENDS = ((0.0, 1.0), (-1.5, 0.25), (-0.1, 0.05))
 
 
@@ -60,8 +60,8 @@ def check(name, methods, count):
     for method, ends in found.items():
         inside(inner, ends, method)
         inside(outer.reshape(-1, outer.shape[-1]), ends, f"{method}, climbed")
-    x = box.center
-    y = np.asarray(f(x), np.float64)
+    x = np.asarray(box.center)
+    y = np.asarray(jax.jit(f)(x), np.float64)
     for method, ends in run(Box(x, x)).items():
         for end in ends:
             np.testing.assert_allclose(np.asarray(end), y, rtol=2e-4, atol=2e-4 * (1 + np.abs(y).max()), err_msg=f"{method} at radius 0")
@@ -69,7 +69,7 @@ def check(name, methods, count):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_bounds_of_a_layer_hold(name):
-    check(name, CHEAP, 5_000)
+    check(name, CHEAP if name in ("relu", "conv VALID, stride 2") else THREE, 5_000)
 
 
 @pytest.mark.slow
@@ -84,19 +84,23 @@ FALLING_BACK = {"steps", "where", "where, of another", "where, of truths"}
 def flat(name):
     """Whether some entry of a layer's values moves within the region although the lines below and above it are both level."""
     f, box = LAYERS[name].case(seed=1)
-    found = ranges(f, box, "nearest")
-    for node in found.graph.nodes:
-        value, operation = found.known[node.output], node.operation
-        if value.lower.dtype == bool or isinstance(operation, Linear):
-            continue
-        relaxation = operation.relax(value, [found.known[r] for r in node.inputs])
-        maps = [*relaxation.lower_maps, *relaxation.upper_maps]
-        if any(isinstance(m, LinearMap) for m in maps):
-            continue
-        level = sum((jnp.zeros(node.shape) if m is None else jnp.abs(m) for m in maps), jnp.zeros(node.shape)) == 0
-        if bool((level & (value.upper - value.lower > 1e-6)).any()):
-            return True
-    return False
+
+    @jax.jit
+    def anywhere(box):
+        found, some = ranges(f, box, "nearest"), jnp.zeros((), bool)
+        for node in found.graph.nodes:
+            value, operation = found.known[node.output], node.operation
+            if value.lower.dtype == bool or isinstance(operation, Linear):
+                continue
+            relaxation = operation.relax(value, [found.known[r] for r in node.inputs])
+            maps = [*relaxation.lower_maps, *relaxation.upper_maps]
+            if any(isinstance(m, LinearMap) for m in maps):
+                continue
+            level = sum((jnp.zeros(node.shape) if m is None else jnp.abs(m) for m in maps), jnp.zeros(node.shape)) == 0
+            some |= (level & (value.upper - value.lower > 1e-6)).any()
+        return some
+
+    return bool(anywhere(box))
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK or n in FALLING_BACK else pytest.param(n, marks=pytest.mark.slow) for n in LAYERS])
@@ -178,12 +182,12 @@ def test_affine_functions_are_exact(method):
     f = lambda x: (jnp.asarray(w, jnp.float32) @ x * 2.0 - x.sum()).reshape(2, 2) + jnp.asarray(b, jnp.float32).reshape(2, 2)
     whole = 2 * w - 1
     middle, spread = whole @ (low + high) / 2 + b, np.abs(whole) @ (high - low) / 2
-    found = METHODS[method](f, **OPTIONS.get(method, {}))(Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)))
+    box = Box(np.float32(low), np.float32(high))
     if method == "interval":  # w x and Σ x are taken for independent: exact for one affine step only
         f = lambda x: jnp.asarray(whole, jnp.float32) @ x + jnp.asarray(b, jnp.float32)
-        found = METHODS[method](f)(Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32)))
-    np.testing.assert_allclose(found.lower.ravel(), middle - spread, atol=1e-5)
-    np.testing.assert_allclose(found.upper.ravel(), middle + spread, atol=1e-5)
+    found = bounds_by(f, (method,))(box)[method]
+    np.testing.assert_allclose(np.ravel(found.lower), middle - spread, atol=1e-5)
+    np.testing.assert_allclose(np.ravel(found.upper), middle + spread, atol=1e-5)
 
 
 MONOTONE = {
@@ -193,18 +197,16 @@ MONOTONE = {
 }  # fmt: skip
 
 
-def test_monotone_functions_are_exact():
-    low, high = (jnp.asarray(v, jnp.float32) for v in zip(*ENDS))
+LIKE_OTHERS = {"sigmoid", "elu", "leaky_relu", "erf", "atan", "sqrt", "soft_sign", "cube"}
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def run(function):
-        return METHODS["interval"](function)(Box(low, high)), METHODS["crown"](function)(Box(low, high)), function(low), function(high)
 
-    for name, function in MONOTONE.items():
-        *found, a, b = run(function)
-        for ends in found:
-            np.testing.assert_allclose(ends.lower, np.minimum(a, b), rtol=1e-5, atol=1e-6, err_msg=name)
-            np.testing.assert_allclose(ends.upper, np.maximum(a, b), rtol=1e-5, atol=1e-6, err_msg=name)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in MONOTONE])
+def test_monotone_functions_are_exact(name):
+    f, box = MONOTONE[name], Box(*(np.float32(v) for v in zip(*ENDS)))
+    *found, a, b = jax.jit(lambda box: (METHODS["interval"](f)(box), METHODS["crown"](f)(box), f(box.lower), f(box.upper)))(box)
+    for ends in found:
+        np.testing.assert_allclose(ends.lower, np.minimum(a, b), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(ends.upper, np.maximum(a, b), rtol=1e-5, atol=1e-6)
 
 
 MEETS_CLIP = lambda x: jnp.where(x > 0, 0.0, jnp.where(x < 1, 1.0, x))
@@ -238,12 +240,10 @@ ONCE_WRONG = {
 @pytest.mark.parametrize("case", ONCE_WRONG)
 def test_what_was_once_wrong_holds(case):
     f, low, high, methods = ONCE_WRONG[case]
-    box = Box(jnp.asarray(low, jnp.float32), jnp.asarray(high, jnp.float32))
-    found = bounds_by(f, tuple(methods))(box)
+    low, high = np.float32(low), np.float32(high)
     # Many points close together; that 1/x meets no 0 is the grid's business.
-    share = jnp.linspace(0, 1, 2000)[:, None]
-    x = jnp.clip(box.lower + share * (box.upper - box.lower), box.lower, box.upper)
-    y = jax.vmap(f)(x)
+    x = np.clip(low + np.linspace(0, 1, 2000, dtype=np.float32)[:, None] * (high - low), low, high)
+    found, y = jax.jit(lambda box, x: (bounds_by(f, methods)(box), jax.vmap(f)(x)))(Box(low, high), x)
     for method, ends in found.items():
         inside(y, ends, method)
 
@@ -251,13 +251,13 @@ def test_what_was_once_wrong_holds(case):
 def test_entries_out_of_range_are_nan_and_nothing_is_known_of_them():
     """`x[i]` with a constant i beyond the end is NaN, of which no bound holds: it must not be taken for a number."""
     f = lambda x: x[np.array([0, 9])]
-    found = METHODS["crown"](f)(Box(-jnp.ones(4), jnp.ones(4)))
-    value = f(jnp.ones(4))
-    assert float(found.lower[0]) == -1 and float(found.upper[0]) == 1
-    if math.isnan(float(value[1])):
-        assert not (np.isfinite(found.lower[1]) and np.isfinite(found.upper[1]))
+    low, high = (np.asarray(end) for end in bounds_by(f, ("crown",))(Box(-np.ones(4, np.float32), np.ones(4, np.float32)))["crown"])
+    value = np.asarray(jax.jit(f)(np.ones(4, np.float32)))
+    assert low[0] == -1 and high[0] == 1
+    if math.isnan(value[1]):
+        assert not (np.isfinite(low[1]) and np.isfinite(high[1]))
     else:
-        assert found.lower[1] <= value[1] <= found.upper[1]
+        assert low[1] <= value[1] <= high[1]
 
 
 def test_powers_with_several_exponents_are_refused():

@@ -19,12 +19,17 @@ run = jax.jit(attack)
 radius_of = jax.jit(certified_radius, static_argnames=("high", "rounds", "p", "clip"))
 
 
+def slow(*quick):
+    """The norms, all but these for the slow tests."""
+    return [pytest.param(p, marks=() if p in quick else pytest.mark.slow) for p in NORMS]
+
+
 def affine(weights, x):
     return weights[0] @ x.ravel() + weights[1]
 
 
 def relu_net(weights, x):
-    return weights[2] @ jax.nn.relu(weights[1] @ jax.nn.relu(weights[0] @ x.ravel()))
+    return weights[1] @ jax.nn.relu(weights[0] @ x.ravel())
 
 
 def linear(seed=0, classes=4, size=20):
@@ -35,13 +40,13 @@ def linear(seed=0, classes=4, size=20):
 
 def net(seed=0, size=12, classes=4, hidden=16):
     rng = np.random.default_rng(seed)
-    shapes = (hidden, size), (hidden, hidden), (classes, hidden)
+    shapes = (hidden, size), (classes, hidden)
     weights = [jnp.asarray(rng.normal(size=s) / np.sqrt(s[1]), jnp.float32) for s in shapes]
     return jax.tree_util.Partial(relu_net, weights)
 
 
 def example(seed=0, size=12):
-    return jnp.asarray(np.random.default_rng(seed).uniform(0.2, 0.8, size), jnp.float32)
+    return np.float32(np.random.default_rng(seed).uniform(0.2, 0.8, size))
 
 
 def exact_radius(f, x, p):
@@ -53,7 +58,7 @@ def exact_radius(f, x, p):
     return min((logits[label] - logits[j]) / np.linalg.norm(weights[label] - weights[j], q) for j in range(len(bias)) if j != label)
 
 
-@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("p", slow(2))
 def test_the_radius_of_a_linear_model(p):
     for seed in range(3):
         f, x = linear(seed), example(seed, 20)
@@ -64,7 +69,7 @@ def test_the_radius_of_a_linear_model(p):
     assert float(radius_of(f, x, p=p, high=0.5 * radius)) == pytest.approx(0.5 * radius)
 
 
-@pytest.mark.parametrize("p", [pytest.param(p, marks=() if p == np.inf else pytest.mark.slow) for p in NORMS])
+@pytest.mark.parametrize("p", slow(np.inf))
 def test_the_radius_itself_is_certified_and_not_attacked(p):
     f, found = net(), []
     for seed in range(3):
@@ -75,31 +80,32 @@ def test_the_radius_itself_is_certified_and_not_attacked(p):
         assert 0 < radius < 1 and bool(certificate.holds) and verify(f, x, certificate).holds
         assert not bool(certify(f, x, radius + 2 / 2**16, p=p, clip=(0, 1)).holds)
         assert not run(f, certificate.region, certificate.label, jax.random.key(seed)).success
-    xs = jnp.stack([example(seed) for seed in range(3)])
     if p == 2:
+        xs = np.stack([example(seed) for seed in range(3)])
         many = jax.jit(jax.vmap(lambda f, x: certified_radius(f, x, p=p, clip=(0, 1)), (None, 0)))(f, xs)
         assert np.allclose(many, found, atol=2 / 2**16)
 
 
 def test_what_is_given_another_class_has_radius_zero():
-    f, x = net(), example()
-    wrong = (int(f(x).argmax()) + 1) % 4
+    f, x = linear(), example(0, 20)
+    wrong = (int(np.asarray(f(x)).argmax()) + 1) % 4
     assert float(radius_of(f, x, wrong)) == 0 and not bool(certify(f, x, 0.0, wrong).holds)
-    radii = jax.jit(jax.vmap(lambda label: certified_radius(f, x, label, rounds=8)))(jnp.arange(-1, 5))
+    radii = jax.jit(jax.vmap(lambda label: certified_radius(f, x, label, rounds=8)))(np.arange(-1, 5))
+    radii = np.asarray(radii)
     assert np.array_equal(np.isnan(radii), [True, False, False, False, False, True]) and (radii[1:5] > 0).sum() == 1
-    assert np.isnan(radius_of(f, x.at[0].set(jnp.nan), 0))
+    assert np.isnan(radius_of(f, np.float32([np.nan, *x[1:]]), 0))
 
 
 def test_features_of_radius_zero_are_held():
     f, x = linear(), example(0, 20)
     held = np.arange(20) < 15
-    whole, part = (certify(f, x, radius, rounding="nearest").margins for radius in (0.1, jnp.where(jnp.asarray(held), 0.0, 0.1)))
-    weights, label = np.asarray(f.args[0][0], np.float64), int(f(x).argmax())
+    whole, part = (certify(f, x, radius, rounding="nearest").margins for radius in (0.1, np.where(held, np.float32(0), np.float32(0.1))))
+    weights, label = np.asarray(f.args[0][0], np.float64), int(np.asarray(f(x)).argmax())
     lost = 0.1 * np.abs(weights[label] - weights)[:, held].sum(1)
     assert np.allclose(part - whole, lost, atol=1e-4)
 
 
-@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("p", slow(2))
 def test_lies_fail_and_weaker_truths_pass(p, tmp_path):
     f, x = net(), example()
     certificate = certify(f, x, 0.9 * radius_of(f, x, p=p, clip=(0, 1)), p=p)
@@ -113,10 +119,10 @@ def test_lies_fail_and_weaker_truths_pass(p, tmp_path):
         verdict = verify(f, x, dataclasses.replace(certificate, **lies))
         assert not verdict.holds and {k for k, v in verdict.values.items() if not v > verdict.thresholds[k]} == names
 
-    fails({"same_x"}, x=x.at[3].add(1e-6))
+    fails({"same_x"}, x=x + np.float32(1e-6) * (np.arange(12) == 3))
     fails({"same_x", "x_in_region"}, x=x + 1)
     fails({"same_weights", "margin"}, f=net(1))
-    close = jax.tree.map(lambda w: w.at[0, 0].add(1e-6), f)
+    close = jax.tree.map(lambda w: np.asarray(w) + np.float32(1e-6) * (np.arange(w.size) == 0).reshape(w.shape), f)
     fails({"same_weights"}, f=close)
     # The margins that are stored are believed by nobody, either way.
     fails({"margin"}, label=jnp.int32((int(certificate.label) + 1) % 4))
@@ -126,7 +132,7 @@ def test_lies_fail_and_weaker_truths_pass(p, tmp_path):
     assert verify(f, x, dataclasses.replace(certificate, region=ball(x, 1e-3, p))).holds
     # A region elsewhere, or no region at all, is no claim about x.
     fails({"x_in_region"}, region=ball(x + 1e-4, 1e-5, p))
-    shut = Box(x + 1e-5, x - 1e-5) if p == np.inf else Ball(x, 0 * x + 1e-4, x + 1e-5, x - 1e-5, p)
+    shut = Box(x + np.float32(1e-5), x - np.float32(1e-5)) if p == np.inf else Ball(x, 0 * x + np.float32(1e-4), x + np.float32(1e-5), x - np.float32(1e-5), p)
     fails({"x_in_region", "margin"}, region=shut)
     with pytest.raises(ValueError, match="x has shape"):
         verify(f, x[:5], certificate)
@@ -139,7 +145,7 @@ def test_certificates_under_a_trace():
     assert made.digests is None and bool(made.holds) and np.allclose(made.margins, plain.margins, rtol=1e-5) and made.label == plain.label
     assert not verify(f, x, made).holds
     assert verify(f, x, dataclasses.replace(made, digests=digests(f, x))).holds
-    xs = jnp.stack([example(n) for n in range(3)])
+    xs = np.stack([example(n) for n in range(3)])
     many = jax.jit(jax.vmap(lambda f, x: certify(f, x, 0.01), (None, 0)))(f, xs)
     assert np.array_equal(many.holds, [bool(certify(f, x, 0.01).holds) for x in xs]) and many.margins.shape == (3, 4)
 
