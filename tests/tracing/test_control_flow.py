@@ -1,5 +1,7 @@
 """Loops and conditionals within a model: a scan is explained as the same loop in Python is, a `while_loop` and a `cond` are one step each."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,9 @@ from jxai import taps
 from jxai.attribution import grad_cam, guided_backprop
 from jxai.bounds import ball, crown, interval
 
-X = jax.random.uniform(jax.random.key(0), (4, 5, 2))
-W = jnp.eye(2) + 0.3 * jax.random.normal(jax.random.key(1), (3, 2, 2))
+RNG = np.random.default_rng(1)
+X = RNG.uniform(size=(4, 5, 2)).astype(np.float32)
+W = np.float32(np.eye(2) + 0.3 * RNG.normal(size=(3, 2, 2)))
 M = W[0] - 0.5 * W[1]
 
 
@@ -42,7 +45,7 @@ def backwards(scan, x):
 
 
 def nested(scan, x):
-    inner = lambda v, w: scan(lambda v, k: (jax.nn.relu(k * v @ w + 0.1), None), v, jnp.array([1.0, -0.7]))
+    inner = lambda v, w: scan(lambda v, k: (jax.nn.relu(k * v @ w + 0.4), None), v, jnp.array([-0.7, 1.0]))
     return scan(lambda v, w: (inner(v, w)[0] + v, None), x, W)[0].mean((0, 1))
 
 
@@ -81,25 +84,37 @@ def test_a_scan_is_explained_as_the_loop_that_it_is(model):
     f, g = spelled(model, lax.scan), spelled(model, loop)
     relus = [[layer.index for layer in taps.layers(h, X) if layer.primitive == "relu"] for h in (f, g)]
     assert len(relus[0]) == len(relus[1])
-    for n, m in zip(*relus):
-        assert np.allclose(taps.read(f, X, n), taps.read(g, X, m), atol=1e-5)
-    first, last, xs = [n[0] for n in relus], [n[-1] for n in relus], jnp.stack([X, -X])
-    for method in (
-        lambda h, n: guided_backprop(h, X, 1),
-        lambda h, n: jax.vmap(lambda x: guided_backprop(h, x, 0))(xs),
-        lambda h, n: grad_cam(h, X, 0, layer=last[n]),
-        lambda h, n: jax.grad(lambda x: taps.replace(h, x, first[n], jnp.tanh)[1])(X),
-    ):
-        assert np.allclose(method(f, 0), method(g, 1), atol=1e-5) and np.abs(method(g, 1)).max() > 0
+    first, last = [n[0] for n in relus], [n[-1] for n in relus]
+
+    @jax.jit
+    def explained(x):
+        """Of the scan and of the loop: every rectified value, and what methods say."""
+        both = []
+        for h, layers, i, j in zip((f, g), relus, first, last):
+            several = jax.vmap(lambda x, h=h: guided_backprop(h, x, 0))(jnp.stack([x, -x]))
+            through = jax.grad(lambda x, h=h, i=i: taps.replace(h, x, i, jnp.tanh)[1])(x)
+            both.append(([taps.read(h, x, n) for n in layers], [guided_backprop(h, x, 1), several, grad_cam(h, x, 0, layer=j), through]))
+        return both
+
+    (values, maps), (others, expected) = explained(X)
+    for value, other in zip(values, others, strict=True):
+        assert np.allclose(value, other, atol=1e-5)
+    for a, b in zip(maps, expected, strict=True):
+        assert np.allclose(a, b, atol=1e-5) and np.abs(b).max() > 0
 
 
-@pytest.mark.parametrize("model", [model if model in (everything, mapped) else pytest.param(model, marks=pytest.mark.slow) for model in MODELS])
-def test_a_scan_has_the_bounds_of_the_loop_that_it_is(model):
+QUICK = ((everything, interval), (carries_nothing, crown))
+
+
+@pytest.mark.parametrize(
+    ("model", "bound"), [pytest.param(*case, marks=[pytest.mark.slow] * (case not in QUICK)) for case in itertools.product(MODELS, (interval, crown))]
+)
+def test_a_scan_has_the_bounds_of_the_loop_that_it_is(model, bound):
     f, g = (spelled(model, scan) for scan in (lax.scan, loop))
-    for bound in (interval, crown):
-        (low, high), (lower, upper) = (bound(h)(ball(X, 0.05)) for h in (f, g))
-        assert np.allclose(low, lower, atol=1e-4) and np.allclose(high, upper, atol=1e-4)
-        assert (low <= f(X)).all() and (f(X) <= high).all() and (high - low).max() > 0.01
+    bounds, value = jax.jit(lambda x: ([bound(h)(ball(x, 0.05)) for h in (f, g)], f(x)))(X)
+    (low, high), (lower, upper) = jax.tree.map(np.asarray, bounds)
+    assert np.allclose(low, lower, atol=1e-4) and np.allclose(high, upper, atol=1e-4)
+    assert (low <= value).all() and (value <= high).all() and (high - low).max() > 0.01
 
 
 def chosen(x):
@@ -115,17 +130,19 @@ def repeated(x):
 def test_a_scan_inside_a_cond_is_part_of_one_step():
     plain = lambda x: jax.nn.relu(loop(lambda v, w: (jnp.tanh(v @ w), None), x, W, reverse=True)[0] @ M).mean((0, 1))
     (cond,) = (layer.index for layer in taps.layers(chosen, X) if layer.primitive == "cond")
-    assert np.allclose(jax.nn.relu(taps.read(chosen, X, cond) @ M).mean((0, 1)), plain(X), atol=1e-5)
-    for method in (grad_cam, guided_backprop):
-        assert np.allclose(method(chosen, X, 1), method(plain, X, 1), atol=1e-5)
+    methods = (grad_cam, guided_backprop)
+    read, value, maps = jax.jit(lambda x: (taps.read(chosen, x, cond), plain(x), [[method(h, x, 1) for h in (chosen, plain)] for method in methods]))(X)
+    assert np.allclose(np.maximum(np.asarray(read) @ M, 0).mean((0, 1)), value, atol=1e-5)
+    for a, b in maps:
+        assert np.allclose(a, b, atol=1e-5)
 
 
 def test_a_scan_inside_a_while_loop_is_part_of_one_step():
-    cut = taps.split(repeated, X, next(n.index for n in taps.layers(repeated, X) if n.primitive == "tanh"))
-    v = cut.value
+    index = next(n.index for n in taps.layers(repeated, X) if n.primitive == "tanh")
+    v, value = map(np.asarray, jax.jit(lambda x: (lambda cut: (cut.value, cut.head(cut.value)))(taps.split(repeated, x, index)))(X))
     for w in [*W, *W]:
-        v = jax.nn.relu(v @ w + 0.1)
-    assert np.allclose(cut.head(cut.value), v.mean((0, 1)), atol=1e-5)
+        v = np.maximum(v @ w + np.float32(0.1), 0)
+    assert np.allclose(value, v.mean((0, 1)), atol=1e-5)
     with pytest.raises(ValueError, match="rectifier inside a while"):
         guided_backprop(repeated, X, 1)
 
