@@ -48,6 +48,7 @@ experiments: $(VENV)/.experiments
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/attribution/attribution.py
+	$(BIN)/python benchmarks/attribution/cold_start.py
 	$(BIN)/python benchmarks/metrics/metrics.py
 	$(BIN)/python -m pip install --quiet --no-deps auto-LiRPA==0.3  # it asks for an older torch than it needs
 	$(BIN)/python benchmarks/bounds/bounds.py

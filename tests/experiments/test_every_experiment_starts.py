@@ -57,6 +57,7 @@ SMALLEST = {
 }
 COMMANDS = {
     "attribution/attribution": ["--quick", "--peers=", "--methods=gradient"],
+    "attribution/cold_start": ["--repeats=1", "--peer=", "--no-stages"],
     "bounds/bounds": ["--quick", "--peers=", "--settings=random", "--methods=interval", "--rounds=1"],
     "bounds/bound_tightness": ["--layers=relu", "--points=50"],
     "counterfactual/counterfactual": ["--images=1", "--singles=1", "--lanes=9", "--peer=0"],
