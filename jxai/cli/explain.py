@@ -46,11 +46,19 @@ class Job(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A method traced on a job's shapes, what tells that program from others, and the arrays that it is called with."""
+    """A program traced on a job's shapes, what tells it from others, and the arrays that it is called with."""
 
     traced: Any
     signature: Any
     arguments: tuple
+
+
+class Made(NamedTuple):
+    """What a program computed, the seconds that it ran, and those that it was compiled; None where an earlier one served."""
+
+    value: Any
+    ran: float
+    compiled: float | None
 
 
 def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
@@ -66,10 +74,25 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     console = Console(highlight=False)
     with console.status("reading the model and tracing the methods"):
         subject = inputs.subject(args.model)
-        jobs = [_job(*job, subject, args.target) for job in zip(images, folders, read)]
         traced: dict[Any, Any] = {}
-        prepared = [{name: _prepare(name, subject.model, job, args.seed, values[name], traced) for name in chosen} for job in jobs]
-    compiled: dict[Any, Callable] = {}
+        compiled: dict[Any, Callable] = {}
+
+        def prepare(name: str, x: np.ndarray, targets: list[int] | None) -> Prepared:
+            return _prepare(name, subject.model, x, targets, args.seed, values[name], traced)
+
+        jobs, prepared = [], []
+        for image, folder, pixels in zip(images, folders, read):
+            x = inputs.example(image, pixels, subject)
+            prediction = _prediction(subject, x, traced)
+            targets = inputs.targets(args.target, subject, prediction.traced.out_info.shape[0])
+            at_once = prepare(chosen[0], x, None) if targets is None and len(chosen) == 1 else None
+            if at_once is not None and not programs.loops(at_once.traced):
+                (logits, maps), *took = _call(at_once, compiled)
+                jobs.append(_job(image, folder, x, logits, None, subject))
+                prepared.append({chosen[0]: Made(maps, *took)})
+            else:
+                jobs.append(_job(image, folder, x, _call(prediction, compiled).value, targets, subject))
+                prepared.append({name: prepare(name, x, jobs[-1].targets) for name in chosen})
     for job, methods in zip(jobs, prepared):
         _print_classes(job, subject)
         maps = _run(methods, compiled, console)
@@ -94,30 +117,41 @@ def for_targets(method: Callable, f: Model, x: Array, targets: Array, key: Array
     return jax.vmap(lambda target: method(f, x, target, key, **options))(targets)
 
 
-def _job(image: Path, folder: Path, read: np.ndarray, subject: inputs.Subject, target: str | None) -> Job:
-    x = inputs.example(image, read, subject)
-    traced, arguments = inputs.prediction(subject, x)
-    targets = inputs.targets(target, subject, traced.out_info.shape[0])
-    logits = np.asarray(programs.compiled(traced)(*arguments), np.float32)
+def _prediction(subject: inputs.Subject, x: np.ndarray, traced: dict[Any, Any]) -> Prepared:
+    program, arguments = inputs.prediction(subject, x)
+    signature = ("", x.shape)
+    return Prepared(traced.setdefault(signature, program), signature, arguments)
+
+
+def _job(image: Path, folder: Path, x: np.ndarray, logits: Any, targets: list[int] | None, subject: inputs.Subject) -> Job:
+    logits = np.asarray(logits, np.float32)
     if not np.isfinite(logits).all():
         raise UserError(f"{image}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
     return Job(image, folder, x, logits, targets or [int(logits.argmax())])
 
 
-def _prepare(name: str, f: Model, job: Job, seed: int, values: dict[str, Any], traced: dict[Any, Any]) -> Prepared:
-    """Traces a method once for all jobs of equal shapes, so that whatever is wrong with its options is said before any work."""
+def _prepare(name: str, f: Model, x: np.ndarray, targets: list[int] | None, seed: int, values: dict[str, Any], traced: dict[Any, Any]) -> Prepared:
+    """Traces a method once for all jobs of equal shapes, so that whatever is wrong with its options is said before any work.
+
+    Where no targets are given, the program returns the logits, too, and the map of the top-1: the network is in it once.
+    """
     method = options.methods()[name]
-    arrays, static = partition((f, _complete(method, job.x, values)))
+    arrays, static = partition((f, _complete(method, x, values)))
 
     def run(arrays, x, targets, seed):
         f, values = static.combine(arrays)
         return for_targets(method, f, x, targets, jax.random.key(seed), **values)
 
-    arguments = (arrays, job.x, np.asarray(job.targets, np.int32), np.uint32(seed))
+    def predict_and_run(arrays, x, seed):
+        logits = static.combine(arrays)[0](x)
+        return logits, run(arrays, x, logits.argmax()[None], seed)
+
+    function, arguments = (predict_and_run, (arrays, x)) if targets is None else (run, (arrays, x, np.asarray(targets, np.int32)))
+    arguments = (*arguments, np.uint32(seed))
     signature = (name, static, tuple((a.shape, str(a.dtype)) for a in jax.tree.leaves(arguments)))
     try:
         if signature not in traced:
-            traced[signature] = jax.jit(run).trace(*arguments)
+            traced[signature] = jax.jit(function).trace(*arguments)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UserError(f"{name}: {first_line(error)}") from error
     return Prepared(traced[signature], signature, arguments)
@@ -147,26 +181,31 @@ def _required(method: str, option: str, x: np.ndarray) -> Any:
     raise UserError(f"{method} needs --{method}.{option}")
 
 
-def _run(methods: dict[str, Prepared], compiled: dict[Any, Callable], console) -> dict[str, np.ndarray]:
+def _run(methods: dict[str, Prepared | Made], compiled: dict[Any, Callable], console) -> dict[str, np.ndarray]:
     """Runs the methods one after another, and says how long each took to compile and to run."""
     maps = {}
     width = max(map(len, methods))
-    for number, (name, (traced, signature, arguments)) in enumerate(methods.items(), 1):
+    for number, (name, method) in enumerate(methods.items(), 1):
         label = f"{number:>2}/{len(methods)} {name:<{width}}"
-        start = time.perf_counter()
-        fresh = signature not in compiled
-        with console.status(f"{label}  compiling" if fresh else label):
-            if fresh:
-                compiled[signature] = programs.compiled(traced)
-        compile_time = time.perf_counter() - start
-        with console.status(f"{label}  running"):
-            start = time.perf_counter()
-            maps[name] = np.asarray(compiled[signature](*arguments))
-        took = time.perf_counter() - start
+        if isinstance(method, Prepared):
+            with console.status(f"{label}  compiling and running"):
+                method = _call(method, compiled)
+        maps[name] = method.value
         bad = int((~np.isfinite(maps[name])).sum())
         warning = f"  [yellow]{bad} of {maps[name].size} values are not finite[/]" if bad else ""
-        console.print(f"{label}  {took:7.2f} s" + (f"  + {compile_time:.2f} s to compile" if fresh else "") + warning)
+        console.print(f"{label}  {method.ran:7.2f} s" + ("" if method.compiled is None else f"  + {method.compiled:.2f} s to compile") + warning)
     return maps
+
+
+def _call(prepared: Prepared, compiled: dict[Any, Callable]) -> Made:
+    """Compiles a program where no equal one was, and runs it."""
+    traced, signature, arguments = prepared
+    start, fresh = time.perf_counter(), signature not in compiled
+    if fresh:
+        compiled[signature] = programs.compiled(traced)
+    middle = time.perf_counter()
+    value = jax.tree.map(np.asarray, compiled[signature](*arguments))
+    return Made(value, time.perf_counter() - middle, middle - start if fresh else None)
 
 
 def _print_classes(job: Job, subject: inputs.Subject) -> None:

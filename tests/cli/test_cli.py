@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jxai import attribution, cli, fills
-from jxai.cli import explain
+from jxai.cli import explain, programs
 from jxai.segments import Segmentation
 
 OWN_MODEL = """
@@ -146,6 +146,22 @@ def test_several_images_go_to_folders_named_after_them(here):
     maps = {n: np.load(here / "o" / n / "explanation.npz") for n in ("photo", "photo-2", "other")}
     np.testing.assert_array_equal(maps["photo"]["x"], maps["photo-2"]["x"][::-1, ::-1])
     np.testing.assert_array_equal(maps["photo"]["gradient"], maps["other"]["gradient"])
+
+
+def test_images_of_one_shape_share_programs_and_a_map_of_the_top_class_comes_with_the_prediction(here, monkeypatch):
+    Image.open("photo.png").rotate(180).save("turned.png")
+    made, compiling = [], programs.compiled
+    monkeypatch.setattr(programs, "compiled", lambda traced: made.append(traced) or compiling(traced))
+    images = ["photo.png", "turned.png", "--model", "own:bundle"]
+    for methods, count in (("gradient", 1), ("gradient,input_x_gradient", 3)):
+        made.clear()
+        assert run(*images, "--methods", methods, "--out", str(count)) == 0
+        assert len(made) == count
+    for image in ("photo", "turned"):
+        alone, among = (np.load(here / out / image / "explanation.npz") for out in "13")
+        assert alone["targets"] == among["targets"] == np.argmax(alone["logits"])
+        np.testing.assert_allclose(alone["logits"], among["logits"], rtol=1e-6)
+        np.testing.assert_allclose(alone["gradient"], among["gradient"], rtol=1e-5, atol=1e-8)
 
 
 def test_images_of_one_shape_with_other_numbers_of_segments_are_not_confused(here):
