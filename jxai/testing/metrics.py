@@ -276,4 +276,4 @@ METRIC_CLAUSES: dict[str, Callable[[MetricTrial], None]] = {
     "passes": _passes,
 }
 """The clauses of the contract, by name; those of `EVERY_SHAPE` are tried on every shape, the others on the first."""
-EVERY_SHAPE = ("result", "weights", "target", "key", "bad maps")
+EVERY_SHAPE = ("result", "weights", "target", "bad maps")
