@@ -3,6 +3,7 @@
 They are found by walking their folders; one that has no smallest configuration here fails.
 """
 
+import ast
 import importlib
 import importlib.util
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.attribution import eva_benchmark
 from jxai.evaluate.record import Record, folder
 from jxai.evaluate.store import Run
 
@@ -21,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 DIGITS = {"dataset": "digits", "model": "digits_cnn"}
 SMALLEST = {
     "attribution/attribution_benchmark": {**DIGITS, "limit": 2, "passes": 130, "steps": 2, "methods": "gradient,sobol,rise"},
-    "attribution/eva_benchmark": {"worlds": "mnist_ordinary", "limit": 1, "passes": 100, "steps": 2, "train": 512},
+    "attribution/eva_benchmark": {"worlds": "digits", "limit": 1, "passes": 40, "steps": 2},
     "attribution/pointing_game": {**DIGITS, "limit": 2, "passes": 130, "steps": 2, "tolerance": 0.0},
     "bounds/vnncomp_mnistfc": {"networks": (2,), "limit": 1, "rounding": "nearest", "steps": 1, "splits": 1, "attack_steps": 2, "restarts": 1},
     "counterfactual/clue": {
@@ -77,8 +79,17 @@ def scripts(top):
 
 
 def ran(path, *arguments, cwd):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    """A script as a user runs it: without the flags that make tests compile fast and programs slow."""
+    flags = ("XLA_FLAGS", "JAX_DISABLE_MOST_OPTIMIZATIONS")
+    environment = {name: value for name, value in os.environ.items() if name not in flags} | {"PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, ROOT / f"{path}.py", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_no_experiment_imports_anothers_script():
+    own = {f"experiments.{name.replace('/', '.')}" for name in scripts("experiments")}
+    for path in (ROOT / "experiments").rglob("*.py"):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+        assert not own & {name for node in nodes for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))}, path
 
 
 @pytest.fixture
@@ -125,8 +136,14 @@ def test_without_the_extra_a_line_says_what_to_install(tmp_path):
     assert all(line.startswith("2 ") and "error: experiments need matplotlib, tyro: pip install 'jxai[experiments]'" in line for line in lines)
 
 
+@pytest.fixture
+def small_world(monkeypatch):
+    """A world for EVA whose bounds take seconds; in its own they take minutes for an image."""
+    monkeypatch.setitem(eva_benchmark.WORLDS, "digits", eva_benchmark.World("digits", "digits_cnn", 0.05, 4, bounds=("eva_interval", "eva_crown_ibp")))
+
+
 @pytest.mark.parametrize("name", scripts("experiments"))
-def test_smallest_experiment_and_going_on(name, tmp_path, made, capsys):
+def test_smallest_experiment_and_going_on(name, tmp_path, made, small_world, capsys):
     module = importlib.import_module(f"experiments.{name.replace('/', '.')}")
     config = module.Config(out=str(tmp_path), **SMALLEST[name])
     try:
