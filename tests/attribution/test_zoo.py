@@ -49,7 +49,7 @@ def run(kind, name, function):
 def at_the_default_layer(f, x):
     layer, value, head = taps.split(f, x)
     assert layer.spatial
-    logits, gradient = jax.value_and_grad(lambda x: f(x)[2])(x)
+    value_of, gradient = jax.value_and_grad(lambda x: f(x)[2])(x)
     output, pull = jax.vjp(head, value)
     (g,) = pull(jnp.zeros_like(output).at[2].set(1))
     # The same cotangent by an independent way: perturb the tapped value inside the whole traced function.
@@ -58,7 +58,7 @@ def at_the_default_layer(f, x):
     a, of_map = taps.to_map(value, layer), taps.to_map(g, layer)
     cam = jax.nn.relu((a * of_map.reshape(-1, of_map.shape[-1]).mean(0)).sum(-1))
     return {
-        "logits": (logits, score, output[2]), "gradient": (gradient, moved), "at the layer": (g, added),
+        "logits": (f(x), output), "score": (value_of, score), "gradient": (gradient, moved), "at the layer": (g, added),
         "cam": (upsample(cam, x.shape[:-1]), A.grad_cam(f, x, 2)[..., 0]),
     }  # fmt: skip
 
@@ -67,7 +67,7 @@ def at_the_default_layer(f, x):
 def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
     """The value read is f's own, the head completes it, and its gradient is what moves f when the value is moved."""
     found = run(kind, name, at_the_default_layer)
-    assert np.allclose(found["logits"], found["logits"][0], atol=1e-4)
+    assert np.allclose(*found["logits"], atol=1e-4) and np.allclose(*found["score"], atol=1e-4)
     assert np.allclose(*found["gradient"], atol=1e-4)
     assert np.allclose(*found["at the layer"], atol=1e-5) and np.abs(found["at the layer"][0]).max() > 0
     assert np.allclose(*found["cam"], atol=1e-5)
@@ -82,15 +82,15 @@ def test_every_layer_method_runs_on_every_model(kind, name):
 
 def by_rules(f, x):
     same = with_rule(f, x, lambda phi, v, g: jax.vjp(phi, v)[1](g)[0])
-    plain, as_it_was = (jax.value_and_grad(lambda x, f=f: f(x)[2])(x) for f in (f, same))
+    plain, as_it_was = ((f(x), jax.grad(lambda x, f=f: f(x)[2])(x)) for f in (f, same))
     return plain, as_it_was, A.guided_backprop(f, x, 2), A.deconvnet(f, x, 2)
 
 
 @pytest.mark.parametrize(("kind", "name"), slow([one for one in EVERY if one[1] != "gated_mlp"], "vit_class_token", "vit_mean", *LIKE_OTHERS))
 def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     """With the rule "as it was", the rewritten function has the gradient of f; guided and deconvolution rules change it."""
-    (score, plain), (same_score, same), guided, reversed_ = run(kind, name, by_rules)
-    assert np.allclose(same_score, score, atol=1e-4) and np.allclose(same, plain, atol=1e-4)
+    (logits, plain), (same_logits, same), guided, reversed_ = run(kind, name, by_rules)
+    assert np.allclose(same_logits, logits, atol=1e-4) and np.allclose(same, plain, atol=1e-4)
     assert np.isfinite(guided).all() and np.isfinite(reversed_).all()
     assert not np.allclose(guided, plain, atol=1e-6) and not np.allclose(guided, reversed_, atol=1e-6)
 

@@ -76,6 +76,9 @@ def test_shared_passes_equal_plain_ones(name, monkeypatch):
     assert any(c.coloured for c in coloured) == (name not in NO_COLOURS)
     monkeypatch.setattr(linear, "starts", lambda found, r: Colouring(found.known[r].lower.shape, found.known[r].lower.shape, (), {}))
     plain = jax.jit(crown(f))(region)
+    points = np.float32(x + 0.1 * np.random.default_rng(4).choice([-1, 1, 0.3], size=(100, *x.shape)))
+    y = np.asarray(jax.jit(jax.vmap(f))(points))
+    assert (y >= np.asarray(plain.lower) - 1e-4).all() and (y <= np.asarray(plain.upper) + 1e-4).all()
     for found in (windows, colours):
         np.testing.assert_allclose(found.lower, plain.lower, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.upper, plain.upper, rtol=1e-4, atol=1e-5)
