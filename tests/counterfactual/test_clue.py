@@ -99,7 +99,7 @@ def test_an_ensemble_is_made_certain_in_the_sense_asked_for(kind):
 
 def test_restarts_in_the_ball_stay_in_it_and_find_both_ways():
     radius = 0.45
-    found = run(delta_clue.search(radius=radius, proximity=0.0, **ROOMY), DISC, ON[None], None, KEY, restarts=24)
+    found = run(delta_clue.search(radius=radius, proximity=0.0, tolerance=0.0, **ROOMY), DISC, ON[None], None, KEY, restarts=24)
     far = np.linalg.norm(found.latent[0] - ON, axis=1)
     assert (far <= radius + 1e-5).all() and (far > 0.9 * radius).any() and found.valid.all()
     classes = found.logits[0].argmax(1)

@@ -90,7 +90,7 @@ def test_batched_run_and_restarts_equal_one_at_a_time(method):
     x = RNG.uniform(0.3, 0.7, (4, 6)).astype(np.float32)
     targets = np.asarray([[0, 1], [1, 2], [2, 0], [0, 2]])
     options = dict(generator=linear_generator(6, 3), steps=60, threshold=0.6)
-    found = run(method.search(**options), F, x, targets, batch_size=3, block=7)
+    found = run(method.search(**options), F, x, targets, batch_size=2, block=7)
     each_alone(found, lambda v, t: method(F, v, t, **options), x, targets)
 
 

@@ -114,7 +114,7 @@ def test_the_constrained_edit_changes_features_less():
 def test_batched_equals_one_at_a_time(method, own):
     options = {**OPTIONS, **own, "steps": 25, "optimizer": optax.sgd}
     x, targets = EXAMPLES[[0, 100]], np.asarray([[1, 2], [0, 1]])
-    found = run(method.search(**options), F, x, targets, batch_size=4, block=9)
+    found = run(method.search(**options), F, x, targets, batch_size=2, block=9)
     each_alone(found, lambda v, t: method(F, v, t, **options), x, targets)
     short = jax.jit(lambda x: method(F, x, 1, **{**options, "steps": 1, "learning_rate": 1e-6}))(X)
     assert not bool(short.valid) and int(short.steps) == 1

@@ -72,11 +72,11 @@ def inputs(n=4):
 KEYS = jax.vmap(lambda i: jax.random.fold_in(KEY, i))(np.arange(4))
 
 
-def together(name, region=REGION, **data):
-    """A run of four searches, of which three go at once."""
+def together(name, region=REGION, batch_size=2, **data):
+    """A run of four searches, of which two go at once."""
     x, target = inputs()
     given = {"f": model(), "x": x, "target": target, "key": KEY, **data}
-    return run(search(name, region=region), *given.values(), block=3, batch_size=3)
+    return run(search(name, region=region), *given.values(), block=3, batch_size=batch_size)
 
 
 @functools.cache
@@ -134,11 +134,11 @@ def test_an_unreachable_class_fails_with_the_likeliest_point(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_new_weights_and_arrays_compile_nothing_anew(name):
     x, target = inputs()
-    together(name)
+    together(name, batch_size=1)
     before = len(traces)
-    together(name, ~REGION, f=model(1), x=1 - x, target=target[::-1], key=jax.random.key(1))
-    # The shapes of f(x) are looked at anew; fewer lanes may be left at the end than before, but for each size no more than once.
-    assert len(traces) - before <= 4
+    together(name, ~REGION, batch_size=1, f=model(1), x=1 - x, target=target[::-1], key=jax.random.key(1))
+    # The shapes of f(x) are looked at anew; nothing of the search is.
+    assert len(traces) - before <= 2
 
 
 @pytest.mark.parametrize("name", METHODS)

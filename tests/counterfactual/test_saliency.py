@@ -76,7 +76,7 @@ def reference(x, target, *, delta=0.2, threshold=0.5, max_changes=None, momentum
 def test_jsma_takes_the_steps_of_its_formula(max_changes):
     x, f = examples(6), model()
     target = least_likely(x)
-    found = run(jsma.search(max_changes=max_changes), f, x, target)
+    found = run(jsma.search(max_changes=max_changes), f, x, target, batch_size=1)
     for i in range(6):
         truth, steps = reference(x[i], target[i], max_changes=max_changes, stay=True)
         assert found.steps[i] == steps
@@ -102,7 +102,7 @@ def test_jsma_takes_the_steps_of_its_formula(max_changes):
 def test_deduce_takes_the_steps_of_its_formula(options):
     x, f = examples(6), model()
     target = least_likely(x)
-    found = run(deduce.search(density=DENSITY, features=FEATURES, **options), f, x, target)
+    found = run(deduce.search(density=DENSITY, features=FEATURES, **options), f, x, target, batch_size=1)
     given = {**dict(max_changes=5, momentum=0.6, certainty=1.0), **options}
     ended = []
     for i in range(6):
@@ -124,7 +124,7 @@ def test_deduce_reads_features_from_a_layer_in_the_same_pass():
     w = RNG.normal(size=(3, 5)).astype(np.float32)
     f, x = Partial(network, H.astype(np.float32), w), examples(4)
     target = (np.tanh(x.reshape(4, SIZE) @ H.T) @ w.T).argmin(1)
-    by_layer, by_function = (run(deduce.search(density=DENSITY, features=h, threshold=0.4), f, x, target) for h in ("features", FEATURES))
+    by_layer, by_function = (run(deduce.search(density=DENSITY, features=h, threshold=0.4), f, x, target, batch_size=1) for h in ("features", FEATURES))
     np.testing.assert_array_equal(by_layer.steps, by_function.steps)
     np.testing.assert_allclose(by_layer.x, by_function.x, atol=1e-5)
 
@@ -133,10 +133,10 @@ def test_each_step_changes_one_entry_by_delta_and_none_too_often():
     x, f = examples(4), model()
     target = least_likely(x)
     for steps in (1, 3):
-        found = run(jsma.search(steps=steps, threshold=0.999), f, x, target)
+        found = run(jsma.search(steps=steps, threshold=0.999), f, x, target, batch_size=1)
         assert ((found.x != x).sum((1, 2, 3)) <= found.steps).all() and (found.steps <= steps).all()
         assert (abs(found.x - x).sum((1, 2, 3)) <= 0.2 * found.steps + 1e-5).all()
-    found = run(deduce.search(density=DENSITY, features=FEATURES, max_changes=2, threshold=0.999), f, x, target)
+    found = run(deduce.search(density=DENSITY, features=FEATURES, max_changes=2, threshold=0.999), f, x, target, batch_size=1)
     assert abs(found.x - x).max() <= 0.4 + 1e-5
     # Nothing is left to change long before the steps run out.
     assert (found.steps <= 24).all()
@@ -154,7 +154,7 @@ def test_each_step_changes_one_entry_by_delta_and_none_too_often():
 def test_regions_hold_and_transformations_agree(method, dtype):
     build = getattr(method, "search", None) or functools.partial(deduce.search, **method.keywords)
     x, f, target = examples(3).astype(dtype), model(), np.asarray([0, 1, 2])
-    found = run(build(region=REGION), f, x, target)
+    found = run(build(region=REGION), f, x, target, batch_size=1)
     assert found.x.dtype == dtype
     np.testing.assert_array_equal(found.x[:, ~REGION], x[:, ~REGION])
     assert found.x.min() >= 0 and found.x.max() <= 1
@@ -162,7 +162,7 @@ def test_regions_hold_and_transformations_agree(method, dtype):
     np.testing.assert_allclose(alone.x, found.x, atol=1e-3)
     np.testing.assert_array_equal(alone.steps, found.steps)
     regions = np.stack([REGION, ~REGION, REGION])
-    each = run(build(), f, x, target, per_example={"region": regions})
+    each = run(build(), f, x, target, batch_size=1, per_example={"region": regions})
     for i in range(3):
         np.testing.assert_array_equal(each.x[i][~regions[i]], x[i][~regions[i]])
 

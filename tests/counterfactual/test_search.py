@@ -69,7 +69,7 @@ def test_new_weights_targets_and_arrays_compile_nothing_anew():
 def test_outside_of_the_region_nothing_changes_by_a_bit(name, dtype):
     f, x = model(), examples(3).astype(dtype)
     target = logits_of(f, x).argmin(1)
-    found = run(built(name, region=REGION), f, x, target)
+    found = run(built(name, region=REGION), f, x, target, batch_size=1)
     assert found.x.dtype == dtype and (found.steps > 0).all()
     np.testing.assert_array_equal(found.x[:, ~REGION], x[:, ~REGION])
     assert (found.x != x).any(axis=(1, 2, 3)).all()
@@ -198,6 +198,6 @@ def test_the_better_of_two_points_is_the_valid_one_then_the_nearer_and_never_nan
 def test_any_optimiser_serves(name, optimizer, rate):
     f, x = model(), examples(2)
     target = logits_of(f, x).argmin(1)
-    found = run(built(name, optimizer=optimizer, learning_rate=rate, steps=400, clip=None), f, x, target)
+    found = run(built(name, optimizer=optimizer, learning_rate=rate, steps=400, clip=None), f, x, target, batch_size=1)
     assert found.valid.all()
     np.testing.assert_array_equal(logits_of(f, found.x).argmax(1), target)

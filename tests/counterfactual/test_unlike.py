@@ -65,7 +65,7 @@ def test_the_boundary_of_a_linear_model_is_found_on_the_way(region):
     predicted = predicted_by(f, EXAMPLES)
     x, target = EXAMPLES[:6], (predicted[:6] + 1) % 3
     search = native_guide.search(examples=EXAMPLES, labels=predicted, halvings=16, region=region)
-    found = run(search, f, x, target)
+    found = run(search, f, x, target, batch_size=1)
     w, checked = np.asarray(f.args[0], float), 0
     guides = np.asarray(jax.jit(jax.vmap(lambda v, t: nearest_unlike(v, EXAMPLES, predicted, t)))(x, target), float)
     for i in range(6):
