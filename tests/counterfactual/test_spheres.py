@@ -97,7 +97,7 @@ def test_batches_chunks_and_regions_agree(dtype):
     region = np.arange(12).reshape(4, 3) % 3 > 0
     target = np.where(x.reshape(4, 12) @ w > 0.5, 0, 1)
     options = dict(num_samples=64, radius=0.5, region=region, steps=60)
-    found = run(growing_spheres.search(**options), f, x, target, KEY, restarts=2, block=4, batch_size=2)
+    found = run(growing_spheres.search(**options), f, x, target, KEY, restarts=2, block=4, batch_size=1)
     assert found.x.dtype == dtype and found.valid.all()
     np.testing.assert_array_equal(found.x[:, :, ~region], np.repeat(x[:, None], 2, 1)[:, :, ~region])
     assert found.x.min() >= 0 and found.x.max() <= 1
