@@ -73,7 +73,9 @@ def _result(t: ComparisonTrial) -> None:
         t.require(end < 1e-4, f"returns {same:g} for a map and itself, which is no end of the range [{low:g}, {high:g}] that its docstring states")
     if t.symmetric:
         t.require(close(t.main(t.b, t.a), result, 1e-5), "returns another number for (b, a) than for (a, b) (symmetric=False where that is meant)")
-    t.require(not np.array_equal(same, result), "returns the same for other maps: it does not look at both")
+    # Of few entries, the largest may be the same in two maps.
+    others = (t.main(t.a, np.asarray(attribution_map(t.shape, seed))) for seed in range(1, 9))
+    t.require(any(not np.array_equal(same, other) for other in others), "returns the same for other maps: it does not look at both")
 
 
 def _bad_maps(t: ComparisonTrial) -> None:
