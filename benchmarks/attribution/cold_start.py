@@ -48,15 +48,12 @@ def ours(out: Path) -> list[tuple[str, float, float]]:
 
     done = Clock()
     compiler.hasten()
-    import jax
-
+    importlib.import_module("jax")
     done("import jax")
     importlib.import_module("flax.nnx")
     done("import flax")
     import numpy as np
 
-    from jxai import attribution
-    from jxai.callables import partition
     from jxai.cli import explain, inputs, programs
     from jxai.files import save_arrays
 
@@ -69,24 +66,17 @@ def ours(out: Path) -> list[tuple[str, float, float]]:
     done("read the weights")
     x = inputs.example(photograph, pixels, subject)
     done("preprocess")
-    traced, arguments = inputs.prediction(subject, x)
-    done("trace the prediction")
-    program = programs.compiled(traced)
-    done("lower and compile it")
-    logits = np.asarray(program(*arguments))
-    done("run it")
-    arrays, static = partition(subject.model)
-
-    def run(arrays, x, targets, seed):
-        return explain.for_targets(attribution.grad_cam, static.combine(arrays), x, targets, jax.random.key(seed))
-
-    arguments = arrays, x, np.asarray([logits.argmax()], np.int32), np.uint32(0)
-    traced = jax.jit(run).trace(*arguments)
-    done("trace the map")
-    program = programs.compiled(traced)
-    done("lower and compile it ")
-    maps = np.asarray(program(*arguments))
-    done("run it ")
+    inputs.prediction(subject, x)
+    done("trace the prediction, to check the model")
+    traced, _, arguments = explain._prepare("grad_cam", subject.model, x, None, 0, {}, {})
+    done("trace the prediction and the map")
+    lowered = traced.lower()
+    done("lower")
+    with unittest.mock.patch.object(type(traced), "lower", lambda _: lowered):
+        program = programs.compiled(traced)
+    done("compile")
+    logits, maps = (np.asarray(value) for value in program(*arguments))
+    done("run")
     from jxai import plot
 
     done("import matplotlib")
