@@ -10,6 +10,7 @@ What may be touched: a new command is a file with `main(args, given)` and a pars
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -25,6 +26,8 @@ _CLAIMS = ("suffice", "disambiguate")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, 1 where a certificate does not hold, 2 for bad input, 130 after Ctrl-C."""
+    if argv is None:  # the process is ours: Python's collector need not look at JAX itself again and again, a twentieth of a short command
+        gc.set_threshold(100_000, 50, 100)
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         with Interrupts():
