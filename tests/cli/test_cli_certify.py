@@ -36,7 +36,7 @@ def make():
     return jax.tree_util.Partial(net, [jnp.asarray(first), jnp.asarray(second)])
 def named():
     f = make()
-    class Bundle: model = f; class_names = ["cat", "dog", "fish"] + list("3456789"); input_shape = (8, 8, 1)
+    class Bundle: model = staticmethod(f); class_names = ["cat", "dog", "fish"] + list("3456789"); input_shape = (8, 8, 1)
     return Bundle()
 def sorting():
     return lambda x: jnp.sort(x.ravel())[:10]
@@ -183,7 +183,7 @@ def test_target_predicted_needs_no_labels(here, capsys):
     for n in range(3):
         Image.fromarray(np.repeat(data.Digits()[n].pixels, 3, -1)).save(here / "images" / f"{n}.png")
     (here / "grey.py").write_text(
-        "import own_certified\ndef make():\n    f = own_certified.make()\n    class B: model = f; preprocess = staticmethod(lambda p: p[..., :1] / 255)\n    return B()"
+        "import own_certified\ndef make():\n    f = own_certified.make()\n    class B: model = staticmethod(f); preprocess = staticmethod(lambda p: p[..., :1] / 255)\n    return B()"
     )
     given = ["images/", "--model", "grey:make", "--radius", 0, "--method", "interval"]
     assert "have no labels" in main(capsys, *given, code=2)
