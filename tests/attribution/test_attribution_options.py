@@ -8,6 +8,7 @@ import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
+import option_draws
 import pytest
 from cases import CASES, SHAPES
 
@@ -32,13 +33,13 @@ def method(name, kind, **changes):
 @functools.cache
 def run(name, kind, **changes):
     """The method, jitted, on the case's network and example; remembered, since most tests compare with the plain case."""
-    return np.asarray(jax.jit(method(name, kind, **changes))(cases.network(SHAPES[kind]), cases.example(SHAPES[kind]), 1, KEY))
+    return np.asarray(jax.jit(method(name, kind, **changes))(option_draws.network(SHAPES[kind]), option_draws.example(SHAPES[kind]), 1, KEY))
 
 
 def known_values(name, option, kind):
     """The values of a by-name option, as its error lists them."""
     with pytest.raises(ValueError, match=option) as error:
-        method(name, kind, **{option: "no such value"})(cases.network(SHAPES[kind]), cases.example(SHAPES[kind]), 1, KEY)
+        method(name, kind, **{option: "no such value"})(option_draws.network(SHAPES[kind]), option_draws.example(SHAPES[kind]), 1, KEY)
     return re.findall(r"'([^']+)'", str(error.value).split("must be one of")[1])
 
 
@@ -97,6 +98,6 @@ def test_every_fill_works_and_matters(name, fill):
 
 def test_eva_refuses_a_scalar_function():
     """All other methods that do not explain one look at all logits."""
-    f, x = cases.network(SHAPES["image"]), cases.example(SHAPES["image"])
+    f, x = option_draws.network(SHAPES["image"]), option_draws.example(SHAPES["image"])
     with pytest.raises(ValueError, match="target=None must be a class"):
         method("eva", "image")(lambda v: f(v)[2], x, None, KEY)

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import metric_cases
 import numpy as np
+import option_draws
 import pytest
 from cases import SHAPES
 from metric_cases import CASES, main_kind
 
-from jxai import fills, metrics, testing
+from jxai import fills, metrics
 from jxai.metrics import __all__ as METRICS
 from jxai.typing import Curve
 
@@ -34,8 +35,8 @@ def metric(name, kind, **changes):
 def given(name):
     """A network, an example, a target, an attribution and a key."""
     shape = SHAPES[main_kind(name)]
-    f, x = testing.pointwise(shape), testing.example(shape)
-    return f, x, jnp.argsort(f(x))[-1 if CASES[name].predicted else -2], testing.attribution_map(shape), KEY
+    f, x = option_draws.pointwise(shape), option_draws.example(shape)
+    return f, x, jnp.argsort(f(x))[-1 if CASES[name].predicted else -2], option_draws.attribution_map(shape), KEY
 
 
 @functools.cache
