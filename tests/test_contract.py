@@ -1,7 +1,7 @@
 """Every routine keeps the contract of its kind: the checks of `jxai.testing` over every `__all__`.
 
 What a routine is told to be tried with stands in the tables that are imported here; one that is in none is tried with its defaults. Quick are the
-clauses that one program shows, and for every third routine one of the dearer ones in turn, so that each is tried; slow is everything on everything.
+clauses that one program shows, and for every fifth routine one of the dearer ones in turn, so that each is tried; slow is everything on everything.
 """
 
 import cases
@@ -30,8 +30,8 @@ DEAR = ("eager", "names", "batched", "half", "float16", "bfloat16", "scalar", "g
 
 
 def quick(clauses, name, names):
-    """The cheap clauses, and for every third name one of the dear ones."""
-    turn, rest = divmod(list(names).index(name), 3)
+    """The cheap clauses, and for every fifth name one of the dear ones."""
+    turn, rest = divmod(list(names).index(name), 5)
     dear = [clause for clause in DEAR[2:] if clause in clauses]
     return [clause for clause in clauses if clause not in DEAR or (rest == 0 and clause == dear[turn % len(dear)])]
 

@@ -69,6 +69,7 @@ def test_suffice_and_verify(here, capsys):
     assert "of 16 features" in said and certificates.load("t/certificate.npz").held.shape == (16,)
 
 
+@pytest.mark.slow
 def test_disambiguate(here, capsys):
     own = ("--model", "own_claims:make", "--disambiguate.segments", "parts.npy", "--disambiguate.score", "logit", "--delta", 0.7)
     own = (*own, "--disambiguate.attribution", "input_x_gradient")

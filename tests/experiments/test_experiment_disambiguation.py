@@ -30,6 +30,7 @@ def few_methods(monkeypatch):
     monkeypatch.setattr(disambiguation, "methods", lambda *given: {name: method for name, method in whole(*given).items() if name in FEW})
 
 
+@pytest.mark.slow
 def test_two_things_are_disjoint_and_two_names_overlap(tmp_path, monkeypatch):
     """Classes 0 and 2 look at the quarter above on the left, class 1 at the half below, and class 3 at nothing."""
     x = np.random.default_rng(0).uniform(0.6, 1, (16, 16, 3)).astype(np.float32)
@@ -103,6 +104,7 @@ def test_rows_are_what_the_routines_say_and_a_run_goes_on(tmp_path, monkeypatch)
     assert times == ["one_object_0001"] and json.dumps(again) == json.dumps(rows)
 
 
+@pytest.mark.slow
 def test_what_was_shown_once_is_what_the_network_says():
     f, x = available()["digits_cnn"].build().model, jnp.asarray(np.float32(data.Digits()[0].pixels) / 255)
     segments = jnp.arange(4).at[2].set(3).repeat(2)[:, None] + jnp.zeros((8, 8), int)  # there is no segment 2

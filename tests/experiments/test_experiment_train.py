@@ -46,6 +46,7 @@ def test_flow_beats_independent_pixels_that_are_uniform(tmp_path):
     assert row["measure"] == "bits_per_dim" and row["mean"] < np.log2(17)
 
 
+@pytest.mark.slow
 def test_adversarial(tmp_path):
     _, row, _ = run("wgan_gp", tmp_path, steps=3, limit=200)
     assert row["measure"] == "distance" and np.isfinite(row["mean"])

@@ -77,6 +77,7 @@ def test_budgets_of_the_benchmark_are_equal():
         assert abs(count[0] - config.passes) <= 0.15 * config.passes, (label, count[0])
 
 
+@pytest.mark.slow
 def test_pointing_game(tmp_path, digits, monkeypatch):
     every = pointing_game.methods
     monkeypatch.setattr(pointing_game, "methods", lambda *given: {name: every(*given)[name] for name in ("centre", "abs:gradient")})
