@@ -14,7 +14,7 @@ from jxai.models import available
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-QUICK = ("gated_mlp", "framewise_cnn")
+QUICK = ("mlp", "framewise_cnn")
 NETWORKS = [
     pytest.param(kind, name, marks=() if name in QUICK else pytest.mark.slow, id=name) for kind in ("IMAGE", "VECTOR", "VIDEO") for name in getattr(zoo, kind)
 ]

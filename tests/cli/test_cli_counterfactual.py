@@ -73,6 +73,7 @@ def test_a_data_set(tmp_path, capsys):
     assert Image.open(tmp_path / "run" / "counterfactuals.png").size[0] > 100
 
 
+@pytest.mark.slow
 def test_methods_without_a_target_and_sets(tmp_path, capsys, digits):
     options = ["--nabla_clue.num_counterfactuals", "3", "--nabla_clue.steps", "4"]
     assert main(["counterfactual", "digits", "--method", "nabla_clue", "--limit", "2", *options, "--out", str(tmp_path / "run")]) == 0

@@ -90,10 +90,17 @@ def test_a_folder_of_images_labelled_by_the_models_classes(here, capsys):
     assert "4 examples are done, 1 failed" in out and "broken.png" in err
 
 
+@pytest.fixture
+def before():
+    """Python's own answer to Ctrl-C, which a shell's background jobs do without."""
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, found)
+
+
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_that_gets_lost_on_its_way_is_heeded(here, capsys, monkeypatch):
+def test_ctrl_c_that_gets_lost_on_its_way_is_heeded(here, capsys, monkeypatch, before):
     """A finaliser forgets it; clean-up that cannot be done puts another error in its place, as zipfile's does."""
-    before = signal.getsignal(signal.SIGINT)
 
     class Finalised:
         def __del__(self):

@@ -59,6 +59,7 @@ def test_black_box_methods_have_equal_budgets_and_eva_has_every_bound():
     assert all({tight, loose} <= set(world.bounds) for tight, loose in eva_benchmark.PAIRS)
 
 
+@pytest.mark.slow
 def test_the_ordinary_network_learns(monkeypatch):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 256)

@@ -24,6 +24,7 @@ def run(name, out, **options):
     return config, row, here
 
 
+@pytest.mark.slow
 def test_autoencoder(tmp_path):
     config, row, here = run("vae", tmp_path, steps=150)
     model = recipes.load(here)

@@ -59,6 +59,7 @@ def test_attribution_benchmark(tmp_path, digits, monkeypatch):
     assert difference["mean"] == pytest.approx(both[0] - both[1], abs=1e-6) and difference["low"] <= difference["mean"] <= difference["high"]
 
 
+@pytest.mark.slow
 def test_budgets_of_the_benchmark_are_equal():
     """Counted: RISE, Sobol, HSIC, occlusion and EVA's hybrid take the same number of forward passes, to a few."""
     config = attribution_benchmark.Config(methods="rise,sobol,hsic,occlusion,feature_ablation,eva")

@@ -73,6 +73,7 @@ def test_generative_regularizers(tmp_path):
     assert row["misfit"]["mean"] == pytest.approx((((blurred - y) ** 2).sum(1) / variance / y.shape[1]).mean(), rel=0.02)
 
 
+@pytest.mark.slow
 def test_matrices_are_the_operators_and_tikhonov_is_least_squares():
     rng = np.random.default_rng(0)
     x = np.float32(rng.uniform(size=(28, 28, 1)))
