@@ -1,7 +1,6 @@
 """Shared set-up of the tests: four simulated devices, helper modules in this folder that import by their name, and the packages `experiments` and `benchmarks`."""
 
 import gc
-import importlib.metadata
 import os
 import pathlib
 import sys
@@ -9,10 +8,11 @@ import sys
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 # A program in one part costs a fifth less of the processor than one in 32, which are compiled side by side.
 os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-    # Compiles in less than half the time. XLA ends the process over a flag that it does not know, hence the version.
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[1])]
+
+from jxai.cli import compiler  # noqa: E402  which loads no JAX
+
+os.environ["XLA_FLAGS"] = " ".join([os.environ["XLA_FLAGS"], *compiler.known()])
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

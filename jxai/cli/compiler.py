@@ -13,7 +13,11 @@ KNOWN_TO = "0.10."
 
 
 def hasten() -> None:
-    """Adds `FLAGS` to `XLA_FLAGS`, before what is there, so that a person's own prevail; where JAX is loaded, nothing can be told."""
-    if "jax" in sys.modules or not importlib.metadata.version("jaxlib").startswith(KNOWN_TO):
-        return
-    os.environ["XLA_FLAGS"] = " ".join([*FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()
+    """Adds what `known` gives to `XLA_FLAGS`, before what is there, so that a person's own prevail; where JAX is loaded, nothing can be told."""
+    if "jax" not in sys.modules:
+        os.environ["XLA_FLAGS"] = " ".join([*known(), os.environ.get("XLA_FLAGS", "")]).strip()
+
+
+def known() -> tuple[str, ...]:
+    """`FLAGS`, where the installed XLA knows them."""
+    return FLAGS if importlib.metadata.version("jaxlib").startswith(KNOWN_TO) else ()

@@ -87,15 +87,15 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
             targets = inputs.targets(args.target, subject, prediction.traced.out_info.shape[0])
             at_once = prepare(chosen[0], x, None) if targets is None and len(chosen) == 1 else None
             if at_once is not None and not programs.loops(at_once.traced):
-                (logits, maps), *took = _call(at_once, compiled)
+                (logits, maps), *took = _call(at_once, compiled, len(images))
                 jobs.append(_job(image, folder, x, logits, None, subject))
                 prepared.append({chosen[0]: Made(maps, *took)})
             else:
-                jobs.append(_job(image, folder, x, _call(prediction, compiled).value, targets, subject))
+                jobs.append(_job(image, folder, x, _call(prediction, compiled, len(images)).value, targets, subject))
                 prepared.append({name: prepare(name, x, jobs[-1].targets) for name in chosen})
     for job, methods in zip(jobs, prepared):
         _print_classes(job, subject)
-        maps = _run(methods, compiled, console)
+        maps = _run(methods, compiled, len(images), console)
         _write(job, subject, maps, values, args.seed)
 
 
@@ -181,7 +181,7 @@ def _required(method: str, option: str, x: np.ndarray) -> Any:
     raise UserError(f"{method} needs --{method}.{option}")
 
 
-def _run(methods: dict[str, Prepared | Made], compiled: dict[Any, Callable], console) -> dict[str, np.ndarray]:
+def _run(methods: dict[str, Prepared | Made], compiled: dict[Any, Callable], runs: int, console) -> dict[str, np.ndarray]:
     """Runs the methods one after another, and says how long each took to compile and to run."""
     maps = {}
     width = max(map(len, methods))
@@ -189,7 +189,7 @@ def _run(methods: dict[str, Prepared | Made], compiled: dict[Any, Callable], con
         label = f"{number:>2}/{len(methods)} {name:<{width}}"
         if isinstance(method, Prepared):
             with console.status(f"{label}  compiling and running"):
-                method = _call(method, compiled)
+                method = _call(method, compiled, runs)
         maps[name] = method.value
         bad = int((~np.isfinite(maps[name])).sum())
         warning = f"  [yellow]{bad} of {maps[name].size} values are not finite[/]" if bad else ""
@@ -197,12 +197,12 @@ def _run(methods: dict[str, Prepared | Made], compiled: dict[Any, Callable], con
     return maps
 
 
-def _call(prepared: Prepared, compiled: dict[Any, Callable]) -> Made:
-    """Compiles a program where no equal one was, and runs it."""
+def _call(prepared: Prepared, compiled: dict[Any, Callable], runs: int) -> Made:
+    """Compiles a program where no equal one was, for as many runs as there are images, and runs it."""
     traced, signature, arguments = prepared
     start, fresh = time.perf_counter(), signature not in compiled
     if fresh:
-        compiled[signature] = programs.compiled(traced)
+        compiled[signature] = programs.compiled(traced, runs)
     middle = time.perf_counter()
     value = jax.tree.map(np.asarray, compiled[signature](*arguments))
     return Made(value, time.perf_counter() - middle, middle - start if fresh else None)

@@ -54,15 +54,9 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line; what is wrong with one raises `UserError`."""
     whole = _Parser(prog="jxai", description="Explains what a classifier sees.")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    explain = commands.add_parser(
-        "explain",
-        help="explain the classes of images",
-        description="Explains images; without one, a photograph of a cup of coffee.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    explain = _command(commands, "explain", "explain the classes of images", "Explains images; without one, a photograph of a cup of coffee.", _EPILOG)
     explain.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, or an .npy with an example as the model takes it")
-    explain.add_argument("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
+    _model(explain.add_argument)
     explain.add_argument("--methods", help="names separated by commas, or all (default: nine that differ)")
     explain.add_argument("--target", help="indices or names of classes, separated by commas (default: the top-1)")
     explain.add_argument("--out", default="explanation", help="folder for explanation.png and explanation.npz (default: %(default)s)")
@@ -80,17 +74,18 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def _command(commands, name: str, short: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A command whose epilog keeps its lines."""
+    return commands.add_parser(name, help=short, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def _evaluation(commands) -> None:
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="judge explanations over a data set",
-        description="Explains the examples of a data set, and judges every explanation.",
-        epilog=_EVALUATE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    evaluate = _command(
+        commands, "evaluate", "judge explanations over a data set", "Explains the examples of a data set, and judges every explanation.", _EVALUATE_EPILOG
     )
     add = evaluate.add_argument
     add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version)")
-    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
+    _model(add, by_data=True)
     add("--methods", required=True, help="names separated by commas, or all; abs:NAME takes the magnitudes of a map")
     add("--metrics", required=True, help="names separated by commas")
     add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
@@ -115,19 +110,19 @@ def _evaluation(commands) -> None:
 
 
 def _certification(commands) -> None:
-    certify = commands.add_parser(
+    certify = _command(
+        commands,
         "certify",
-        help="prove that no small change of an image changes its class",
-        description="Certifies and attacks an image, or every example of a data set.",
-        epilog=_CERTIFY_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "prove that no small change of an image changes its class",
+        "Certifies and attacks an image, or every example of a data set.",
+        _CERTIFY_EPILOG,
     )
     add = certify.add_argument
     add("input", metavar="IMAGE|DATASET", help="an image file or an .npy; or digits, a folder of images, or a data set of TFDS")
     add("--radius", type=float, required=True, help="of the ball around x, in units of x (a pixel is in [0, 1])")
     add("--p", default="inf", choices=("inf", "2", "1"), help="norm of the ball (default: %(default)s)")
     add("--clip", default="0,1", help="valid range of x, or none (default: %(default)s)")
-    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
+    _model(add, by_data=True)
     add("--method", default="crown", help="the bound: interval, forward, crown_ibp, crown or alpha_crown (default: %(default)s)")
     add("--steps", type=int, default=40, help="of each descent of the attack (default: %(default)s)")
     add("--restarts", type=int, default=2, help="descents of the attack (default: %(default)s)")
@@ -141,19 +136,19 @@ def _certification(commands) -> None:
 
 
 def _counterfactuals(commands) -> None:
-    counterfactual = commands.add_parser(
+    counterfactual = _command(
+        commands,
         "counterfactual",
-        help="find what would have to change",
-        description="Searches counterfactuals of an image, or of every example of a data set.",
-        epilog=_COUNTERFACTUAL_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "find what would have to change",
+        "Searches counterfactuals of an image, or of every example of a data set.",
+        _COUNTERFACTUAL_EPILOG,
     )
     add = counterfactual.add_argument
     add("input", metavar="IMAGE|DATASET", help="an image file or an .npy; or digits, a folder of images, or a data set of TFDS")
     add("--method", default="diffeomorphic", help="how to search (default: %(default)s)")
     add("--target", help="second (default: the runner-up), all, or classes by index or name (of a data set one)")
     add("--generator", help="a name of jxai.models.generators(), or package.module:factory (default: the one that goes with the model)")
-    add("--model", help="a name of `jxai models`, or package.module:factory (default: digits_cnn for digits, else efficientnet_lite0)")
+    _model(add, by_data=True)
     add("--out", help="folder for an image's pictures and arrays (default: counterfactual), or of the run (default: counterfactuals)")
     add("--limit", type=int, help="the first so many examples")
     _prepared(add)
@@ -171,10 +166,10 @@ def _claims(commands) -> None:
         ),
     }
     for name, (short, description, epilog) in told.items():
-        command = commands.add_parser(name, help=short, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command = _command(commands, name, short, description, epilog)
         add = command.add_argument
         add("image", nargs="?", metavar="IMAGE", help="an image file, or an .npy (default: a photograph of a cup of coffee)")
-        add("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
+        _model(add)
         add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
         if name == "suffice":
             add("--method", default="batched_gradient_sis", help="batched_gradient_sis, sis (exact, patches) or random_subset (default: %(default)s)")
@@ -191,7 +186,13 @@ def _claims(commands) -> None:
     )
     verify.add_argument("certificate", metavar="CERTIFICATE", help="an .npz that certify, suffice or disambiguate wrote")
     verify.add_argument("image", nargs="?", metavar="IMAGE", help="what it is about (default: the photograph of a cup of coffee)")
-    verify.add_argument("--model", default=MODEL, help="a name of `jxai models`, or package.module:factory (default: %(default)s)")
+    _model(verify.add_argument)
+
+
+def _model(add, by_data: bool = False) -> None:
+    """`by_data`: None stands for the model that goes with the data set."""
+    told = f"digits_cnn for digits, else {MODEL}" if by_data else "%(default)s"
+    add("--model", default=None if by_data else MODEL, help=f"a name of `jxai models`, or package.module:factory (default: {told})")
 
 
 def _prepared(add) -> None:

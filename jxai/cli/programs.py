@@ -9,24 +9,19 @@ import jax
 
 from jxai.tracing.equations import inside
 
-QUICK = ({"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}, {"xla_cpu_use_fusion_emitters": False})
-"""XLA's options for a program that is dear to compile and runs once. The second group is of some versions only."""
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""XLA's options for a program that is dear to compile and runs a few times."""
+FEW = 20
 
 
-def compiled(traced: Any) -> Callable[..., Any]:
-    """The program, compiled; on a CPU without optimisation where it has no loop.
+def compiled(traced: Any, runs: int) -> Callable[..., Any]:
+    """The program, compiled; on a CPU without optimisation where it has no loop and runs at most `FEW` times.
 
     A pass of a network is compiled in seconds and runs in hundredths of one: EfficientNet-Lite0's in 1.9 s and 0.02 s, or in 0.5 s and
-    0.08 s without optimisation (of processor time). Only a loop over many passes earns the first.
+    0.08 s without optimisation (of processor time). Only a loop over many passes, or a run for each of many images, earns the first.
     """
-    lowered = traced.lower()
-    if jax.default_backend() != "cpu" or loops(traced):
-        return lowered.compile()
-    plain, newer = QUICK
-    try:
-        return lowered.compile({**plain, **newer})
-    except jax.errors.JaxRuntimeError:  # an option that this version does not know
-        return lowered.compile(plain)
+    worth = jax.default_backend() != "cpu" or loops(traced) or runs > FEW
+    return traced.lower().compile(None if worth else QUICK)
 
 
 def loops(traced: Any) -> bool:

@@ -126,8 +126,8 @@ def test_where_a_platform_keeps_caches(monkeypatch, platform, environment, expec
     assert cache.folder() == (Path(expected).expanduser() if expected else None)
 
 
-def test_only_a_loop_is_worth_optimising(monkeypatch):
-    """Which of two programs is compiled with XLA's whole effort, and that both compute the same."""
+def test_a_loop_or_many_runs_are_worth_optimising(monkeypatch):
+    """Which programs are compiled with XLA's whole effort, and that all compute the same."""
     given = []
     lowered = type(jax.jit(jnp.sin).lower(1.0))
     compiling = lowered.compile
@@ -140,16 +140,10 @@ def test_only_a_loop_is_worth_optimising(monkeypatch):
     once = jax.jit(lambda x: attribution.gradient(f, x, 1)).trace(x)
     many = jax.jit(lambda x: attribution.integrated_gradients(f, x, 1, steps=40, chunk=4, score="logit")).trace(x)
     assert not programs.loops(once) and programs.loops(many)
-    for traced, effort in ((once, 0), (many, None)):
-        values = programs.compiled(traced)(x)
+    for traced, runs, effort in ((once, programs.FEW, 0), (once, programs.FEW + 1, None), (many, 1, None)):
+        values = programs.compiled(traced, runs)(x)
         assert (given[-1] or {}).get("xla_backend_optimization_level") == effort
         assert jnp.allclose(values, traced.lower().compile()(x), rtol=1e-5)
-
-
-def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(programs, "QUICK", (programs.QUICK[0], {"xla_no_such_option": True}))
-    traced = jax.jit(lambda x: jnp.sin(x) * 2).trace(jnp.ones(3))
-    assert jnp.allclose(programs.compiled(traced)(jnp.ones(3)), 2 * jnp.sin(1.0))
 
 
 def test_a_persons_own_flags_come_last_and_other_versions_get_none(monkeypatch):
