@@ -33,7 +33,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.attribution.methods import Row, rows
 from benchmarks.measuring import report
-from benchmarks.measuring.bench import CLOCKS, Turns, names, say
+from benchmarks.measuring.bench import Turns, add_options, names, say, settled
 from benchmarks.measuring.measure import BACKENDS
 
 BATCHES = (1, 4, 8, 16, 32)
@@ -179,15 +179,8 @@ def main() -> None:
     parser.add_argument("--methods", type=names([row.name for row in rows()]), default=[], help="names with commas between; default: all")
     parser.add_argument("--peers", type=names(peers), default=peers, help=f"of {', '.join(peers)}; default: all")
     parser.add_argument("--passes-scale", type=float, default=None, help="times the usual number of passes (1; with --quick 0.2)")
-    parser.add_argument("--rounds", type=int, default=None, help="alternating calls of every library (3; with --quick 1)")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what times are: wall, or processor time shared out over the cores")
-    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help="measure peak memory (yes; with --quick no)")
-    parser.add_argument("--quick", action="store_true", help="few passes, for a check")
-    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
-    arguments = parser.parse_args()
-    for name, full, quick in (("passes_scale", 1.0, 0.2), ("rounds", 3, 1), ("memory", True, False)):
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, quick if arguments.quick else full)
+    add_options(parser, rounds=(3, 1), few="passes")
+    arguments = settled(parser.parse_args(), passes_scale=(1.0, 0.2))
     with tempfile.TemporaryDirectory() as folder:
         print(report.markdown(run(arguments, Path(folder))))
 

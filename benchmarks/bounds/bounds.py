@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bounds import bound_data, bound_report
-from benchmarks.measuring.bench import CLOCKS, Turns, names, say
+from benchmarks.measuring.bench import Turns, add_options, names, say, settled
 from benchmarks.measuring.report import write
 
 BACKENDS = {"jxai": "benchmarks.bounds.bound_ours:Jxai", "auto_LiRPA": "benchmarks.bounds.bound_lirpa:AutoLirpa"}
@@ -213,15 +213,8 @@ def main() -> None:
     parser.add_argument("--settings", type=names(bound_data.SETTINGS), default=list(bound_data.SETTINGS), help="random, robust_mnist; default: both")
     parser.add_argument("--methods", type=names(known), default=[], help="names with commas between; default: all")
     parser.add_argument("--peers", type=names(["auto_LiRPA"]), default=peers, help="auto_LiRPA, the default where it is installed, or an empty word")
-    parser.add_argument("--rounds", type=int, default=None, help="alternating calls (5; with --quick 2)")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what times are: wall, or processor time shared out over the cores")
-    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help="measure peak memory (yes; with --quick no)")
-    parser.add_argument("--quick", action="store_true", help="few images, for a check")
-    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
-    arguments = parser.parse_args()
-    for name, full, quick in (("rounds", 5, 2), ("memory", True, False)):
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, quick if arguments.quick else full)
+    add_options(parser, rounds=(5, 2), few="images")
+    arguments = settled(parser.parse_args())
     with tempfile.TemporaryDirectory() as folder:
         print(bound_report.markdown(run(arguments, Path(folder))))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from pathlib import Path
 
 from benchmarks.measuring.measure import Worker
 
@@ -63,6 +64,26 @@ class Turns:
         result = {clock: {"fastest": min(each) / count, "median": statistics.median(each) / count} for clock, each in zip(CLOCKS, zip(*seen))}
         result["seconds"], result["median"] = result[CLOCKS[self.clock]].values()
         return result
+
+
+def add_options(parser: argparse.ArgumentParser, rounds: tuple[int, int], few: str) -> None:
+    """What all benchmarks beside peers can be told; `rounds`: usually, and with `--quick`, which takes few of what `few` says."""
+    usual, quick = rounds
+    parser.add_argument("--rounds", type=int, default=None, help=f"alternating calls of every library ({usual}; with --quick {quick})")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what times are: wall, or processor time shared out over the cores")
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help="measure peak memory (yes; with --quick no)")
+    parser.add_argument("--quick", action="store_true", help=f"few {few}, for a check")
+    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
+    parser.set_defaults(choices={"rounds": rounds, "memory": (True, False)})
+
+
+def settled(arguments: argparse.Namespace, **choices: tuple) -> argparse.Namespace:
+    """The arguments, with what was left open as is usual, or as `--quick` has it: `name=(usual, quick)` beside those of `add_options`."""
+    for name, (usual, quick) in {**arguments.choices, **choices}.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, quick if arguments.quick else usual)
+    del arguments.choices
+    return arguments
 
 
 def names(known):

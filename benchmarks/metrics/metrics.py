@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.measuring.bench import CLOCKS, Turns, names, say
+from benchmarks.measuring.bench import Turns, add_options, names, say, settled
 from benchmarks.measuring.measure import METRIC_BACKENDS
 from benchmarks.measuring.report import write
 from benchmarks.metrics import metric_report
@@ -194,15 +194,8 @@ def main() -> None:
     parser.add_argument("--settings", type=names(SETTINGS), default=list(SETTINGS), help=f"of {', '.join(SETTINGS)}; default: all")
     parser.add_argument("--metrics", type=names(known), default=[], help="names with commas between; default: all")
     parser.add_argument("--peers", type=names(peers), default=peers, help=f"of {', '.join(peers)}; default: all")
-    parser.add_argument("--rounds", type=int, default=None, help="alternating calls of every library (3; with --quick 1)")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what times are: wall, or processor time shared out over the cores")
-    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=None, help="measure peak memory (yes; with --quick no)")
-    parser.add_argument("--quick", action="store_true", help="few images and samples, for a check")
-    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.md")
-    arguments = parser.parse_args()
-    for name, full, quick in (("rounds", 3, 1), ("memory", True, False)):
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, quick if arguments.quick else full)
+    add_options(parser, rounds=(3, 1), few="images and samples")
+    arguments = settled(parser.parse_args())
     with tempfile.TemporaryDirectory() as folder:
         print(metric_report.markdown(run(arguments, Path(folder))))
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.testing.examples import Shape, attribution_map, shape_of
-from jxai.testing.trial import Options, Trial, check_documentation, check_signature, close, finite, selected, stated_range
+from jxai.testing.trial import Options, Trial, check_documentation, check_signature, close, finite, hold, stated_range
 
 
 class ComparisonTrial(Trial):
@@ -48,8 +48,7 @@ def check_comparison(
       AssertionError: a sentence that says which clause is broken, and how.
     """
     trial = ComparisonTrial(fn, shape_of(shape), options, symmetric)
-    for clause in selected(clauses, COMPARISON_CLAUSES):
-        COMPARISON_CLAUSES[clause](trial)
+    hold([trial], COMPARISON_CLAUSES, clauses)
 
 
 def _signature(t: ComparisonTrial) -> None:

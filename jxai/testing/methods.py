@@ -12,7 +12,7 @@ import numpy as np
 
 from jxai.batching import each
 from jxai.testing.examples import CLASSES, Shape, example, network, shape_of
-from jxai.testing.trial import Counter, Options, Trial, check_documentation, check_signature, close, finite, selected
+from jxai.testing.trial import Counter, Options, Trial, check_documentation, check_signature, close, finite, hold
 
 
 class MethodTrial(Trial):
@@ -77,12 +77,7 @@ def check_method(
       AssertionError: a sentence that says which clause is broken, and how.
     """
     said = dict(keyed=keyed, blind=blind, passes=passes, black_box=black_box, scalar=scalar, smooth=smooth, tolerance=tolerance)
-    wanted = selected(clauses, METHOD_CLAUSES)
-    for n, kind in enumerate(shapes):
-        trial = MethodTrial(fn, shape_of(kind), options, model, said)
-        for clause in wanted:
-            if n == 0 or clause in EVERY_SHAPE:
-                METHOD_CLAUSES[clause](trial)
+    hold((MethodTrial(fn, shape_of(kind), options, model, said) for kind in shapes), METHOD_CLAUSES, clauses, EVERY_SHAPE)
 
 
 def _signature(t: MethodTrial) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from jxai.batching import each
 from jxai.testing.examples import CLASSES, Shape, attribution_map, example, pointwise, shape_of
-from jxai.testing.trial import Counter, Options, Trial, check_documentation, check_signature, close, finite, selected, stated_range
+from jxai.testing.trial import Counter, Options, Trial, check_documentation, check_signature, close, finite, hold, stated_range
 from jxai.typing import Curve
 
 OTHER_WEIGHTS = 8
@@ -104,12 +104,7 @@ def check_metric(
       AssertionError: a sentence that says which clause is broken, and how.
     """
     said = dict(keyed=keyed, blind=blind, curve=curve, passes=passes, predicted=predicted, tolerance=tolerance)
-    wanted = selected(clauses, METRIC_CLAUSES)
-    for n, kind in enumerate(shapes):
-        trial = MetricTrial(fn, shape_of(kind), options, model, said)
-        for clause in wanted:
-            if n == 0 or clause in EVERY_SHAPE:
-                METRIC_CLAUSES[clause](trial)
+    hold((MetricTrial(fn, shape_of(kind), options, model, said) for kind in shapes), METRIC_CLAUSES, clauses, EVERY_SHAPE)
 
 
 def _signature(t: MetricTrial) -> None:

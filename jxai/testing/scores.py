@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.testing.examples import Shape, example, network, shape_of
-from jxai.testing.trial import Options, Trial, check_documentation, check_signature, close, finite, selected, stated_range
+from jxai.testing.trial import Options, Trial, check_documentation, check_signature, close, finite, hold, stated_range
 from jxai.typing import Array, PyTree
 
 
@@ -79,8 +79,7 @@ def check_score(
     """
     said = dict(fitted=fitted, keyed=keyed, certain=certain, uncertain=uncertain, tolerance=tolerance)
     trial = ScoreTrial(fn, shape_of(shape), options, model, said)
-    for clause in selected(clauses, SCORE_CLAUSES):
-        SCORE_CLAUSES[clause](trial)
+    hold([trial], SCORE_CLAUSES, clauses)
 
 
 def _signature(t: ScoreTrial) -> None:

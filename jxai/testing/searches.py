@@ -17,7 +17,7 @@ from jxai.callables import partition
 from jxai.counterfactual.search import Counterfactual, Search
 from jxai.counterfactual.search.lanes import run
 from jxai.testing.examples import Shape, example, network, shape_of
-from jxai.testing.trial import Options, Trial, check_documentation, check_signature, close, finite, selected
+from jxai.testing.trial import Options, Trial, check_documentation, check_signature, close, finite, hold
 
 
 class SearchTrial(Trial):
@@ -78,8 +78,7 @@ def check_search(
     """
     where = shape_of(shape) if x is None else np.shape(x)
     trial = SearchTrial(fn, where, options, model, dict(x=x, targeted=targeted, count=count, keyed=keyed, tolerance=tolerance))
-    for clause in selected(clauses, SEARCH_CLAUSES):
-        SEARCH_CLAUSES[clause](trial)
+    hold([trial], SEARCH_CLAUSES, clauses)
 
 
 def _signature(t: SearchTrial) -> None:

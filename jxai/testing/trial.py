@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -138,16 +138,18 @@ class Trial:
         self.require(self.main.traces == before, f"is compiled anew for {what}: what differs there must be traced, not static")
 
 
-def selected(clauses: Collection[str] | None, known: Iterable[str]) -> list[str]:
-    """The clauses that are wanted, all of them by default, in the order in which they are known.
+def hold(trials: Iterable[Any], table: Mapping[str, Callable], clauses: Collection[str] | None, again: Collection[str] = ()) -> None:
+    """Holds the first trial to the clauses of a table, all of them by default, in their order; further ones to those that are asked `again`.
 
     Raises:
-      ValueError: one is unknown.
+      ValueError: a clause is unknown. AssertionError: the sentence of the first that is broken.
     """
-    known = list(known)
-    if unknown := sorted(set(clauses or ()) - set(known)):
-        raise ValueError(f"clauses={unknown[0]!r} must be among {', '.join(map(repr, known))}")
-    return [clause for clause in known if clauses is None or clause in clauses]
+    if unknown := sorted(set(clauses or ()) - set(table)):
+        raise ValueError(f"clauses={unknown[0]!r} must be among {', '.join(map(repr, table))}")
+    for n, trial in enumerate(trials):
+        for name, clause in table.items():
+            if (clauses is None or name in clauses) and (n == 0 or name in again):
+                clause(trial)
 
 
 def close(a: Any, b: Any, tolerance: float) -> bool:

@@ -3,7 +3,30 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TICKS = itertools.count()
+
+
+def tick():
+    """Another number at every run of a program."""
+    return jax.pure_callback(lambda: np.float32(next(TICKS)), jax.ShapeDtypeStruct((), jnp.float32))
+
+
+@jax.custom_batching.custom_vmap
+def alone(value):
+    """The value by itself, twice that under `vmap`."""
+    return value
+
+
+@alone.def_vmap
+def _(size, batched, value):
+    return 2 * value, True
 
 
 def spoiler(good):

@@ -1,21 +1,17 @@
 """Every clause of the contract of a method can fail: a method that breaks it alone is caught by it, with the sentence that says so."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from spoiling import another_type, documented, spoiler, two_lines
+from spoiling import alone, another_type, documented, spoiler, tick, two_lines
 
 from jxai.attribution import gradient, rise
 from jxai.scores import check_example, check_target, need_key, objective, one_of, positive
 from jxai.testing import METHOD_CLAUSES, check_method
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-TICKS = itertools.count()
 
 
 def good(f, x, target, key=None, *, score="logit", chunk=None):
@@ -97,16 +93,6 @@ def lists_too_much(f, x, target, key, score="logit", chunk=None):
     return good(f, x, target, key, chunk=chunk, score=score)
 
 
-@jax.custom_batching.custom_vmap
-def alone(a):
-    return a
-
-
-@alone.def_vmap
-def _(size, batched, a):
-    return 2 * a, True
-
-
 def none_is_another(f, x, target, key, **options):
     return (2 if target is None else 1) * good(f, x, target, key, **options)
 
@@ -131,7 +117,7 @@ def twice_when_eager(a, x):
 
 
 def counted(a, x):
-    return a + jax.pure_callback(lambda: np.float32(next(TICKS)), jax.ShapeDtypeStruct((), jnp.float32))
+    return a + tick()
 
 
 def branches(a, x):

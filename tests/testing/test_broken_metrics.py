@@ -1,13 +1,11 @@
 """Every clause of the contracts of metrics and of comparisons can fail, with the sentence that says so."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from spoiling import another_type, documented, spoiler, two_lines
+from spoiling import alone, another_type, documented, spoiler, tick, two_lines
 
 from jxai.metrics import pointing_game
 from jxai.metrics.common import by_position, curve, nan_unless_finite
@@ -16,8 +14,6 @@ from jxai.scores import need_key, objective, one_of, positive
 from jxai.testing import COMPARISON_CLAUSES, METRIC_CLAUSES, check_comparison, check_metric, mask
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-TICKS = itertools.count()
 
 
 def good(f, x, target, attribution, key=None, *, score="logit", chunk=None):
@@ -114,17 +110,7 @@ def twice_when_eager(v, a):
 
 
 def counted(v, a):
-    return v + jax.pure_callback(lambda: np.float32(next(TICKS)), jax.ShapeDtypeStruct((), jnp.float32))
-
-
-@jax.custom_batching.custom_vmap
-def alone(v):
-    return v
-
-
-@alone.def_vmap
-def _(size, batched, v):
-    return 2 * v, True
+    return v + tick()
 
 
 BROKEN = [

@@ -1,21 +1,18 @@
 """Every clause of the contract of an uncertainty score can fail, with the sentence that says so; two scores that keep it."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from spoiling import another_type, documented, spoiler
+from spoiling import alone, another_type, documented, spoiler, tick
 
 from jxai.scores import check_example, need_key, one_of, wide
 from jxai.testing import SCORE_CLAUSES, check_score, example
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-TICKS = itertools.count()
 
 
 def entropy(f, x, key=None, *, unit="nat"):
@@ -104,17 +101,7 @@ def static_model(shape, seed):
 
 
 def counted(v, x):
-    return v + jax.pure_callback(lambda: np.float32(next(TICKS)), jax.ShapeDtypeStruct((), jnp.float32))
-
-
-@jax.custom_batching.custom_vmap
-def alone(v):
-    return v
-
-
-@alone.def_vmap
-def _(size, batched, v):
-    return 2 * v, True
+    return v + tick()
 
 
 BROKEN = [
