@@ -1,17 +1,19 @@
 # make demo | test | test-slow | lint | experiments | bench: each makes its environment if it is missing, installs what it needs, and runs.
 # make test FAMILY=bounds runs one family's tests; make test-slow SHARD=2/6 the second sixth of the slow ones (and FAMILY=bounds too).
 # Python 3.11 gets the versions that constraints.txt pins, in .venv; any other (make test PYTHON=python3.13) the newest of everything, in .venv-3.13.
+# LOWEST=1 takes the lowest versions that pyproject.toml allows, in .venv-lowest.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VERSION := $(shell command $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-VENV := .venv$(if $(filter 3.11,$(VERSION)),,-$(VERSION))
-VERSIONS := $(if $(filter 3.11,$(VERSION)),--constraint constraints.txt,--upgrade --upgrade-strategy eager)
+VENV := .venv$(if $(LOWEST),-lowest,$(if $(filter 3.11,$(VERSION)),,-$(VERSION)))
+VERSIONS := $(if $(LOWEST),--constraint build/lowest.txt,$(if $(filter 3.11,$(VERSION)),--constraint constraints.txt,--upgrade --upgrade-strategy eager))
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Most of a test's time is compilation: it is kept between runs, and optimised only where programs run for long (test-slow, bench).
 CACHE := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/build/xla JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
 
 FAMILY ?=
+LOWEST ?=
 SHARD ?=
 TESTS = $(if $(FAMILY),tests/$(FAMILY))
 
@@ -61,9 +63,13 @@ clean:
 	rm -rf build dist .venv .venv-*
 
 # One stamp for each extra: a second run installs nothing, a change of the requirements installs again.
-$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.%: pyproject.toml constraints.txt $(if $(LOWEST),build/lowest.txt) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]' $(VERSIONS)
 	touch $@
+
+build/lowest.txt: pyproject.toml
+	mkdir -p build
+	grep -oE '"[A-Za-z0-9_-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' | sort -u > $@
 
 # alibi (2.5 GB) wants NumPy 1 and TensorFlow before 2.15, so Python 3.11 at most, and spaCy, which it imports, does not name click.
 build/alibi/.done:
