@@ -116,8 +116,7 @@ def guided_integrated_gradients(
     positive(steps=steps)
     within(0, 1, fraction=fraction, max_dist=max_dist)
     group = _group(fraction, x.size)
-    end = wide(x).ravel()
-    start = wide(fills.baseline(baseline, x, key)).ravel()
+    start, end = (end.ravel() for end in fills.path("guided_integrated_gradients", baseline, x, key))
     distance = jnp.abs(end - start).sum()
 
     def step(carry: tuple[Array, Array], k: Array):

@@ -155,6 +155,7 @@ def _perturbation(x: Array, fill, blur: float, levels: int, key: Array | None) -
     """`(m [H, W, 1], key) -> m ⊗ x`, float32 or wider; what depends on x alone is computed here, once."""
     x = wide(x)
     if fill is not None:
+        fills.check_finite("extremal_perturbation mixes x with its fill", x=x, fill=fill)
         value = fills.fixed(fill, x, key)
         return lambda m, k: fills.remove(x, m, lax.stop_gradient(fills.resolve(value, x, m, k)))
     pyramid = [fills.gaussian_blur(x, blur * (1 - i / (levels - 1))) for i in range(levels)]

@@ -94,13 +94,13 @@ def score_cam(
     one_of("weights", weights, ("softmax", "score"))
     s = objective(f, x, target, score)
     a = _layer_map(f, x, layer)
-    fill = fills.fixed(fill, x, key)
+    removed = fills.mixer("score_cam", x, fill, key)
 
     def reached(k: Array) -> tuple[Array, Array]:
         mask = upsample(a[..., k], positions(x), "bilinear")
         low, high = mask.min(), mask.max()
         mask = (mask - low) / jnp.where(high > low, high - low, 1)
-        return s(fills.remove(x, mask[..., None], fill, key)), high > low
+        return s(removed(mask[..., None], k)), high > low
 
     scores, varies = loops.stack(reached, a.shape[-1], loops.at_once(x, chunk))
     if weights == "softmax":
@@ -146,14 +146,14 @@ def sidu(
         raise ValueError(f"{sigma=} must be above 0")
     objective(f, x, target, score)
     masks = (_layer_map(f, x, layer) > threshold).astype(jnp.float32)
-    fill = fills.fixed(fill, x, key)
+    removed = fills.mixer("sidu", x, fill, key)
 
     def outputs(v: Array) -> Array:
         out = wide(jnp.atleast_1d(f(v)))
         return jax.nn.softmax(out) if score == "probability" and target is not None else out
 
     count = masks.shape[-1]
-    p = loops.stack(lambda i: outputs(fills.remove(x, upsample(masks[..., i], positions(x), "bilinear")[..., None], fill, key)), count, loops.at_once(x, chunk))
+    p = loops.stack(lambda i: outputs(removed(upsample(masks[..., i], positions(x), "bilinear")[..., None], i)), count, loops.at_once(x, chunk))
     similar = jnp.exp(-((outputs(x) - p) ** 2) / (2 * sigma**2))
     unique = loops.stack(lambda i: _distance(p - p[i]).sum(), count, loops.at_once(x, chunk))
     low, high = unique.min(), unique.max()

@@ -70,6 +70,7 @@ def meaningful_perturbation(
     key = need_key(key, "meaningful_perturbation")
     _check(x, steps, mask_scale, jitter, tv_beta, init)
     v = wide(x)
+    fills.check_finite("meaningful_perturbation mixes x with its fill", x=x, fill=fill)
     null = fills.fixed(fill, v, jax.random.fold_in(key, _FILL_STREAM))
     null = null if callable(null) else jnp.broadcast_to(null, x.shape)
     up = [_upsampling(n, mask_scale, sigma) for n in x.shape[:2]]

@@ -59,7 +59,7 @@ def integrated_gradients(
     """
     s = objective(f, x, target, score)
     alphas, weights = _quadrature(rule, steps)
-    end, start = wide(x), wide(fills.baseline(baseline, x, key))
+    start, end = fills.path("integrated_gradients", baseline, x, key)
     alphas, weights = jnp.asarray(alphas, end.dtype), jnp.asarray(weights, end.dtype)
     mean = loops.sums(lambda k: weights[k] * _slope(s, start + alphas[k] * (end - start), x), steps, loops.at_once(x, chunk))
     return ((end - start) * mean).astype(x.dtype)
@@ -144,6 +144,7 @@ def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_s
     check_example(baselines, "baselines")
     if baselines.shape[1:] != x.shape:
         raise ValueError(f"baselines must have shape [B, …] with examples of x's shape {x.shape}, got {baselines.shape}")
+    fills.check_finite(f"{name} goes from a baseline to x; kernel_shap and shapley_sampling remove whole features", x=x, baselines=baselines)
     end, starts = wide(x), jnp.asarray(baselines)
 
     def draw(i: Array) -> Array:

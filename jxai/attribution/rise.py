@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
-from jxai.removal.fills import FillLike, remover
+from jxai.removal.fills import FillLike, mixer
 from jxai.removal.masks import cells, position_shape, positions
 from jxai.scores import need_key, objective, one_of, positive, within
 from jxai.typing import Array, Model
@@ -62,7 +62,7 @@ def rise(
     within(1e-6, 1.0, p=p)
     one_of("normalization", normalization, NORMALIZATIONS)
     mask_key, fill_key = jax.random.split(need_key(key, "rise"))
-    mask, removed = _sampler(x, grid, p), remover(x, fill, fill_key)
+    mask, removed = _sampler(x, grid, p), mixer("rise", x, fill, fill_key)
 
     def block(i: Array, live: Array) -> tuple[Array, ...]:
         masks = jax.vmap(lambda j: mask(jax.random.fold_in(mask_key, j)))(i)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.estimators import DESIGN_KERNELS, SOBOL_ESTIMATORS, hsic_of_binary, total_order
-from jxai.removal.fills import FillLike, remover
+from jxai.removal.fills import FillLike, mixer, remover
 from jxai.removal.masks import INTERPOLATIONS, cells, default_grid, design, features, position_shape, positions, spread, upsample
 from jxai.scores import objective, one_of, positive
 from jxai.typing import Array, Model
@@ -69,7 +69,7 @@ def sobol(
     num, paint, heat = _layout(x, segments, grid, num_segments, interpolation, upsampling)
     design_key, fill_key = (None, None) if key is None else jax.random.split(key)
     a, b = jnp.split(design(sampler, num_designs, 2 * num, design_key), 2, axis=1)
-    removed = remover(x, fill, fill_key)
+    removed = mixer("sobol", x, fill, fill_key)
 
     def scored(i: Array) -> Array:
         # Block 0 of N passes is A, block j + 1 is A with column j of B; one design shares the noise of the fill.

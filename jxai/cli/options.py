@@ -40,7 +40,7 @@ def schema(routine: Callable) -> dict[str, inspect.Parameter]:
 
 def fill_names() -> dict[str, type]:
     """Fills by their names on the command line: `blur:10`, `mean`, `uniform:0,1`."""
-    return {name.lower(): c for name, c in vars(fills).items() if inspect.isclass(c) and hasattr(c, "per_mask") and c is not Fill}
+    return {c.__name__.lower(): c for c in fills.names().values()}
 
 
 def parse(given: list[tuple[str, str, str]], chosen: Mapping[str, Callable]) -> dict[str, dict[str, Any]]:

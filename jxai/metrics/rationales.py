@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import Parts, parts, walk
-from jxai.removal.fills import FillLike, remover
+from jxai.removal.fills import FillLike, mixer
 from jxai.removal.masks import position_shape
 from jxai.scores import objective, within
 from jxai.typing import Array, Model
@@ -212,7 +212,7 @@ def _through(f: Model, x: Array, target, attribution: Array, key: Array | None, 
     s = objective(f, x, target, score)
     a = jnp.maximum(by_position(attribution, x), 0).reshape(position_shape(x))
     top = a.max()
-    seen = remover(x, fill, key)(a / jnp.where(top > 0, top, 1), 0)
+    seen = mixer("a map of values between 0 and 1", x, fill, key)(a / jnp.where(top > 0, top, 1), 0)
     return tuple(nan_unless_finite(jax.vmap(s)(jnp.stack([x, seen])), attribution))
 
 

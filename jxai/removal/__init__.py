@@ -1,6 +1,6 @@
 """Which parts of an example are taken away, and what stands in their place.
 
-- `fills`: what a removed position becomes (`m * x + (1 - m) * fill`): means, blurs, noise, neighbours. `harmonic` solves for the last of these.
+- `fills`: what a removed position becomes (x where a mask is 1, the fill where it is 0): means, blurs, noise, neighbours. `harmonic` solves for the last of these.
 - `masks`: features and grids, designs of points, resizing. `segments`: label maps of pictures, whose labels are the features.
 
 What may be touched: a new fill is one frozen registered dataclass in `fills`, with `__call__(x, m, key)` and `per_mask`; it then works in every

@@ -1,12 +1,14 @@
-"""What replaces a removed position: `remove(x, m, fill) = m · x + (1 − m) · fill`, m in [0, 1], 1 keeps.
+"""What replaces a removed position: `remove(x, m, fill)` is x where m is 1, the fill where it is 0, and `m · x + (1 − m) · fill` between.
 
-A fill is a number, an array that broadcasts against x, or one of the frozen dataclasses below (anything callable as
+At both ends it is so to the bit, whatever the other side holds: a NaN or a code such as −999 that a model knows for "missing" may stand on
+either. A fill is a number, an array that broadcasts against x, or one of the frozen dataclasses below (anything callable as
 `fill(x, m, key)` with an attribute `per_mask`). Methods, metrics and baselines share them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -26,10 +28,26 @@ def resolve(fill: FillLike, x: Array, m: Array | float, key: Array | None = None
     """The array that a fill stands for, in x's dtype; it broadcasts against x."""
     if callable(fill):
         return fill(x, jnp.asarray(m), key).astype(x.dtype)
-    shape = jnp.shape(fill)
-    if len(shape) > x.ndim or any(a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1])):
-        raise ValueError(f"fill has shape {shape}, which does not broadcast against x of shape {x.shape}")
+    check_fill(fill, x)
     return jnp.asarray(fill, x.dtype)
+
+
+def check_fill(fill: FillLike, x: Array, name: str = "fill") -> None:
+    """Raises ValueError unless the fill is callable, or numbers that broadcast against x."""
+    if callable(fill):
+        return
+    dtype = getattr(fill, "dtype", None)
+    dtype = np.asarray(fill).dtype if dtype is None else dtype
+    if not (jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)):
+        raise ValueError(f"{name}={fill!r} must be a number, an array that broadcasts against x, or one of {', '.join(names())} of jxai.fills")
+    shape = np.shape(fill)
+    if len(shape) > x.ndim or any(a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1])):
+        raise ValueError(f"{name} has shape {shape}, which does not broadcast against x of shape {x.shape}")
+
+
+def names() -> dict[str, type]:
+    """The fills by their names: `Mean()`, `Blur()` …"""
+    return {f"{name}()": c for name, c in globals().items() if inspect.isclass(c) and hasattr(c, "per_mask") and c is not Fill}
 
 
 def fixed(fill: FillLike, x: Array, key: Array | None = None) -> FillLike:
@@ -39,16 +57,39 @@ def fixed(fill: FillLike, x: Array, key: Array | None = None) -> FillLike:
 
 
 def remove(x: Array, m: Array, fill: FillLike = 0.0, key: Array | None = None) -> Array:
-    """`m · x + (1 − m) · fill`: x where m is 1, the fill where it is 0.
+    """x where m is 1 and the fill where it is 0, to the bit; between them `m · x + (1 − m) · fill`.
 
     Args:
-      x: `[...]`. m: broadcasts against x, in [0, 1]. fill: see the module. key: for fills that draw noise.
+      x: `[...]`. m: broadcasts against x, in [0, 1] or boolean. fill: see the module. key: for fills that draw noise.
     """
-    m = jnp.asarray(m, x.dtype)
-    if not callable(fill) and np.ndim(fill) == 0 and isinstance(fill, (int, float)) and fill == 0:
-        return m * x
-    value = resolve(fill, x, m, key)
-    return value + m * (x - value)
+    return mix(x, m, resolve(fill, x, m, key))
+
+
+def mix(x: Array, m: Array | float, value: Array) -> Array:
+    """x where m is 1 and the value where it is 0, to the bit; between them `value + m (x − value)`, made in float32 or wider.
+
+    A derivative by m is `x − value` at both ends too, so that a search can leave them, and 0 where one of both is not finite; one by x or by the
+    value is 0 where that is not shown, whatever the function that is differentiated does with the other.
+    """
+    m = jnp.asarray(m)
+    if m.dtype == bool:
+        return jnp.where(m, x, value)
+    return _mix(m.astype(jnp.promote_types(x.dtype, jnp.float32)), x, jnp.asarray(value, x.dtype))
+
+
+@jax.custom_jvp
+def _mix(m: Array, x: Array, value: Array) -> Array:
+    between = wide(value) + m * (wide(x) - wide(value))
+    return jnp.where(m == 1, x, jnp.where(m == 0, value, between.astype(x.dtype)))
+
+
+@_mix.defjvp
+def _mix_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    (m, x, value), (dm, dx, dvalue) = primals, tangents
+    gap = wide(x) - wide(value)
+    slope = jnp.where(jnp.isfinite(gap), gap, 0) * dm
+    slope += jnp.where(m == 0, 0, m * jnp.where(m == 0, 0, wide(dx))) + jnp.where(m == 1, 0, (1 - m) * jnp.where(m == 1, 0, wide(dvalue)))
+    return _mix(m, x, value), slope.astype(x.dtype)
 
 
 def remover(x: Array, fill: FillLike = 0.0, key: Array | None = None) -> Callable[[Array, Array], Array]:
@@ -57,9 +98,37 @@ def remover(x: Array, fill: FillLike = 0.0, key: Array | None = None) -> Callabl
     return lambda m, i: remove(x, m, value, None if key is None else jax.random.fold_in(key, i))
 
 
+def mixer(name: str, x: Array, fill: FillLike = 0.0, key: Array | None = None) -> Callable[[Array, Array], Array]:
+    """`remover`, for the method of that name, whose masks lie between 0 and 1, too.
+
+    Raises:
+      ValueError: x, or a fill, that is not finite, where they are concrete: between a number and NaN there is nothing.
+    """
+    check_finite(f"{name} mixes x with its fill; occlusion, feature_ablation and kernel_shap remove whole features", x=x, fill=fill)
+    return remover(x, fill, key)
+
+
 def baseline(value: FillLike, x: Array, key: Array | None = None) -> Array:
     """A whole example of fill, x's shape: where a path starts."""
+    check_fill(value, x, "baseline")
     return jnp.broadcast_to(resolve(value, x, jnp.zeros_like(x), key), x.shape)
+
+
+def path(name: str, value: FillLike, x: Array, key: Array | None = None) -> tuple[Array, Array]:
+    """Both ends of a path, `(baseline, x)`, float32 or wider.
+
+    Raises:
+      ValueError: one of both is not finite, where it is concrete.
+    """
+    check_finite(f"{name} goes from a baseline to x; kernel_shap and shapley_sampling remove whole features", x=x, baseline=value)
+    return wide(baseline(value, x, key)), wide(x)
+
+
+def check_finite(why: str, **values: FillLike) -> None:
+    """Raises ValueError where one of the named values is concrete and not finite."""
+    for name, value in values.items():
+        if not callable(value) and not isinstance(value, jax.core.Tracer) and not np.isfinite(np.asarray(value, np.float64)).all():
+            raise ValueError(f"{name} must be finite: {why}")
 
 
 @jax.tree_util.register_dataclass

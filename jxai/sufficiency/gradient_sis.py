@@ -63,6 +63,7 @@ def batched_gradient_sis(
     asked, shape = ask(f, x, target, key, threshold, fill, segments, positions(x) if segments is None and grid is None else grid, num_segments, score)
     per_step = max(1, round(shape.num / _STEPS)) if per_step is None else per_step
     positive(per_step=per_step)
+    fills.check_finite("batched_gradient_sis goes by the slope from x to its fill; sis removes whole features", fill=fill)
     found, about = answered(_descent, f, asked, shape, per_step=min(per_step, shape.num), noise=float(noise))
     return found.certificate(asked, shape, about)
 
@@ -73,10 +74,10 @@ def _descent(f: Model, asked: Asked, shape: Shape, *, per_step: int, noise: floa
     fixed = fills.fixed(asked.fill, x, asked.key)
 
     def score(held: Array, t: Array) -> Array:
-        mask = keeping(held, asked.labels, x, shape.alone).astype(x.dtype)
+        mask = keeping(held, asked.labels, x, shape.alone)
         key = None if asked.key is None else jax.random.fold_in(asked.key, t)
         value = lax.stop_gradient(fills.resolve(fixed, x, mask, key))
-        return s(value + mask * (x - value))
+        return s(fills.mix(x, mask, value))
 
     def step(removed_at: Array, t: Array) -> tuple[Array, Array]:
         left = removed_at == steps
