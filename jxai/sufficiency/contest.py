@@ -97,7 +97,7 @@ def contest(
     if not isinstance(labels, jax.core.Tracer):
         labels = np.asarray(labels)
         if labels.shape != (2,) or not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"labels={labels.tolist()} must be two integer classes")
+            raise ValueError(f"labels={labels.tolist()} must be two integer classes, labels=(a, b)")
         classes = num_classes(f, x)
         if labels.min() < 0 or labels.max() >= classes:
             raise ValueError(f"labels={labels.tolist()} must be classes from 0 to {classes - 1}")

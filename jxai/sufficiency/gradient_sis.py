@@ -83,7 +83,7 @@ def _descent(f: Model, asked: Asked, shape: Shape, *, per_step: int, noise: floa
         left = removed_at == steps
         value, slope = jax.value_and_grad(score)(left.astype(wide(x).dtype), t)
         if asked.key is not None and noise:
-            slope = slope + noise * jax.random.normal(jax.random.fold_in(jax.random.fold_in(asked.key, t), 1), slope.shape)
+            slope = slope + noise * jax.random.normal(jax.random.fold_in(jax.random.fold_in(asked.key, t), 1), slope.shape, jnp.float32)
         slope = jnp.where(jnp.isnan(slope), jnp.inf, slope)
         _, chosen = lax.top_k(jnp.where(left, -slope, -jnp.inf), per_step)
         # Features that are out stand last among the chosen, after all that are left.

@@ -199,7 +199,8 @@ def _greedy(
 
     # Number `num` frees nothing: the margin at x itself comes from the same body, so that the bound is compiled once.
     turns = jnp.concatenate([jnp.full((1,), num, jnp.int32), order.astype(jnp.int32)])
-    start = jnp.zeros(num, bool), jnp.zeros((), search.radius.dtype)
+    none = jnp.zeros(num, bool)
+    start = none, jnp.zeros((), jax.eval_shape(margin, none).dtype)
     (free, best), found = lax.scan(step, start, turns)
     return ~free, order.astype(jnp.int32), found, best
 

@@ -88,7 +88,7 @@ def random_subset(
     """
     order, key = jax.random.split(need_key(key, "random_subset"))
     of = features(x, segments, positions(x) if segments is None and grid is None else grid, num_segments)
-    return _ordered(f, x, target, key, jax.random.uniform(order, (of.num,)), of, threshold, per_step, fill, score, chunk)
+    return _ordered(f, x, target, key, jax.random.uniform(order, (of.num,), jnp.float32), of, threshold, per_step, fill, score, chunk)
 
 
 def _ordered(f, x, target, key, ranks: Array, of: Features, threshold, per_step: int, fill, score: str, chunk: int | None) -> SufficientSubset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -140,10 +140,12 @@ def _subset(f: Model, asked: Asked, shape: Shape, present: Array, round: Array, 
     value, num = shape.scores(f, asked), shape.num
     first = (round * (num + 1)) * num
     """Of the passes of this round; each candidate of each step has its own, and x itself the one after them."""
-    lowest = -jnp.finfo(jnp.float32).max
+    whole = first + num * num
+    start = value(present.astype(jnp.float32), whole)
+    lowest = -jnp.finfo(start.dtype).max
 
     def step(state: _State, t: Array) -> tuple[_State, tuple[Array, Array]]:
-        scores = _candidates(value, state.present, first + t * num, size)
+        scores = _candidates(value, state.present, first + t * num, size, start.dtype)
         key = jnp.where(state.present, jnp.maximum(jnp.where(jnp.isnan(scores), lowest, scores), lowest), -jnp.inf)
         chosen, some = jnp.argmax(key), state.present.any()
         gone = (jnp.arange(num) == chosen) & some
@@ -151,14 +153,12 @@ def _subset(f: Model, asked: Asked, shape: Shape, present: Array, round: Array, 
         removed_at = jnp.where(gone, t, state.removed_at)
         return _State(state.present & ~gone, removed_at, after), (after, first + t * num + chosen)
 
-    whole = first + num * num
-    start = value(present.astype(jnp.float32), whole)
     end, (scores, passes) = lax.scan(step, _State(present, jnp.full(num, -1, jnp.int32), start), jnp.arange(num, dtype=jnp.int32))
     removal = Removal(end.removed_at, jnp.concatenate([start[None], scores]))
     return smallest(asked, shape, removal, jnp.concatenate([whole[None], passes]))
 
 
-def _candidates(value, present: Array, number: Array, size: int) -> Array:
+def _candidates(value, present: Array, number: Array, size: int, dtype: Any) -> Array:
     """`[num]`: the score with each of the present features removed as well; passes run only for these."""
     num = present.shape[0]
     order = jnp.argsort(~present, stable=True).astype(jnp.int32)
@@ -172,4 +172,4 @@ def _candidates(value, present: Array, number: Array, size: int) -> Array:
         live = b * size + jnp.arange(size) < count
         return b + 1, scores.at[jnp.where(live, i, num)].set(jax.vmap(without)(i), mode="drop")
 
-    return lax.while_loop(lambda state: state[0] * size < count, block, (jnp.int32(0), jnp.full(num, -jnp.inf, jnp.float32)))[1]
+    return lax.while_loop(lambda state: state[0] * size < count, block, (jnp.int32(0), jnp.full(num, -jnp.inf, dtype)))[1]

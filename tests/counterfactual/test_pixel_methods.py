@@ -141,6 +141,20 @@ def test_new_weights_and_arrays_compile_nothing_anew(name):
     assert len(traces) - before <= 2
 
 
+@pytest.mark.parametrize(
+    "name", ["wachter", "sparse_vce", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name not in ("wachter", "sparse_vce"))]
+)
+def test_weights_wider_than_x_search_the_same(name):
+    (x,), (target,) = inputs(1)
+    wanted = jax.tree.map(np.asarray, METHODS[name](model(), x, int(target), KEY))
+    with jax.enable_x64(True):
+        f = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), model())
+        found = jax.tree.map(np.asarray, METHODS[name](f, jnp.asarray(x, jnp.float32), int(target), KEY))
+    assert found.x.dtype == np.float32 and found.valid == wanted.valid
+    if name != "growing_spheres":  # which draws other numbers
+        np.testing.assert_allclose(found.x, wanted.x, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_bad_inputs_are_errors(name):
     f, x = model(), inputs(1)[0][0]

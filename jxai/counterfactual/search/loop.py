@@ -96,7 +96,8 @@ def advance(search: Search, f: Model, state: State) -> State:
     better = better & jnp.isfinite(seen.logits).all() & jnp.isfinite(seen.x).all()
     ended = seen.stop | (state.steps >= search.steps)
     # The last look is at the point that the last step led to; ending there is no step.
-    new = State(variable, memory, _where(better, seen, state.best), ended, state.steps + ~ended)
+    moved = jax.tree.map(_as, (variable, memory), (state.variable, state.memory))
+    new = State(*moved, _where(better, seen, state.best), ended, state.steps + ~ended)
     return _where(state.done, state, new)
 
 
@@ -160,6 +161,11 @@ def method(build: Callable[..., Search]) -> SearchMethod:
     pure.__annotations__ = {p.name: p.annotation for p in given} | build.__annotations__ | {"return": Counterfactual}
     pure.search = build
     return cast(SearchMethod, pure)
+
+
+def _as(new: Array, old: Array) -> Array:
+    """The new value in the type of the old one: a model whose weights are wider than x widens what is computed from them."""
+    return new if jnp.result_type(new) == jnp.result_type(old) else jnp.asarray(new, jnp.result_type(old))
 
 
 def _where(condition: Array, a: PyTree, b: PyTree) -> PyTree:
