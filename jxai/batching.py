@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
@@ -15,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from jxai.callables import Static, is_array, partition
 from jxai.loops import at_once
+from jxai.removal.masks import dense, positions
 from jxai.scores import positive
 from jxai.typing import Array, Model, PyTree
 
@@ -39,11 +41,11 @@ def each(
       fn: a method, a metric or any function of that form; the compiled code is kept by `fn`'s identity, so a lambda made
         anew compiles anew.
       f: a pytree callable; new weights of the same shapes do not retrace.
-      *examples: arrays with a leading axis of n examples (x `[n, …]`, target `[n]`, attribution …); an integer is the same
-        for all, None is passed on.
+      *examples: arrays (or lists of numbers) with a leading axis of n examples (x `[n, …]`, target `[n]`, attribution …); an integer is
+        the same for all, None is passed on.
       key: one key; example i gets `fold_in(key, index[i])`. index: `[n]`, each example's place in its data set; 0 … n−1 by default.
       per_example: options that differ by example, arrays with a leading axis of n (`segments=[n, H, W]`); for segments,
-        `num_segments` is found.
+        labels are numbered without gaps, and `num_segments` is found.
       batch_size: examples at once on a device; None is what suits fn and the size of x, at most 8 (see `default_batch_size`).
       mesh: devices to share the examples over (see `device_mesh`).
       **options: passed to fn; Python scalars, strings and functions are static, arrays are traced.
@@ -52,16 +54,16 @@ def each(
       ValueError: no examples, examples of unequal number, pixels (the first of `examples`) that are not finite, a target
         outside `[0, K)`, or a `batch_size` below 1. A metric says itself what an attribution with NaN gives.
     """
-    per_example = dict(per_example or {})
+    per_example = {name: _as_array(value) for name, value in (per_example or {}).items()}
+    examples = tuple(map(_as_array, examples))
     count = _count(examples, per_example)
     if batch_size is None:
         batch_size = default_batch_size(jax.tree.leaves(examples)[0][0], fn, options.get("chunk"))
     positive(batch_size=batch_size)
     weights, model = partition(f)
     _check_data(f, weights, model, examples)
-    segments = per_example.get("segments", options.get("segments"))
-    if segments is not None and "num_segments" not in options and not isinstance(segments, jax.core.Tracer):
-        options["num_segments"] = int(np.max(segments)) + 1
+    if "num_segments" not in options and any(p.name == "num_segments" or p.kind is p.VAR_KEYWORD for p in inspect.signature(fn).parameters.values()):
+        _number_segments(examples[0], per_example, options)
     index = np.arange(count) if index is None else index
     if np.shape(index) != (count,):
         raise ValueError(f"index must have shape {(count,)}, got {np.shape(index)}")
@@ -134,6 +136,23 @@ def _count(examples: tuple, per_example: dict[str, Array]) -> int:
     return next(iter(sizes.values()))
 
 
+def _as_array(value: Any) -> Any:
+    """A list of numbers (or of lists of them) as an array; all else as it is."""
+    if isinstance(value, (list, tuple)) and value and all(isinstance(leaf, numbers.Number) for leaf in jax.tree.leaves(value)):
+        return np.asarray(value)
+    return value
+
+
+def _number_segments(xs: Any, per_example: dict[str, Any], options: dict[str, Any]) -> None:
+    """Numbers the labels of concrete maps without gaps, and adds how many there are."""
+    if not is_array(xs):
+        return
+    for given in (per_example, options):
+        labels = _as_array(given.get("segments"))
+        if is_array(labels) and not isinstance(labels, jax.core.Tracer) and jnp.issubdtype(labels.dtype, jnp.integer):
+            given["segments"], options["num_segments"] = dense(np.asarray(labels), len(positions(xs[0])))
+
+
 def _check_data(f: Model, weights: list[Array], model: Static, examples: tuple) -> None:
     """What a trace cannot raise: pixels that are not finite, targets that are no class."""
     x = examples[0]
@@ -149,7 +168,15 @@ def _check_data(f: Model, weights: list[Array], model: Static, examples: tuple) 
     classes = isinstance(target, int) or (is_array(target) and jnp.issubdtype(target.dtype, jnp.integer))
     if isinstance(target, jax.core.Tracer) or not classes:
         return
-    shape = _output_shape(model, (x.shape[1:], x.dtype), tuple((leaf.shape, leaf.dtype) for leaf in weights))
+    leaves = tuple((leaf.shape, leaf.dtype) for leaf in weights)
+    try:
+        shape = _output_shape(model, (x.shape[1:], x.dtype), leaves)
+    except (TypeError, ValueError) as error:
+        try:
+            _output_shape(model, (x.shape, x.dtype), leaves)
+        except (TypeError, ValueError):
+            raise error from None
+        raise ValueError(f"x of shape {x.shape} has no leading axis of examples: f takes it whole; call fn(f, x, target) of one example") from error
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got {shape}; a batch-only model is wrapped as Batched(f)")
     target = np.atleast_1d(np.asarray(target))

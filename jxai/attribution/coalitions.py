@@ -14,30 +14,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.removal.fills import FillLike, remover
-from jxai.removal.masks import default_grid, features, spread
-from jxai.scores import need_key
+from jxai.removal.masks import default_grid, features, present, spread
+from jxai.scores import need_key, wide
 from jxai.typing import Array, Scalar
 
 __all__ = ["Game", "game", "kernel_coalitions", "ranks"]
 
 
 class Game(NamedTuple):
-    """`num`: the features d. `value`: `(z [b, d], i [b]) -> scores [b]` for the passes number i. `spread`: `[d] -> map`, in x's dtype."""
+    """`num`: the features d. `exists`: which of them have a position, `[d]`. `value`: `(z [b, d], i [b]) -> scores [b]` for the passes number i.
+    `spread`: `[d] -> map`, float32 or wider."""
 
     num: int
+    exists: Array
     value: Callable[[Array, Array], Array]
     spread: Callable[[Array], Array]
 
 
 def game(s: Scalar, x: Array, segments, grid, num_segments: int | None, fill: FillLike, key: Array | None) -> Game:
     """The game that a score plays on the features of x; by default the entries of a vector, else 8 cells along every axis."""
-    labels, num = features(x, segments, default_grid(x, segments, grid), num_segments)
+    of = features(x, segments, default_grid(x, segments, grid), num_segments)
+    labels = of.labels
     removed = remover(x, fill, key)
 
     def value(z: Array, i: Array) -> Array:
         return jax.vmap(lambda one, j: s(removed(spread(one, labels, x, outside=1.0), j)))(z.astype(jnp.float32), i)
 
-    return Game(num, value, lambda values: spread(values, labels, x).astype(x.dtype))
+    return Game(of.num, present(of), value, lambda values: spread(wide(values), labels, x))
 
 
 def ranks(key: Array, order: Array, d: int, antithetic: bool) -> Array:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jxai import loops
@@ -97,11 +99,14 @@ def _base(f: Model, x: Array, target, key, method: Method, options: dict[str, An
 
 def _label_maps(x: Array, segments: Array, num_segments: int | None) -> tuple[Array, int]:
     """`[M, P]` labels over the flat positions, and how many labels a map has; `num` where a position is in no region."""
+    segments = segments if hasattr(segments, "dtype") else np.asarray(segments)
     stack = segments[None] if jnp.ndim(segments) == len(positions(x)) else segments
     if jnp.ndim(stack) != len(positions(x)) + 1 or not len(stack):
         raise ValueError(f"segments must have shape {positions(x)} or [M, …] of it, got {jnp.shape(segments)}")
     checked = [features(x, labels, num_segments=num_segments) for labels in stack]
     num = max(one.num for one in checked)
+    if num == 1:
+        warnings.warn("segments are one: every map of XRAI on them is flat", stacklevel=3)
     flat = jnp.stack([jnp.ravel(one.labels) for one in checked]).astype(jnp.int32)
     return jnp.where((flat >= 0) & (flat < num), flat, num), num
 

@@ -55,7 +55,7 @@ def shapley_sampling(
     s = objective(f, x, target, score)
     positive(num_samples=num_samples)
     order_key, fill_key = jax.random.split(need_key(key, "shapley_sampling"))
-    d, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
+    d, _, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
     inner = num_samples * (d - 1)
 
     def block(i: Array, live: Array) -> tuple[Array, ...]:

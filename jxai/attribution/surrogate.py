@@ -48,7 +48,8 @@ def lime(
       num_samples: coalitions (1000 as in the authors' code; captum has 50), which keep each feature with probability `p` (all have 0.5).
       distance: `"cosine"`, `D = 1 − √(|z|/d)` (the authors' for images; captum takes the cosine of pixels), or `"l2"`, `D = √(d − |z|)` (theirs for tables).
       kernel_width: σ > 0; by default 0.25 √2 for cosine and 0.75 √(2d) for l2: the authors' code takes the square root of π (its σ is ours / √2).
-      regularization: α ≥ 0 (1 in the authors' code, 2 in Xplique); the intercept b is free.
+      regularization: α ≥ 0 (1 in the authors' code, 2 in Xplique); the intercept b is free. At 0, of all weights that fit as well, those of
+        the least norm: fewer samples than features leave them open.
       fill: what a removed position becomes; the authors' code for images takes the segment's mean colour.
       score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
@@ -67,26 +68,37 @@ def lime(
     within(0, 1, p=p)
     within(0, math.inf, regularization=regularization)
     sample_key, fill_key = jax.random.split(need_key(key, "lime"))
-    d, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
-    proximity = _proximity(d, distance, kernel_width)
+    d, exists, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
+    proximity = _proximity(exists.sum(), distance, kernel_width)
 
     def block(i: Array, live: Array) -> tuple[Array, Array]:
         z = jax.vmap(lambda j: jax.random.bernoulli(jax.random.fold_in(sample_key, j), p, (d,)) | (j == 0))(i)
-        rows = jnp.concatenate([z - 0.5, jnp.ones((len(i), 1))], axis=1)  # − ½ moves the intercept only, for a better condition
-        weighted = (rows * (live * proximity(z.sum(1)))[:, None]).T
+        # − ½ moves the intercept only, for a better condition; a label without positions is no feature: a column of zeros.
+        rows = jnp.concatenate([(z - 0.5) * exists, jnp.ones((len(i), 1))], axis=1)
+        weighted = (rows * (live * proximity((z & exists).sum(1)))[:, None]).T
         return jnp.matmul(weighted, rows, precision="highest"), jnp.matmul(weighted, value(z, i), precision="highest")
 
     gram, moment = loops.block_sums(block, num_samples, loops.at_once(x, chunk))
-    ridge = regularization * jnp.diag(jnp.arange(d + 1) < d)  # spares the intercept, the last column
-    return spread(jnp.linalg.solve(gram + ridge, moment)[:d])
+    return spread(_ridge(gram, moment, regularization))
 
 
-def _proximity(d: int, distance: str, width: float | None) -> Callable[[Array], Array]:
+def _ridge(gram: Array, moment: Array, alpha: float | Array) -> Array:
+    """The weights, without the intercept, which is the last column and free; those of the least norm where α = 0 leaves them open."""
+    if isinstance(alpha, (int, float)) and alpha > 0:
+        return jnp.linalg.solve(gram + alpha * jnp.diag(jnp.arange(len(gram)) < len(gram) - 1), moment)[:-1]
+    centred = gram[:-1, :-1] - jnp.outer(gram[:-1, -1], gram[-1, :-1] / gram[-1, -1])
+    size, along = jnp.linalg.eigh(centred)
+    known = size > len(gram) * jnp.finfo(gram.dtype).eps * size[-1]
+    right = jnp.matmul(along.T, moment[:-1] - gram[:-1, -1] * (moment[-1] / gram[-1, -1]), precision="highest")
+    return jnp.matmul(along, jnp.where(known, right / jnp.where(known, size + alpha, 1), 0), precision="highest")
+
+
+def _proximity(d: Array, distance: str, width: float | Array | None) -> Callable[[Array], Array]:
     """`π` of a coalition as a function of its size."""
     one_of("distance", distance, DISTANCES)
+    within(1e-6, math.inf, kernel_width=1.0 if width is None else width)
     if width is None:
-        width = math.sqrt(2) * (0.25 if distance == "cosine" else 0.75 * math.sqrt(d))
-    within(1e-6, math.inf, kernel_width=width)
+        width = math.sqrt(2) * (0.25 if distance == "cosine" else 0.75 * jnp.sqrt(1.0 * d))
 
     def kernel(size: Array) -> Array:
         gap = 1 - jnp.sqrt(size / d) if distance == "cosine" else jnp.sqrt(1.0 * (d - size))
@@ -137,7 +149,7 @@ def kernel_shap(
     s = objective(f, x, target, score)
     positive(num_samples=num_samples)
     sample_key, fill_key = (None, None) if key is None else jax.random.split(key)
-    d, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
+    d, _, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)
     coalition, num = kernel_coalitions(d, num_samples, sample_key)
 
     def block(i: Array, live: Array) -> tuple[Array, ...]:

@@ -18,6 +18,7 @@ from jxai.callables import partition
 from jxai.cli import inputs, options, programs
 from jxai.cli.errors import UserError, first_line, known
 from jxai.files import save_arrays
+from jxai.removal.masks import dense
 from jxai.removal.segments import XRAI, Segmentation
 from jxai.typing import Array, Model
 
@@ -169,7 +170,10 @@ def _complete(method: Callable, x: np.ndarray, values: dict[str, Any]) -> dict[s
         except ValueError as error:
             raise UserError(f"{method.__name__}: {first_line(error)}") from error
     if values.get("segments") is not None and values.get("num_segments") is None:
-        values["num_segments"] = int(np.max(values["segments"])) + 1
+        labels = np.asarray(values["segments"])
+        if np.issubdtype(labels.dtype, np.integer) and labels.min() >= 0:
+            labels, values["num_segments"] = dense(labels, x.ndim - 1 if x.ndim > 1 else 1)
+        values["segments"] = labels
     return values
 
 

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax, ops
+from jax import lax
 
 from jxai import loops
 from jxai.kernels.order import order_keys
 from jxai.metrics.common import by_feature, by_position, nan_unless_finite
 from jxai.removal.fills import FillLike, remover
-from jxai.removal.masks import Features, features, position_shape, positions, spread
+from jxai.removal.masks import Features, features, position_shape, positions, present, spread
 from jxai.scores import SCORES, need_key, objective, one_of, positive, wide, within
 from jxai.typing import Array, Model, Scalar
 
@@ -45,10 +45,9 @@ def parts(x: Array, segments: Array | None, grid: int | tuple[int, ...] | None, 
     if segments is None and grid is None:
         num = int(np.prod(positions(x)))
         return Parts(None, num, None, num)
-    labels, num = features(x, segments, grid, num_segments)
-    flat = jnp.ravel(jnp.asarray(labels))
-    exists = ops.segment_sum(jnp.ones_like(flat), flat, num) > 0
-    return Parts(labels, num, exists, exists.sum(dtype=jnp.int32))
+    of = features(x, segments, grid, num_segments)
+    exists = present(of)
+    return Parts(*of, exists, exists.sum(dtype=jnp.int32))
 
 
 def schedule(of: Parts, steps: int | None, max_fraction: float = 1.0) -> Array | np.ndarray:

@@ -224,7 +224,9 @@ def sensitivity_n(
         total, left = _measure(s, x, chosen, lambda i: place < n0[i], n0.size, fill, fill_key, chunk)
         y = jax.vmap(lambda last: correlate(correlation, total, -left, n0 <= last))(n)
     y = judged(y, attribution, x)
-    return curve(n / chosen.num, y)._replace(auc=y.mean())
+    # Labels without positions leave fewer sizes than places for them; the last one is repeated.
+    new = jnp.diff(n, prepend=0) > 0
+    return curve(n / chosen.num, y)._replace(auc=jnp.where(new, y, 0).sum() / new.sum())
 
 
 def _measure(s: Scalar, x: Array, chosen: Terms, inside: Callable[[Array], Array], n: int, fill: FillLike, key: Array | None, chunk):

@@ -41,10 +41,11 @@ def features(x: Array, segments: Array | None = None, grid: int | tuple[int, ...
 
     Args:
       x: one example.
-      segments: integer label map `[positions of x]`, labels from 0; positions with a label outside `[0, num_segments)`
-        belong to no feature and are always kept.
+      segments: integer label map `[positions of x]`, labels from 0. What counts is which positions share a label, not the numbers: a concrete
+        map's labels are numbered 0, 1, … in their order, without gaps (`dense`).
       grid: cells along every position axis (an integer or one for each axis), instead of segments.
-      num_segments: the number of labels, static; found from `segments` where that is concrete.
+      num_segments: the number of labels, static; needed where `segments` is traced. Where it is given, labels stay as they are: those outside
+        `[0, num_segments)` belong to no feature and are always kept, and one without positions is no feature.
 
     Raises:
       ValueError: both or (for anything but a vector) neither of `segments` and `grid`; a grid larger than x; a label
@@ -59,6 +60,7 @@ def features(x: Array, segments: Array | None = None, grid: int | tuple[int, ...
             grid = x.shape[0]
         labels = regular(positions(x), grid)
         return Features(labels, int(labels.max()) + 1)
+    segments = segments if hasattr(segments, "dtype") else np.asarray(segments)
     if not jnp.issubdtype(jnp.result_type(segments), jnp.integer) or jnp.shape(segments) != positions(x):
         raise ValueError(f"segments must be integers of shape {positions(x)}, got {jnp.result_type(segments)} {jnp.shape(segments)}")
     if isinstance(segments, jax.core.Tracer):
@@ -66,10 +68,37 @@ def features(x: Array, segments: Array | None = None, grid: int | tuple[int, ...
             raise ValueError("num_segments=None: under jit or vmap the number of segments must be given")
         return Features(segments, num_segments)
     # On the host: under jit, a reduction of a concrete JAX array would be a tracer.
-    low, high = int(np.asarray(segments).min()), int(np.asarray(segments).max())
-    if low < 0:
-        raise ValueError(f"segments must not be negative, got a label {low}")
-    return Features(jnp.asarray(segments), num_segments or high + 1)
+    if num_segments is None:
+        return Features(*dense(np.asarray(segments)))
+    not_negative(np.asarray(segments))
+    positive(num_segments=num_segments)
+    return Features(jnp.asarray(segments), num_segments)
+
+
+def dense(segments: np.ndarray, axes: int | None = None) -> tuple[np.ndarray, int]:
+    """The same partitions with labels 0, 1, … without gaps, in the order of the given ones, int32; and how many labels one has at most.
+
+    Args:
+      segments: integers `[..., *positions]`, not negative. axes: how many position axes there are; None: all.
+    """
+    segments = not_negative(segments)
+    axes = segments.ndim if axes is None else axes
+    maps = segments.reshape(-1, *segments.shape[segments.ndim - axes :])
+    found = [np.unique(one, return_inverse=True) for one in maps]
+    labels = np.stack([labels.reshape(maps.shape[1:]) for _, labels in found]).astype(np.int32)
+    return labels.reshape(segments.shape), max(len(values) for values, _ in found)
+
+
+def not_negative(segments: np.ndarray) -> np.ndarray:
+    """The label map; ValueError where a label is negative."""
+    if segments.min() < 0:
+        raise ValueError(f"segments must not be negative, got a label {segments.min()}")
+    return segments
+
+
+def present(of: Features) -> Array:
+    """`[num]`, booleans: which labels have a position."""
+    return jnp.zeros(of.num, bool).at[jnp.ravel(jnp.asarray(of.labels))].set(True, mode="drop", wrap_negative_indices=False)
 
 
 def default_grid(x: Array, segments: Array | None, grid: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:

@@ -188,3 +188,13 @@ def test_targets_share_the_passes(method):
 def test_bad_options(method, options, words):
     with pytest.raises(ValueError, match=words):
         method(lambda x: x.sum((0, 1)), np.ones((8, 8, 3), np.float32), 0, **({"key": jax.random.key(0)} | options))
+
+
+def test_lime_without_a_ridge_takes_the_least_weights_that_fit_few_samples():
+    """Of an additive score they are the projection of its weights on what the samples span: orthogonal to what is left of the weights."""
+    w = np.float32(np.random.default_rng(5).normal(size=40))
+    fit = jax.jit(lambda key, alpha: lime(lambda x: x @ w, np.ones(40, np.float32), None, key, num_samples=30, regularization=alpha))
+    for alpha in (0.0, 1e-4):
+        found = np.asarray(fit(jax.random.key(0), alpha), np.float64)
+        assert 0.5 < found @ found / (w @ w) < 0.95
+        assert abs(found @ (w - found)) < 1e-3 * (w @ w)

@@ -25,7 +25,7 @@ def test_features_of_vectors_images_and_given_maps():
     assert masks.features(X, grid=2).num == 4
     given = np.zeros((7, 10), int)
     given[2:] = 6
-    assert masks.features(X, given).num == 7
+    assert masks.features(X, given).num == 2 and masks.features(X, given, num_segments=7).num == 7
     traced = jax.jit(lambda s: masks.spread(jnp.arange(1.0, 8.0), masks.features(X, s, num_segments=7).labels, X))(given)
     assert traced.shape == (7, 10, 1) and set(np.unique(traced)) == {1.0, 7.0}
 
