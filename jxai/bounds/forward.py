@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai.bounds.graph import Node
-from jxai.bounds.interval import ROUNDINGS, Ranges, final, start
+from jxai.bounds.interval import ROUNDINGS, Ranges, final, start, unit
 from jxai.bounds.operations import Linear, LinearMap, Relaxation, Unary, times
 from jxai.bounds.region import Interval, Region, magnitude
 from jxai.bounds.rounding import SAFETY, slack
@@ -207,15 +207,15 @@ def mass(found: Ranges, form: Form) -> Array:
 
 def _error(found: Ranges, node: Node, inputs: list[Form | None], form: Form, relaxation: Relaxation | None) -> Array:
     """What the step may be off: the operation's own error at the sizes of the forms, not of the values, since coefficients may cancel."""
-    unit = max(node.unit, float(jnp.finfo(form.lower_b.dtype).eps) / 2)
+    step = unit(node, form.lower_b.dtype)
     sizes = [found.known[r] if f is None else _around(mass(found, f)) for f, r in zip(inputs, node.inputs)]
-    error = node.operation.error(sizes, _around(mass(found, form)), unit)
+    error = node.operation.error(sizes, _around(mass(found, form)), step)
     if relaxation is not None:
         for maps, constant in ((relaxation.lower_maps, relaxation.lower), (relaxation.upper_maps, relaxation.upper)):
             for map_, size in zip(maps, sizes):
                 if map_ is not None and size.lower.dtype != bool:
-                    error = error + 8 * unit * ((map_.absolute or map_.apply)(size.upper) if isinstance(map_, LinearMap) else jnp.abs(map_) * size.upper)
-            error = error if constant is None else error + 8 * unit * jnp.where(jnp.isfinite(constant), jnp.abs(constant), 0)
+                    error = error + 8 * step * ((map_.absolute or map_.apply)(size.upper) if isinstance(map_, LinearMap) else jnp.abs(map_) * size.upper)
+            error = error if constant is None else error + 8 * step * jnp.where(jnp.isfinite(constant), jnp.abs(constant), 0)
     return SAFETY * jnp.broadcast_to(error, node.shape) + found.errors[node.output]
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jxai.bounds.operations import Linear, Operation
-from jxai.bounds.patterns import LogSoftmax, Matcher
+from jxai.bounds.layouts import Reader
+from jxai.bounds.operations import Operation
+from jxai.bounds.patterns import match
 from jxai.bounds.primitives import operation
-from jxai.bounds.reductions import LogSumExp
 from jxai.bounds.region import Region
+from jxai.bounds.rounding import Precision, precision, reduced_precision
+from jxai.bounds.softmaxes import Match
 from jxai.bounds.use import Perturbed, Use
 from jxai.scores import wide
 from jxai.tracing import interpret
@@ -25,14 +31,14 @@ class Node:
 
     Attributes:
       operation: how it comes about. inputs: references of what it comes from. output: its reference.
-      shape: of the value. unit: of rounding, of the type that the model computes it in. name: of its primitive and scope, for messages.
+      shape: of the value. precision: of what the model computes it in. name: of its primitive and scope, for messages.
     """
 
     operation: Operation
     inputs: tuple[int, ...]
     output: int
     shape: tuple[int, ...]
-    unit: float
+    precision: Precision
     name: str
 
 
@@ -53,8 +59,10 @@ class Graph:
     constant: Array | None = None
 
 
-def graph(f: Model, region: Region) -> Graph:
+def graph(f: Model, region: Region, *, exact: bool = False) -> Graph:
     """Traces f at the region's shape, computes what does not depend on x, and gives every other step its operation.
+
+    exact: whether changes to a type that holds less are steps of f; else f is a function of real numbers.
 
     Raises:
       ValueError: f(x) is no single array, or a primitive has no rule.
@@ -64,40 +72,42 @@ def graph(f: Model, region: Region) -> Graph:
     if not jax.tree_util.treedef_is_leaf(traced.out_tree):
         raise ValueError(f"f(x) must be one array, got {traced.out_tree}")
     program = interpret.flatten(traced, lambda eqn, path: True)
-    return _Builder(program, traced.weights).build()
+    return _Builder(program, traced.weights, exact).build()
 
 
 class _Builder:
-    def __init__(self, program: interpret.Program, weights: list[Array]):
+    def __init__(self, program: interpret.Program, weights: list[Array], exact: bool):
         self.program = program
         self.known: dict[int, Any] = {**program.constants, **dict(zip(program.inputs, weights))}
         self.input = program.inputs[-1]
         self.perturbed = {self.input}
+        self.read = Reader(program, self.known, self.perturbed, exact)
         self.nodes: list[Node] = []
         self.next = len(program.avals)
 
     def build(self) -> Graph:
         program = self.program
         self._fold()
-        matcher = Matcher(program, self.known, self.perturbed)
-        for step in program.steps:
-            if self.perturbed.isdisjoint(step.inputs):
-                continue
-            for n, reference in enumerate(step.outputs):
-                self._node(step, n, reference, matcher)
         out = program.outputs[0]
-        aval = program.avals[out]
+        aval, shape = program.avals[out], program.avals[self.input].shape
         if out not in self.perturbed:
-            return Graph((), self.input, program.avals[self.input].shape, out, aval.shape, wide(jnp.asarray(self.known[out])))
+            return Graph((), self.input, shape, out, aval.shape, wide(jnp.asarray(self.known[out])))
         if not jnp.issubdtype(aval.dtype, jnp.floating):
             raise ValueError(f"f(x) must be floating point, got {aval.dtype}")
-        return Graph(self._live(out), self.input, program.avals[self.input].shape, out, aval.shape)
+        for step, reference, found in reversed(list(self._needed(out))):
+            self._node(step, reference, found)
+        return Graph(self._live(out), self.input, shape, out, aval.shape)
 
     def _fold(self) -> None:
         """Computes what does not depend on x; at once where it is concrete, so that patterns can see the numbers."""
         for step in self.program.steps:
             if not self.perturbed.isdisjoint(step.inputs):
-                self.perturbed.update(step.outputs)
+                for reference in step.outputs:
+                    aval = self.program.avals[reference]
+                    if math.prod(aval.shape):
+                        self.perturbed.add(reference)
+                    else:  # nothing depends on x
+                        self.known[reference] = np.zeros(aval.shape, aval.dtype)
                 continue
             values = [self.known[r] for r in step.inputs]
             if any(isinstance(v, jax.core.Tracer) for v in values):
@@ -106,31 +116,38 @@ class _Builder:
                 with jax.ensure_compile_time_eval():
                     self.known.update(zip(step.outputs, step.run(values)))
 
-    def _node(self, step: interpret.Step, n: int, reference: int, matcher: Matcher) -> None:
+    def _needed(self, output: int) -> Iterator[tuple[interpret.Step, int, Match | None]]:
+        """The values that the output depends on, last first, with the step that makes each and what it was recognised as."""
+        needed = {output}
+        for step in reversed(self.program.steps):
+            for reference in needed.intersection(step.outputs) & self.perturbed:
+                found = match(self.read, step)
+                needed.update(step.inputs if found is None else found.roots)
+                yield step, reference, found
+
+    def _node(self, step: interpret.Step, reference: int, found: Match | None) -> None:
         aval = self.program.avals[reference]
-        unit = _unit(aval.dtype)
+        precise = self._precision(step, reference, found)
         name = f"{step.primitive} {step.scope}".strip()
 
         def add(op: Operation, inputs: tuple[int, ...], shape: tuple[int, ...]) -> Perturbed:
-            self.nodes.append(Node(op, inputs, self.next, tuple(shape), unit, name))
+            self.nodes.append(Node(op, inputs, self.next, tuple(shape), precise, name))
             self.next += 1
             return Perturbed(self.next - 1, tuple(shape))
 
-        found = matcher.match(step) if len(step.outputs) == 1 else None
         if found is not None:
-            op, root = found
-            shape = self.program.avals[root].shape
-            if isinstance(op, LogSoftmax):
-                total = add(LogSumExp(op.axes), (root,), tuple(s for a, s in enumerate(shape) if a not in op.axes))
-                axes = op.axes
-                op = Linear(lambda x, s: x - jnp.expand_dims(s, axes), None, (1, -1), local=None)
-                self.nodes.append(Node(op, (root, total.reference), reference, aval.shape, unit, name))
-            else:
-                self.nodes.append(Node(op, (root,), reference, aval.shape, unit, name))
-            return
-        operands = [self._operand(r) for r in step.inputs]
-        op, inputs = operation(Use(step, operands, aval.shape, n, add))
-        self.nodes.append(Node(op, inputs, reference, aval.shape, unit, name))
+            op, inputs = found.build(add)
+        else:
+            op, inputs = operation(Use(step, [self._operand(r) for r in step.inputs], aval.shape, step.outputs.index(reference), add))
+        self.nodes.append(Node(op, inputs, reference, aval.shape, precise, name))
+
+    def _precision(self, step: interpret.Step, reference: int, found: Match | None) -> Precision:
+        """That of the value, and of all that lies between it and what it was recognised as a function of."""
+        if step.primitive == "reduce_precision":
+            bits = reduced_precision(step.param("exponent_bits"), step.param("mantissa_bits"))
+            return bits.and_(precision(self.program.avals[reference].dtype))
+        types = [self.program.avals[reference].dtype] if found is None else self.read.between(reference, found.roots)
+        return functools.reduce(Precision.and_, map(precision, types))
 
     def _operand(self, reference: int) -> Any:
         aval = self.program.avals[reference]
@@ -153,7 +170,3 @@ class _Builder:
                 kept.append(node)
         return tuple(reversed(kept))
 
-
-def _unit(dtype: Any) -> float:
-    """The unit of rounding u: half the gap from 1 to the next number."""
-    return float(jnp.finfo(dtype).eps) / 2 if jnp.issubdtype(dtype, jnp.floating) else 0.0

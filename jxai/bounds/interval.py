@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 
 from jxai.bounds.graph import Graph, Node, graph
-from jxai.bounds.region import Interval, Region, checked, is_valid
-from jxai.bounds.rounding import outward, widened
+from jxai.bounds.region import Interval, Region, checked, is_valid, magnitude
+from jxai.bounds.rounding import outward, precision, widened
 from jxai.scores import one_of
 from jxai.typing import Array, Model
 
@@ -42,7 +43,7 @@ class Ranges:
             return
         value = _broadcast(value, node.shape)
         if self.rounding == "outward":
-            self.errors[node.output] = jnp.broadcast_to(node.operation.error(inputs, value, _unit(node, value)), node.shape)
+            self.errors[node.output] = jnp.broadcast_to(_error(node, inputs, value), node.shape)
             value = widened(value, self.errors[node.output])
         self.known[node.output] = sane(value)
 
@@ -91,7 +92,7 @@ def ranges(f: Model, region: Region, rounding: str) -> Ranges:
 def start(f: Model, region: Region, rounding: str) -> Ranges:
     """The graph of f, with nothing known but the region."""
     region = checked(region)
-    found = Ranges(graph(f, region), region, rounding)
+    found = Ranges(graph(f, region, exact=rounding == "outward"), region, rounding)
     ends = Interval(region.lower, region.upper)
     found.known[found.graph.input] = outward(ends) if rounding == "outward" and region.p != float("inf") else ends
     return found
@@ -118,10 +119,19 @@ def sane(value: Interval) -> Interval:
     return Interval(jnp.where(jnp.isnan(value.lower), -jnp.inf, value.lower), jnp.where(jnp.isnan(value.upper), jnp.inf, value.upper))
 
 
+def unit(node: Node, dtype: Any) -> float:
+    """The coarser of the model's unit of rounding at a value and of ours, whose bounds have this type."""
+    return max(node.precision.unit, precision(dtype).unit)
+
+
 def _broadcast(value: Interval, shape: tuple[int, ...]) -> Interval:
     return Interval(*(jnp.broadcast_to(end, shape) for end in value))
 
 
-def _unit(node: Node, value: Interval) -> float:
-    """The coarser of the model's rounding at this value and of ours."""
-    return max(node.unit, float(jnp.finfo(value.lower.dtype).eps) / 2)
+def _error(node: Node, inputs: list[Interval], value: Interval) -> Array:
+    """How far f may be off at this value, or our rule for it."""
+    error = node.operation.error(inputs, value, unit(node, value.lower.dtype))
+    if not node.precision.narrow():
+        return error
+    error = error + node.operation.flushed(inputs, node.precision.tiny)
+    return jnp.where(magnitude(value) + error > node.precision.largest, jnp.inf, error)

@@ -69,6 +69,10 @@ class Operation:
         """How far a floating-point evaluation with this unit of rounding may be off, `[*shape]`; covers that of our own rule too."""
         return 8 * unit * magnitude(value)
 
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> Array | float:
+        """How far a floating-point evaluation may be off, beyond `error`, whose numbers below `tiny` are coarser than its unit, or 0."""
+        return 16 * tiny
+
     def open_at(self, position: int, ends: Interval) -> Array | None:
         """For which entries of the input at `position` tighter ends than these would make a difference; None: for all."""
         return None
@@ -133,6 +137,9 @@ class Linear(Operation):
             mass = mass + jnp.abs(self.offset)
         return gamma(self.terms + 2, unit) * mass
 
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> float:
+        return 2 * (self.terms + 2) * tiny
+
     def magnitude(self, *sizes: Array) -> Array:
         """`|map|` of these magnitudes."""
         if self.absolute is not None:
@@ -170,6 +177,9 @@ class Unary(Operation):
         size, x = magnitude(value), magnitude(inputs[0])
         size = size + x if self.curve.absolute else size * (1 + x) if self.curve.grows else size
         return self.curve.ulps * unit * size
+
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> Array:
+        return 16 * tiny * (1 + magnitude(inputs[0]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +223,9 @@ class Bilinear(Operation):
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
         return gamma(self.terms + 6, unit) * 4 * self.map(*(magnitude(b) for b in inputs))
+
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> float:
+        return 4 * (self.terms + 6) * tiny
 
 
 def times(a: Array, b: Array) -> Array:

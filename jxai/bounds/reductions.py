@@ -73,8 +73,11 @@ class LogSumExp(Operation):
         return Relaxation((maps[0],), (maps[1],), low, high)
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
-        count = math.prod(inputs[0].lower.shape[a] for a in self.axes)
+        count = _count(inputs[0], self.axes)
         return 2 * (count + 16) * unit * (1 + magnitude(value) + magnitude(inputs[0]).max(self.axes))
+
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> float:
+        return 2 * (_count(inputs[0], self.axes) + 16) * tiny
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +116,19 @@ class Softmax(Operation):
         return Relaxation((maps[0],), (maps[1],), lower, upper)
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
-        count = math.prod(inputs[0].lower.shape[a] for a in self.axes)
+        count = _count(inputs[0], self.axes)
         # What is far below the greatest rounds to 0 and does not matter; a masked entry must not count by its size.
         l, u = inputs[0]
         counts = u >= l.max(self.axes, keepdims=True) - 110
         size = jnp.where(counts, magnitude(inputs[0]), 0).max(self.axes, keepdims=True)
-        return (count + 16 + 4 * size) * unit * (value.upper + unit)
+        return jnp.expm1(1.1 * (count + 16 + 4 * size) * unit) * (value.upper + unit)
+
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> float:
+        return 2 * (_count(inputs[0], self.axes) + 16) * tiny
+
+
+def _count(x: Interval, axes: tuple[int, ...]) -> int:
+    return math.prod(x.lower.shape[a] for a in axes)
 
 
 def _first_greatest(v: Array, axes: tuple[int, ...]) -> Array:

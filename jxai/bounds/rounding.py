@@ -12,11 +12,19 @@ of `W x`, and `γ_N` of all that it has added up. By induction over the steps th
 - f in real numbers, with constants (folded weights, normalisations) as they were computed, and
 - f in floating point, operation by operation, with sums in any order and with or without fused multiply-adds.
 
-They say nothing about an evaluation that overflows, that flushes products below 1e-38 to zero in another way than u · |x| allows for, or that
-a compiler rewrites beyond such changes (a lower matrix precision, fast-math).
+u is that of the type that f computes a step in, half precision and 8 bits among them: a change of type is a step like any other, and several
+steps are taken for one curve only if none of them is a change to a type that holds less. Where a type's range is narrower than float32's, numbers
+below its least normal one may be lost, and a value that may be beyond its greatest has infinite bounds.
+
+They say nothing about an evaluation that overflows on the way to a value (in a partial sum), that flushes products below 1e-38 to zero in another
+way than u · |x| allows for, or that a compiler rewrites beyond such changes (a lower matrix precision, fast-math). What a compiler may leave out,
+a change to half precision and back, it may leave out.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -28,6 +36,42 @@ SAFETY = 3
 """How many times a step's error is counted: its evaluation by f, our rule for it, and the rounding of coefficients on it."""
 
 _TINY = 1e-37
+
+
+class Precision(NamedTuple):
+    """How exact the numbers are that a value is computed in.
+
+    unit: half the gap from 1 to the next number. tiny: below it the gap is no smaller, or all is 0; 0 for float32's range or a wider one.
+    largest: beyond it lies infinity.
+    """
+
+    unit: float = 0.0
+    tiny: float = 0.0
+    largest: float = math.inf
+
+    def narrow(self) -> bool:
+        """Whether the range is narrower than that of float32."""
+        return self.tiny > 0
+
+    def and_(self, other: Precision) -> Precision:
+        """The coarser of both in everything."""
+        return Precision(max(self.unit, other.unit), max(self.tiny, other.tiny), min(self.largest, other.largest))
+
+
+def precision(dtype: Any) -> Precision:
+    """That of a type; integers and truth values are exact."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return Precision()
+    kind, single = jnp.finfo(dtype), jnp.finfo(jnp.float32)
+    tiny = float(kind.smallest_normal)
+    return Precision(float(kind.eps) / 2, *((tiny, float(kind.max)) if tiny > float(single.smallest_normal) else ()))
+
+
+def reduced_precision(exponent_bits: int, mantissa_bits: int) -> Precision:
+    """That of floating-point numbers with so many bits."""
+    most = 2 ** (exponent_bits - 1) - 1
+    narrow = (2.0 ** (1 - most), (2 - 2.0**-mantissa_bits) * 2.0**most) if exponent_bits < 8 else ()
+    return Precision(2.0 ** -(mantissa_bits + 1), *narrow)
 
 
 def widened(value: Interval, error: Array) -> Interval:

@@ -47,7 +47,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "dot_general": ("dimension_numbers",),
     "integer_pow": ("y",),
     "pad": ("padding_config",),
-    "reduce_precision": ("mantissa_bits",),
+    "reduce_precision": ("exponent_bits", "mantissa_bits"),
     "reshape": ("dimensions",),
     "round": ("rounding_method",),
     "slice": ("start_indices", "limit_indices", "strides"),

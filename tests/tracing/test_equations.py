@@ -17,7 +17,7 @@ from jax import lax
 
 import jxai
 from jxai import kernels
-from jxai.bounds import patterns, primitives, templates
+from jxai.bounds import layouts, primitives, templates
 from jxai.tracing import axes, equations
 
 X = jnp.ones((4, 6))
@@ -88,7 +88,7 @@ TRACED = {
     "dot_general": (lambda x: jnp.einsum("ij,kj->ik", x, x), X, dict(dimension_numbers=(((1,), (1,)), ((), ())))),
     "integer_pow": (lambda x: x**3, X, dict(y=3)),
     "pad": (lambda x: lax.pad(x, 0.0, ((1, 2, 3), (0, 0, 0))), X, dict(padding_config=((1, 2, 3), (0, 0, 0)))),
-    "reduce_precision": (lambda x: lax.reduce_precision(x, 8, 7), X, dict(mantissa_bits=7)),
+    "reduce_precision": (lambda x: lax.reduce_precision(x, 8, 7), X, dict(exponent_bits=8, mantissa_bits=7)),
     "reshape": (lambda x: x.reshape(-1), X, dict(dimensions=None)),
     "round": (jnp.round, X, dict(rounding_method=lax.RoundingMethod.TO_NEAREST_EVEN)),
     "slice": (lambda x: x[1:3, ::2], X, dict(start_indices=(1, 0), limit_indices=(3, 6), strides=(1, 2))),
@@ -181,7 +181,7 @@ NAMES = {
     "PARAMETERS": set(equations.PARAMETERS) - {"closed_call", "eval_jaxpr"},
     "axes": set(axes._RULES),
     "bounds": set(primitives.RULES),
-    "patterns": patterns._SPREAD | templates.PLAIN,
+    "patterns": layouts.PLAIN | {"reshape", "squeeze", "transpose", "broadcast_in_dim"},
 }
 # Not among `jax.extend.core.primitives`: functions that trace to them.
 FURTHER = {
