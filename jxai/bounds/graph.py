@@ -169,4 +169,3 @@ class _Builder:
                 needed.update(node.inputs)
                 kept.append(node)
         return tuple(reversed(kept))
-

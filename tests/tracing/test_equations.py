@@ -17,7 +17,7 @@ from jax import lax
 
 import jxai
 from jxai import kernels
-from jxai.bounds import layouts, primitives, templates
+from jxai.bounds import layouts, primitives
 from jxai.tracing import axes, equations
 
 X = jnp.ones((4, 6))
