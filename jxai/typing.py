@@ -21,7 +21,7 @@ Scalar = Callable[[Array], Array]
 
 
 class Method(Protocol):
-    """An attribution method: raw signed values with x's rank that broadcast against x. After the key come options, by keyword only.
+    """An attribution method: raw signed values with x's rank that broadcast against x, float32 or wider. After the key come options, by keyword only.
 
     (For a type checker, `*args` and `**kwargs` of any type stand for whatever options a method has.)
     """

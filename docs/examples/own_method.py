@@ -50,4 +50,4 @@ def exposure_gradient(
         exposure = jax.random.uniform(jax.random.fold_in(key, i), (), jnp.float32, -stops, stops)
         return jax.grad(lambda v: s(jnp.exp2(exposure).astype(x.dtype) * v))(x)
 
-    return means(one, num_samples, at_once(x, chunk)).astype(x.dtype)
+    return means(one, num_samples, at_once(x, chunk))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai.attribution.backward import guided_backprop
-from jxai.removal.masks import positions, upsample
+from jxai.removal.masks import as_map, positions, upsample
 from jxai.scores import objective, one_of, wide
 from jxai.tracing import taps
 from jxai.typing import Array, Model
@@ -250,9 +250,9 @@ def guided_grad_cam(
 
 
 def resize(cam: Array, x: Array, relu: bool, interpolation: str) -> Array:
-    """A map `[h, w]` over the positions of x as an attribution `[H, W, 1]` in x's dtype, rectified first where `relu`."""
+    """A map `[h, w]` over the positions of x as an attribution `[H, W, 1]`, rectified first where `relu`."""
     cam = jax.nn.relu(cam) if relu else cam
-    return upsample(cam, positions(x), interpolation)[..., None].astype(x.dtype)
+    return as_map(upsample(cam, positions(x), interpolation)[..., None], x)
 
 
 def _values(f: Model, x: Array, target: int | Array | None, layer: int | str | None, score: str) -> tuple[Array, Array]:

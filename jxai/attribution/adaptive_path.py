@@ -13,7 +13,7 @@ from jxai import loops
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
-from jxai.removal.masks import positions
+from jxai.removal.masks import as_map, positions
 from jxai.scores import objective, one_of, positive, wide, within
 from jxai.typing import Array, Model
 
@@ -71,7 +71,7 @@ def blur_integrated_gradients(
         slope = jax.grad(s)(((sharp + blurred) / 2).astype(x.dtype))
         return slope.astype(image.dtype) * (sharp - blurred)
 
-    return loops.sums(step, steps, loops.at_once(x, chunk)).astype(x.dtype)
+    return as_map(loops.sums(step, steps, loops.at_once(x, chunk)), x)
 
 
 def guided_integrated_gradients(
@@ -122,7 +122,7 @@ def guided_integrated_gradients(
     def step(carry: tuple[Array, Array], k: Array):
         z, total = carry
         slope = jax.grad(s)(z.reshape(x.shape).astype(x.dtype)).astype(z.dtype).ravel()
-        alpha = (k + 1) / steps
+        alpha = ((k + 1) / steps).astype(z.dtype)
         low, high = (start + jnp.clip(alpha + d, 0, 1) * (end - start) for d in (-max_dist, max_dist))
         moved = jnp.where(jnp.abs(end - z) > jnp.abs(end - low), low, z)  # farther from the end: behind
         need = jnp.abs(end - moved).sum() - distance * (1 - alpha)
@@ -131,7 +131,7 @@ def guided_integrated_gradients(
         return (moved, total + slope * (moved - z)), None
 
     total = lax.scan(jax.checkpoint(step), (start, jnp.zeros_like(end)), jnp.arange(steps))[0][1]
-    return total.reshape(x.shape).astype(x.dtype)
+    return as_map(total.reshape(x.shape), x)
 
 
 def _advance(z: Array, goal: Array, size: Array, need: Array, group: int) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jxai.removal.masks import as_map
 from jxai.scores import objective
 from jxai.tracing.rectifiers import Rule, with_rule
 from jxai.typing import Array, Model
@@ -24,7 +25,7 @@ def guided_backprop(f: Model, x: Array, target: int | Array | None, key: Array |
       score: `"logit"` (the paper's) or `"probability"`.
 
     Returns:
-      x's shape and dtype.
+      x's shape.
 
     Raises:
       ValueError: f has no rectifier, or one inside a `while_loop` or `cond`; see also `jxai.scores.objective`.
@@ -46,7 +47,7 @@ def deconvnet(f: Model, x: Array, target: int | Array | None, key: Array | None 
       score: `"logit"` (the paper's) or `"probability"`.
 
     Returns:
-      x's shape and dtype.
+      x's shape.
 
     Raises:
       ValueError: f has no rectifier, or one inside a `while_loop` or `cond`; see also `jxai.scores.objective`.
@@ -59,4 +60,4 @@ def deconvnet(f: Model, x: Array, target: int | Array | None, key: Array | None 
 
 def _ruled_gradient(f: Model, x: Array, target: int | Array | None, score: str, rule: Rule) -> Array:
     objective(f, x, target, score)  # bad arguments fail before f is walked
-    return jax.grad(objective(with_rule(f, x, rule), x, target, score))(x)
+    return as_map(jax.grad(objective(with_rule(f, x, rule), x, target, score))(x), x)

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.removal.fills import FillLike, remover
-from jxai.removal.masks import default_grid, features, present, spread
-from jxai.scores import need_key, wide
+from jxai.removal.masks import as_map, default_grid, features, present, spread
+from jxai.scores import need_key
 from jxai.typing import Array, Scalar
 
 __all__ = ["Game", "game", "kernel_coalitions", "ranks"]
@@ -40,7 +40,7 @@ def game(s: Scalar, x: Array, segments, grid, num_segments: int | None, fill: Fi
     def value(z: Array, i: Array) -> Array:
         return jax.vmap(lambda one, j: s(removed(spread(one, labels, x, outside=1.0), j)))(z.astype(jnp.float32), i)
 
-    return Game(of.num, present(of), value, lambda values: spread(wide(values), labels, x))
+    return Game(of.num, present(of), value, lambda values: as_map(spread(values, labels, x), x))
 
 
 def ranks(key: Array, order: Array, d: int, antithetic: bool) -> Array:

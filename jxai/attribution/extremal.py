@@ -14,6 +14,7 @@ from jax import lax
 
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
+from jxai.removal.masks import as_map
 from jxai.scores import check_example, objective, one_of, positive, wide
 from jxai.typing import Array, Model
 
@@ -98,7 +99,7 @@ def extremal_perturbation(
 
     start = jnp.ones(shares.shape + tuple(-(-n // spacing) for n in x.shape[:2]))
     params = _descend(lambda params, t: jax.vmap(loss, (0, 0, None))(params, shares, t).sum(), start, steps)
-    return jax.vmap(lambda p: _center(masked(p), shape))(params).sum(0)[..., None].astype(x.dtype)
+    return as_map(jax.vmap(lambda p: _center(masked(p), shape))(params).sum(0)[..., None], x)
 
 
 def _descend(loss: Callable[[Array, Array], Array], start: Array, steps: int) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jxai import loops
+from jxai.removal.masks import as_map
 from jxai.scores import check_example, need_key, objective, one_of, wide, within
 from jxai.typing import Array, Method, Model
 
@@ -34,7 +35,7 @@ def gradient(f: Model, x: Array, target: int | Array | None, key: Array | None =
 
     Reference: Simonyan et al. 2014, "Deep Inside Convolutional Networks: Visualising Image Classification Models and Saliency Maps", ICLR Workshop.
     """
-    return jax.grad(objective(f, x, target, score))(x)
+    return as_map(jax.grad(objective(f, x, target, score))(x), x)
 
 
 def input_x_gradient(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, score: str = "logit") -> Array:
@@ -54,7 +55,7 @@ def input_x_gradient(f: Model, x: Array, target: int | Array | None, key: Array 
 
     Reference: Shrikumar et al. 2016, "Not Just a Black Box: Learning Important Features Through Propagating Activation Differences", arXiv 1605.01713.
     """
-    return x * gradient(f, x, target, score=score)
+    return wide(x) * gradient(f, x, target, score=score)
 
 
 def smoothgrad(
@@ -93,7 +94,7 @@ def smoothgrad(
     Reference: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", arXiv 1706.03825.
     """
     sample = _noisy("smoothgrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.means(sample, num_samples, loops.at_once(x, chunk)).astype(x.dtype)
+    return loops.means(sample, num_samples, loops.at_once(x, chunk))
 
 
 def squaregrad(
@@ -127,7 +128,7 @@ def squaregrad(
     Reference: Hooker et al. 2019, "A Benchmark for Interpretability Methods in Deep Neural Networks", NeurIPS.
     """
     sample = _noisy("squaregrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.means(lambda i: sample(i) ** 2, num_samples, loops.at_once(x, chunk)).astype(x.dtype)
+    return loops.means(lambda i: sample(i) ** 2, num_samples, loops.at_once(x, chunk))
 
 
 def vargrad(
@@ -164,7 +165,7 @@ def vargrad(
     Reference: Adebayo et al. 2018, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values", ICLR Workshop.
     """
     sample = _noisy("vargrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.moments(sample, num_samples, loops.at_once(x, chunk))[1].astype(x.dtype)
+    return loops.moments(sample, num_samples, loops.at_once(x, chunk))[1]
 
 
 def _noisy(

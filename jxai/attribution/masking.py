@@ -41,7 +41,8 @@ def ablation_cam(
       interpolation: `"bilinear"`, `"bicubic"` or `"nearest"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
-      `[H, W, 1]`, as a share of the score; not normalised. A negative score turns the signs, as the definition has it.
+      `[H, W, 1]`, as a share of the score; not normalised. A negative score turns the signs, as the definition has it; of a
+      score of 0 there are no shares, and the map is 0.
 
     Raises:
       ValueError: unknown layer, or one without spatial extent; see also `jxai.scores.objective`.
@@ -56,7 +57,8 @@ def ablation_cam(
     whole = s(value)
     channel = _channels(value, found)
     without = loops.stack(lambda k: s(jnp.where(channel == k, 0, value)), a.shape[-1], loops.at_once(x, chunk))
-    return resize((a * ((whole - without) / whole)).sum(-1), x, relu, interpolation)
+    share = jnp.where(whole == 0, 0, (whole - without) / jnp.where(whole == 0, 1, whole))
+    return resize((a * share).sum(-1), x, relu, interpolation)
 
 
 def score_cam(

@@ -10,6 +10,7 @@ from jax import lax
 
 from jxai import loops
 from jxai.removal import fills
+from jxai.removal.masks import as_map
 from jxai.scores import need_key, objective, one_of, positive, wide
 from jxai.typing import Array, Model, Scalar
 
@@ -101,7 +102,7 @@ def meaningful_perturbation(
     else:
         start = jax.random.uniform(jax.random.fold_in(key, _INIT_STREAM), [u.shape[1] for u in up])
     (m, _), _ = lax.scan(step, (start, optimiser.init(start)), jnp.arange(steps))
-    return (1 - enlarge(m)).astype(x.dtype)
+    return as_map(1 - enlarge(m), x)
 
 
 def _check(x: Array, steps: int, mask_scale: int, jitter: int, tv_beta: float, init: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jxai import loops
 from jxai.removal.fills import FillLike, remover
-from jxai.removal.masks import default_grid, features, position_shape, positions, spread
+from jxai.removal.masks import as_map, default_grid, features, position_shape, positions, spread
 from jxai.scores import objective, one_of, positive
 from jxai.typing import Array, Model
 
@@ -78,7 +78,7 @@ def occlusion(
         out = jnp.tensordot(out, cover, axes=(0, 0), precision="highest")
     if reduction == "mean":
         out = out / np.maximum(reduce(np.multiply.outer, [cover.sum(0) for cover in covers]), 1)
-    return out.reshape(position_shape(x)).astype(x.dtype)
+    return as_map(out.reshape(position_shape(x)), x)
 
 
 def feature_ablation(
@@ -125,7 +125,7 @@ def feature_ablation(
         return s(removed(keep.reshape(position_shape(x)), i))
 
     scores = loops.stack(scored, num + 1, loops.at_once(x, chunk))
-    return spread(scores[-1] - scores[:-1], labels, x).astype(x.dtype)
+    return as_map(spread(scores[-1] - scores[:-1], labels, x), x)
 
 
 def _windows(shape: tuple[int, ...], window, stride, borders: str) -> list[tuple[int, int, int]]:

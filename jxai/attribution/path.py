@@ -14,6 +14,7 @@ import numpy as np
 from jxai import loops
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
+from jxai.removal.masks import as_map
 from jxai.scores import check_example, need_key, objective, one_of, positive, wide, within
 from jxai.typing import Array, Model, Scalar
 
@@ -62,7 +63,7 @@ def integrated_gradients(
     start, end = fills.path("integrated_gradients", baseline, x, key)
     alphas, weights = jnp.asarray(alphas, end.dtype), jnp.asarray(weights, end.dtype)
     mean = loops.sums(lambda k: weights[k] * _slope(s, start + alphas[k] * (end - start), x), steps, loops.at_once(x, chunk))
-    return ((end - start) * mean).astype(x.dtype)
+    return as_map((end - start) * mean, x)
 
 
 def expected_gradients(
@@ -155,7 +156,7 @@ def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_s
         alpha = jax.random.uniform(where, (), end.dtype)
         return (noisy - start) * _slope(s, start + alpha * (noisy - start), x)
 
-    return loops.means(draw, num_samples, loops.at_once(x, chunk)).astype(x.dtype)
+    return as_map(loops.means(draw, num_samples, loops.at_once(x, chunk)), x)
 
 
 def _quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from jxai import loops
 from jxai.attribution.path import integrated_gradients
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
-from jxai.removal.masks import features, position_shape, positions
+from jxai.removal.masks import as_map, features, position_shape, positions
 from jxai.scores import check_example, one_of, positive, wide
 from jxai.typing import Array, Method, Model
 
@@ -83,7 +83,7 @@ def xrai(
     # The order is data without a derivative: the loops below see no tangent, the pooled means carry it.
     owner = _owners(lax.stop_gradient(pixels), maps, num, algorithm, min_area)
     total, count = _pool(pixels, owner, maps.shape[0] * num + 1)
-    return (total / jnp.maximum(count, 1))[owner].reshape(position_shape(x)).astype(x.dtype)
+    return as_map((total / jnp.maximum(count, 1))[owner].reshape(position_shape(x)), x)
 
 
 def _base(f: Model, x: Array, target, key, method: Method, options: dict[str, Any], baselines) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jxai import loops
 from jxai.removal.fills import FillLike, mixer
-from jxai.removal.masks import cells, position_shape, positions
+from jxai.removal.masks import as_map, cells, position_shape, positions
 from jxai.scores import need_key, objective, one_of, positive, within
 from jxai.typing import Array, Model
 
@@ -72,7 +72,7 @@ def rise(
         return tuple(jnp.tensordot(w, masks, axes=1, precision="highest") for w in weights)
 
     total, *coverage = loops.block_sums(block, num_masks, loops.at_once(x, chunk))
-    return (total / (coverage[0] + 1e-4 if coverage else num_masks * p)).astype(x.dtype)
+    return as_map(total / (coverage[0] + 1e-4 if coverage else num_masks * p), x)
 
 
 def _sampler(x: Array, grid: int | tuple[int, ...], p: float):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jxai import loops
 from jxai.attribution.estimators import DESIGN_KERNELS, SOBOL_ESTIMATORS, hsic_of_binary, total_order
 from jxai.removal.fills import FillLike, mixer, remover
-from jxai.removal.masks import INTERPOLATIONS, cells, default_grid, design, features, position_shape, positions, spread, upsample
+from jxai.removal.masks import INTERPOLATIONS, as_map, cells, default_grid, design, features, position_shape, positions, spread, upsample
 from jxai.scores import objective, one_of, positive
 from jxai.typing import Array, Model
 
@@ -78,7 +78,7 @@ def sobol(
         return s(removed(paint(values), row))
 
     scores = loops.stack(scored, num_designs * (num + 1), loops.at_once(x, chunk)).reshape(num + 1, num_designs)
-    return heat(total_order(scores[0], scores[1:], estimator)).astype(x.dtype)
+    return as_map(heat(total_order(scores[0], scores[1:], estimator)), x)
 
 
 def hsic(
@@ -137,7 +137,7 @@ def hsic(
     z = (design(sampler, num_designs, num, design_key) >= 0.5).astype(jnp.float32)
     removed = remover(x, fill, fill_key)
     scores = loops.stack(lambda i: s(removed(paint(z[i]), i)), num_designs, loops.at_once(x, chunk))
-    return heat(hsic_of_binary(z, scores, kernel, width, loops.at_once(x, chunk))).astype(x.dtype)
+    return as_map(heat(hsic_of_binary(z, scores, kernel, width, loops.at_once(x, chunk))), x)
 
 
 def _layout(x: Array, segments, grid, num_segments, interpolation: str, upsampling: str) -> tuple[int, Callable, Callable]:

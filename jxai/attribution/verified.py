@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jxai.attribution.overlap import overlaps, parts, rivals, worst
 from jxai.callables import Static, partition
 from jxai.certificates import Digests, Verdict, digests, judged
-from jxai.removal.masks import Features, default_grid, features, spread
+from jxai.removal.masks import Features, as_map, default_grid, features, spread
 from jxai.scores import check_example, wide
 from jxai.typing import Array, Model
 
@@ -86,7 +86,7 @@ def eva(
     groups = features(x, segments, default_grid(x, segments, grid), num_segments)
     options = dict(radius=radius, p=p, clip=clip, objective=objective, bound=bound, per_group=per_group, adversary=adversary, rounding=rounding)
     found = overlaps(f, x, target, key, groups, **options, layer=layer, num_samples=num_samples, chunk=chunk)
-    return spread(found[-1] - found[:-1], groups.labels, x).astype(x.dtype)
+    return as_map(spread(found[-1] - found[:-1], groups.labels, x), x)
 
 
 @functools.partial(

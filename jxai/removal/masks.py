@@ -36,6 +36,11 @@ def position_shape(x: Array) -> tuple[int, ...]:
     return positions(x) + (1,) if x.ndim > 1 else x.shape
 
 
+def as_map(values: Array, x: Array) -> Array:
+    """The values in an attribution's precision: float32, or x's where that is wider; half precision would halve the ranks of a map."""
+    return values.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def features(x: Array, segments: Array | None = None, grid: int | tuple[int, ...] | None = None, num_segments: int | None = None) -> Features:
     """The features of x: a given label map, or a regular grid; by default every entry of a vector is one.
 

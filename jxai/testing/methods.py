@@ -13,6 +13,7 @@ import numpy as np
 from jxai.batching import each
 from jxai.testing.examples import CLASSES, Shape, example, network, shape_of
 from jxai.testing.trial import Counter, Options, Trial, check_documentation, check_signature, close, finite, hold
+from jxai.typing import Array
 
 
 class MethodTrial(Trial):
@@ -93,7 +94,7 @@ def _attribution(t: MethodTrial) -> None:
     t.require(isinstance(a, np.ndarray), f"returns a {type(a).__name__}: an attribution is one array")
     fits = a.ndim == x.ndim and all(m in (1, n) for m, n in zip(a.shape, x.shape))
     t.require(fits, f"returns shape {a.shape} for x of shape {x.shape}: an attribution has x's rank and broadcasts against x")
-    t.require(a.dtype == x.dtype, f"returns {a.dtype} for x of {x.dtype}: an attribution has x's dtype")
+    _precise(t, a, x)
     t.require(finite(a), f"returns NaN or infinity for x of shape {x.shape}")
     t.require(np.abs(a).max() > 0, f"returns nothing but zeros for x of shape {x.shape}")
 
@@ -158,13 +159,18 @@ def _batched(t: MethodTrial) -> None:
     t.require(t.close(driven, loop), "returns another attribution under vmap (jxai.each) than in a loop")
 
 
+def _precise(t: MethodTrial, a: Array, x: Array) -> None:
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    t.require(a.dtype == dtype, f"returns {a.dtype} for x of {x.dtype}: an attribution is {dtype}, since half precision would halve its ranks")
+
+
 def _half(dtype: Any, t: MethodTrial) -> None:
     half, single = t.main(t.f, example(t.shape, dtype=dtype), np.int32(1), t.key), np.asarray(t.first, np.float64)
-    t.require(half.dtype == dtype, f"returns {half.dtype} for x of {np.dtype(dtype)}: an attribution has x's dtype")
-    t.require(finite(half), f"returns NaN or infinity for x of {half.dtype}")
+    _precise(t, half, example(t.shape, dtype=dtype))
+    t.require(finite(half), f"returns NaN or infinity for x of {np.dtype(dtype)}")
     if np.ptp(single) >= 1e-6:
         alike = np.corrcoef(np.ravel(half).astype(np.float64), np.ravel(single))[0, 1]
-        t.require(alike > 0.8, f"returns for x of {half.dtype} what correlates by {alike:.2f} with the attribution in float32, not by 0.8")
+        t.require(alike > 0.8, f"returns for x of {np.dtype(dtype)} what correlates by {alike:.2f} with the attribution in float32, not by 0.8")
 
 
 def _scalar(t: MethodTrial) -> None:

@@ -17,7 +17,7 @@ def test_half_precision_examples_are_optimised_in_float32(method, options):
     region, x = square(16, 4, 4, 6), image(16).astype(jnp.bfloat16)
     run = jax.jit(lambda x: method(lambda v: detector(region)(v.astype(jnp.float32)), x, 0, KEY, **options))
     low, high = run(x), run(x.astype(np.float32))
-    assert low.dtype == jnp.bfloat16
+    assert low.dtype == jnp.float32
     np.testing.assert_allclose(np.float32(low), high, atol=0.03)
 
 
