@@ -16,6 +16,9 @@ PyTree = Any
 Model = Callable[[Array], Array]
 """`f(x) -> logits [K]` for one example `x` (`[H, W, C]`, `[D]`, `[T, H, W, C]` …): a pytree whose weights are leaves."""
 
+Clip = tuple[float | Array, float | Array]
+"""`(low, high)`: the valid range of entries, numbers or arrays that broadcast against x."""
+
 Scalar = Callable[[Array], Array]
 """`s(x) -> []`: the number that is explained."""
 

@@ -14,12 +14,12 @@ from jax.flatten_util import ravel_pytree
 from jxai.counterfactual.diversity import DIVERSITIES
 from jxai.counterfactual.diversity import diversity as spread_of
 from jxai.counterfactual.search import Candidate, Search, method
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import decoded, encoded
 from jxai.counterfactual.search.norms import DISTANCES, length
 from jxai.scores import need_key, one_of, positive, wide, within
-from jxai.typing import Array, Model, PyTree
+from jxai.typing import Array, Clip, Model, PyTree
 
 UNCERTAINTIES = ("total", "aleatoric", "epistemic")
 _WINDOW = 3
@@ -41,7 +41,7 @@ def clue(
     steps: int = 25,
     learning_rate: float = 0.1,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -91,7 +91,7 @@ def delta_clue(
     steps: int = 25,
     learning_rate: float = 0.1,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -129,7 +129,7 @@ def nabla_clue(
     steps: int = 25,
     learning_rate: float = 0.1,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -199,7 +199,6 @@ def _options(generator, uncertainty, members, distance, proximity, latent, predi
 
 def _begin(f: Model, x: Array, target: Array | None, options: dict[str, Any]) -> tuple[PyTree, dict[str, PyTree]]:
     check_untargeted(f, x, target, options["members"], "CLUE")
-    check_constraints(options["constraints"], x)
     z, logits = encoded(options["generator"], x), wide(f(x))
     limit = uncertainty_at(f, x, logits, options) if options["threshold"] is None else jnp.float32(options["threshold"])
     costs = jnp.full(_WINDOW, jnp.inf)

@@ -14,11 +14,11 @@ import optax
 
 from jxai.callables import Static, partition
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded
 from jxai.scores import need_key, one_of, positive, wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 KINDS = ("spectral", "chunks", "random")
 
@@ -38,7 +38,7 @@ def dive(
     steps: int = 20,
     learning_rate: float = 0.1,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -151,7 +151,6 @@ def _information(arrays: list[Array], examples: Array, *, rest: Static) -> Array
 
 
 def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
-    check_constraints(options["constraints"], x)
     z = encoded(options["generator"], x)
     masks = jnp.ones((options["n"], *z.shape), bool) if options["masks"] is None else jnp.asarray(options["masks"], bool)
     if masks.ndim != z.ndim + 1 or masks.shape[1:] != z.shape:

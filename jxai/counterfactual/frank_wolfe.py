@@ -12,10 +12,11 @@ from jax import lax
 from jax.tree_util import Partial
 
 from jxai.counterfactual.saliency import open_entries
-from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.counterfactual.search import Candidate, Domain, Search, method, wanted
 from jxai.counterfactual.search.constraints import frozen
+from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.scores import positive, wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 
 @method
@@ -28,29 +29,31 @@ def sparse_vce(
     step_size: float = 0.75,
     momentum: float = 0.0,
     random_start: bool = False,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    scale: float | Array | None = None,
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
 ) -> Search:
-    """Sparse visual counterfactuals (SVCE): `max log p(target | x + d)` over `‖d‖_p <= radius` and the valid range, by an adaptive Frank–Wolfe method.
+    """Sparse visual counterfactuals (SVCE): `max log p(target | x + d)` over `‖d / s‖_p <= radius` and the valid range, by an adaptive Frank–Wolfe method.
 
-    `d ← d + a (v − d)`, v the point of the set that maximises `⟨g, v⟩`, g the gradient at x + d: see `linear_maximum`. p between 1 and 2 gives changes
+    `d ← d + a (v − d)`, in units of the scale s, v the point of the set that maximises `⟨g, v⟩`, g the gradient at x + d: see `linear_maximum`. p between 1 and 2 gives changes
     that are sparse but not single pixels. As in APGD, a is halved, and the search goes back to its best point, at checkpoints
     (0.22 T, then at intervals that fall by 0.03 T down to 0.06 T) where fewer than 3/4 of the steps improved the objective, or where the best has not
     improved since the last one and a was not halved there. All steps are made: the confidence that the budget buys is what is sought.
 
     Args:
-      radius: of the ball, > 0, in units of x (the paper's 50 to 100 for 224 × 224 × 3 pixels and p = 1.5); may differ by example.
+      radius: of the ball, > 0, in units of the scale (the paper's 50 to 100 for 224 × 224 × 3 pixels and p = 1.5); may differ by example.
       p: in [1, ∞), the paper's 1.5, or `math.inf`. threshold: of the target's probability, in [0, 1), from which x' is valid; the target must be the
         predicted class as well.
       steps: T. step_size: a at first, in (0, 1]. momentum: of the gradient, `g ← m g + (1 − m) ∇`, in [0, 1).
       random_start: d maximises ⟨w, d⟩ of a Gaussian w at first, as in the published code, which needs a key; else 0.
+      scale: s > 0, each feature's own unit, as in `wachter`.
       clip: the valid range. region: booleans over the positions or entries of x, where it may change; may differ by example.
 
     Returns:
       A `Counterfactual`, its latent None: the point of the greatest probability of the target that was met.
 
     Raises:
-      ValueError: bad x, target or option, a random start without a key, a region that freezes everything.
+      ValueError: bad x, target or option, a random start without a key, a region that freezes everything, x outside of `clip`.
 
     Cost: a forward and a backward pass for each step, and the sorting of x's entries.
     Reference: Boreiko et al. 2022, "Sparse Visual Counterfactual Explanations in Image Space", GCPR.
@@ -61,8 +64,11 @@ def sparse_vce(
     check_norm(p)
     positive(steps=steps)
     frozen(region)
-    options = {"p": p, "threshold": threshold, "momentum": momentum, "random_start": random_start, "clip": clip}
-    return Search(Partial(_init, region, radius, step_size, options), Partial(_step, options, checkpoints(steps)), steps)
+    check_scale(scale)
+    options = {"scale": scale, "p": p, "threshold": threshold, "momentum": momentum, "random_start": random_start, "clip": clip}
+    return Search(
+        Partial(_init, region, radius, step_size, options), Partial(_step, options, checkpoints(steps)), steps, Domain(clip, region=region, scale=scale)
+    )
 
 
 def _init(default, budget, step_size, options: dict, f: Model, x: Array, target: Array, key: Array | None, radius=None, region=None):
@@ -81,7 +87,7 @@ def _step(options: dict[str, Any], at: Array, f: Model, d: Array, memory: dict[s
     x, target = memory["x"], memory["target"]
 
     def look(d: Array) -> tuple[Array, tuple[Array, Array]]:
-        point = jnp.where(memory["open"], wide(x) + d, wide(x)).astype(x.dtype)
+        point = jnp.where(memory["open"], wide(x) + unit(options["scale"], x) * d, wide(x)).astype(x.dtype)
         logits = wide(f(point))
         return jax.nn.log_softmax(logits)[target], (point, logits)
 
@@ -125,8 +131,8 @@ def checkpoints(steps: int) -> np.ndarray:
 
 def _furthest(slope: Array, memory: dict[str, Array], options: dict[str, Any]) -> Array:
     x = wide(memory["x"])
-    low, high = (-jnp.inf, jnp.inf) if options["clip"] is None else options["clip"]
-    room = jnp.where(memory["open"], jnp.where(slope > 0, high - x, x - low), 0)
+    low, high = (jnp.asarray(end, x.dtype) for end in ((-jnp.inf, jnp.inf) if options["clip"] is None else options["clip"]))
+    room = jnp.where(memory["open"], jnp.where(slope > 0, high - x, x - low) / unit(options["scale"], x), 0)
     return linear_maximum(slope, jnp.maximum(room, 0), memory["radius"], options["p"])
 
 

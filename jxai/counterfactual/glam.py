@@ -14,13 +14,14 @@ import optax
 
 from jxai.callables import Static, partition
 from jxai.counterfactual.clue import check_members, check_untargeted, uncertainty_at
-from jxai.counterfactual.search import Candidate, Search, method
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.search import Candidate, Search, clipped, method
+from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.direct import direct
+from jxai.counterfactual.search.domain import Domain, check_examples
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded, encodings
 from jxai.counterfactual.search.labels import checked
 from jxai.scores import wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 
 @method
@@ -31,7 +32,7 @@ def glam_clue(
     uncertainty: str = "total",
     members: Any = None,
     threshold: float | None = None,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -70,7 +71,7 @@ def fit_glam(
     sparsity: float = 0.01,
     steps: int = 200,
     learning_rate: float = 0.05,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
 ) -> Array:
     """Learns the translations, `min_θ_g mean_{i in g} H(decode(encode(x_i) + θ_g)) + λ ‖θ_g‖₁`, by Adam, all groups at once.
 
@@ -95,6 +96,7 @@ def fit_glam(
         raise ValueError("certain and certain_groups must be given together, or neither")
     examples, groups = jnp.asarray(examples), checked("groups", groups, len(examples), num_groups)
     check_generator(generator, examples[0])
+    check_examples(Domain(clip), np.asarray(examples))
     check_untargeted(f, examples[0], None, members, "GLAM-CLUE")
     codes = encodings(generator, examples)
     start = jnp.zeros((num_groups, *codes.shape[1:]), codes.dtype)
@@ -102,18 +104,17 @@ def fit_glam(
         goal = encodings(generator, jnp.asarray(certain))
         start = _means(goal, checked("certain_groups", certain_groups, len(goal), num_groups), num_groups) - _means(codes, groups, num_groups)
     arrays, rest = partition((f, generator, members))
-    return _fit(arrays, codes, jnp.asarray(groups), start, sparsity, rest=rest, uncertainty=uncertainty, steps=steps, learning_rate=learning_rate, clip=clip)
+    return _fit(arrays, codes, jnp.asarray(groups), start, sparsity, clip, rest=rest, uncertainty=uncertainty, steps=steps, learning_rate=learning_rate)
 
 
-@functools.partial(jax.jit, static_argnames=("rest", "uncertainty", "steps", "learning_rate", "clip"))
-def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, *, rest: Static, uncertainty: str, steps: int, learning_rate: float, clip):
+@functools.partial(jax.jit, static_argnames=("rest", "uncertainty", "steps", "learning_rate"))
+def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, clip, *, rest: Static, uncertainty: str, steps: int, learning_rate: float):
     f, generator, members = rest.combine(arrays)
     optimizer = optax.adam(learning_rate)
     counts = jnp.zeros(start.shape[0]).at[groups].add(1)
 
     def uncertain(code: Array) -> Array:
-        point = generator.decode(code)
-        point = point if clip is None else jnp.clip(point, *clip)
+        point = clipped(generator.decode(code), clip)
         return uncertainty_at(f, point, wide(f(point)), {"members": members, "uncertainty": uncertainty})
 
     def loss(shifts: Array) -> Array:
@@ -129,7 +130,6 @@ def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, *, 
 
 def _check(f: Model, x: Array, target: Array | None, options: dict[str, Any]) -> None:
     check_untargeted(f, x, target, options["members"], "GLAM-CLUE")
-    check_constraints(options["constraints"], x)
     check_generator(options["generator"], x)
     classes, code = (jax.eval_shape(lambda v, g=g: g(v), x).shape for g in (f, options["generator"].encode))
     if jnp.shape(options["translations"]) != (*classes, *code):

@@ -15,13 +15,13 @@ import optax
 
 from jxai.callables import Static, partition
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import decoded, encoded
 from jxai.counterfactual.search.labels import checked
 from jxai.scores import wide, within
 from jxai.tracing import taps
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 
 @jax.tree_util.register_dataclass
@@ -94,7 +94,7 @@ def piece(
     steps: int = 300,
     learning_rate: float = 0.05,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -129,7 +129,7 @@ def min_edit(
     steps: int = 300,
     learning_rate: float = 0.05,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -152,7 +152,7 @@ def constrained_min_edit(
     steps: int = 300,
     learning_rate: float = 0.05,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -172,7 +172,6 @@ def constrained_min_edit(
 
 
 def _same(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
-    check_constraints(options["constraints"], x)
     return encoded(options["generator"], x), {"x": x, "target": wanted(target), "weight": jnp.float32(options["start"])}
 
 

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.counterfactual.search import Candidate, Search, method, wanted
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen, relaxed, settled
+from jxai.counterfactual.search import Candidate, Domain, Search, clipped, method, wanted
+from jxai.counterfactual.search.constraints import Constraint, frozen, relaxed, settled
 from jxai.counterfactual.search.descent import descent
+from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.counterfactual.search.generator import check_generator, encoded, encodings
 from jxai.counterfactual.search.labels import checked
 from jxai.counterfactual.search.norms import soft
 from jxai.scores import one_of, positive, wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 LOSSES = ("hinge", "cross_entropy")
 
@@ -36,14 +37,15 @@ def prototype(
     reconstruction: float = 0.0,
     attraction: float = 1.0,
     patience: int = 100,
+    scale: float | Array | None = None,
     steps: int = 500,
     learning_rate: float = 0.01,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.sgd,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
-    """Counterfactuals guided by prototypes, `min_δ c · loss + β ‖δ‖₁ + ‖δ‖₂² + γ ‖x' − AE(x')‖² + θ ‖enc(x') − proto_target‖²`, `x' = x + δ`.
+    """Counterfactuals guided by prototypes, `min_δ c · loss + β ‖δ‖₁ + ‖δ‖₂² + γ ‖x' − AE(x')‖² + θ ‖enc(x') − proto_target‖²`, `x' = x + s δ`.
 
     The loss is `max(0, κ + max_{j ≠ target} f_j − f_target)` or the cross entropy. Accelerated proximal descent (FISTA) from x: after each step δ is
     soft-thresholded by η β, so that entries that do not help stay 0 exactly. c grows by a factor at each step that finds x' short of the target and
@@ -55,6 +57,7 @@ def prototype(
       prototypes: `[K, *shape of z]`, a code for each class: `class_prototypes`. It may differ by example (`per_example`).
       loss: "hinge" (the paper's) or "cross_entropy". margin: κ >= 0 of the hinge, in logits. weight: c > 0 at first. growth: >= 1.
       sparsity: β >= 0. reconstruction: γ >= 0. attraction: θ >= 0. patience: the search ends that many steps after the last better point.
+      scale: s > 0, each feature's own unit, of δ and its steps, as in `wachter`.
       steps: at most. learning_rate: η. optimizer: `optax.sgd`, for which the thresholding is the exact proximal step, or another function of η.
       clip, region, constraints: as in `diffeomorphic`.
 
@@ -72,7 +75,8 @@ def prototype(
     within(0.0, math.inf, margin=margin, sparsity=sparsity, reconstruction=reconstruction, attraction=attraction)
     within(math.ulp(0.0), math.inf, weight=weight)
     within(1.0, math.inf, growth=growth)
-    options = dict(generator=generator, prototypes=prototypes, loss=loss, margin=margin, weight=weight, growth=growth, sparsity=sparsity)
+    check_scale(scale)
+    options = dict(scale=scale, generator=generator, prototypes=prototypes, loss=loss, margin=margin, weight=weight, growth=growth, sparsity=sparsity)
     options |= dict(reconstruction=reconstruction, attraction=attraction, patience=patience, rate=learning_rate, clip=clip)
     options["constraints"] = (*constraints, *frozen(region))
     return descent(_start, _look, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer, project=_proximal)
@@ -108,27 +112,26 @@ def class_prototypes(generator: Any, examples: Array, labels: Array, num_classes
 
 
 def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
-    check_constraints(options["constraints"], x)
     code, prototypes = encoded(options["generator"], x), jnp.asarray(options["prototypes"])
     classes = jax.eval_shape(lambda v: f(v), x).shape[0]
     if prototypes.shape != (classes, *code.shape):
         raise ValueError(f"prototypes must have shape {[classes, *code.shape]}, got {list(prototypes.shape)}")
-    v = wide(x)
     memory = {"x": x, "target": wanted(target), "goal": prototypes[target].astype(code.dtype), "weight": jnp.float32(options["weight"])}
     memory |= {"least": jnp.float32(jnp.inf), "since": jnp.int32(0)}
     # What is looked at is ahead of the last point by its momentum.
-    return {"ahead": v, "last": v, "time": jnp.float32(0)}, memory
+    still = jnp.zeros_like(wide(x))
+    return {"ahead": still, "last": still, "time": jnp.float32(0)}, memory
 
 
 def _look(f: Model, variable: dict[str, Array], memory: dict[str, Array], options: dict[str, Any]) -> tuple[Array, tuple[Candidate, dict]]:
-    x, target, generator = memory["x"], memory["target"], options["generator"]
+    x, target, generator, scale = memory["x"], memory["target"], options["generator"], unit(options["scale"], memory["x"])
 
-    def terms(v: Array) -> tuple[Array, Array, Array, Array, Array]:
-        point = settled(v, wide(x), options["constraints"])
+    def terms(move: Array, clip: Clip | None = None) -> tuple[Array, Array, Array, Array, Array]:
+        point = settled(clipped(wide(x) + scale * move, clip), wide(x), options["constraints"])
         logits, code = wide(f(point.astype(x.dtype))), generator.encode(point)
         gap = jnp.where(jnp.arange(logits.shape[0]) == target, -jnp.inf, logits).max() - logits[target]
         missing = jax.nn.relu(options["margin"] + gap) if options["loss"] == "hinge" else -jax.nn.log_softmax(logits)[target]
-        smooth = ((point - wide(x)) ** 2).sum() + options["attraction"] * ((code - memory["goal"]) ** 2).sum()
+        smooth = (((point - wide(x)) / scale) ** 2).sum() + options["attraction"] * ((code - memory["goal"]) ** 2).sum()
         if not isinstance(options["reconstruction"], (int, float)) or options["reconstruction"] > 0:
             smooth = smooth + options["reconstruction"] * ((point - generator.decode(code)) ** 2).sum()
         return missing, smooth, point.astype(x.dtype), logits, code
@@ -136,8 +139,9 @@ def _look(f: Model, variable: dict[str, Array], memory: dict[str, Array], option
     missing, smooth, *_ = terms(variable["ahead"])
     total = memory["weight"] * missing + smooth
     # The candidate is the proximal point, of which entries are exactly those of x.
-    _, rest, point, logits, code = jax.lax.stop_gradient(terms(variable["last"]))
-    far, valid = rest + options["sparsity"] * jnp.abs(wide(point) - wide(x)).sum(), logits.argmax() == target
+    _, rest, point, logits, code = jax.lax.stop_gradient(terms(variable["last"], options["clip"]))
+    far = rest + options["sparsity"] * jnp.abs((wide(point) - wide(x)) / scale).sum()
+    valid = (logits.argmax() == target) & Domain(options["clip"], options["constraints"]).contains(point, x)
     better = valid & (far < memory["least"] * (1 - 1e-4))
     since = jnp.where(better, 0, memory["since"] + 1)
     weight = memory["weight"] * jnp.where(valid, 1 / options["growth"], options["growth"])
@@ -148,8 +152,8 @@ def _look(f: Model, variable: dict[str, Array], memory: dict[str, Array], option
 
 
 def _proximal(variable: dict[str, Array], memory: dict[str, Array], options: dict[str, Any]) -> dict[str, Array]:
-    x = wide(memory["x"])
-    new = x + soft(variable["ahead"] - x, options["rate"] * options["sparsity"])
-    new = relaxed(new if options["clip"] is None else jnp.clip(new, *options["clip"]), x, options["constraints"])
+    x, scale = wide(memory["x"]), unit(options["scale"], memory["x"])
+    new = x + scale * soft(variable["ahead"], options["rate"] * options["sparsity"])
+    new = (relaxed(clipped(new, options["clip"]), x, options["constraints"]) - x) / scale
     time = variable["time"] + 1
     return {"ahead": new + time / (time + 3) * (new - variable["last"]), "last": new, "time": time}

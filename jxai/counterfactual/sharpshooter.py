@@ -11,11 +11,11 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.counterfactual.search import Candidate, Search, method, wanted
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen
+from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.direct import direct
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded
 from jxai.scores import positive, wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 
 @jax.tree_util.register_dataclass
@@ -43,7 +43,7 @@ def sharpshooter(
     threshold: float = 0.5,
     num_points: int = 64,
     chunk: int | None = None,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -81,7 +81,6 @@ def sharpshooter(
 
 def _check(f: Model, x: Array, target: Array, options: dict[str, Any]) -> None:
     wanted(target)
-    check_constraints(options["constraints"], x)
     check_generator(options["generator"], x)
     if options["conditional"] is not None:
         made = jax.eval_shape(lambda v, t: options["conditional"](v, t), x, jnp.asarray(target))

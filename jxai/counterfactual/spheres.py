@@ -11,10 +11,11 @@ from jax.tree_util import Partial
 
 from jxai import loops
 from jxai.counterfactual.saliency import open_entries
-from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.counterfactual.search import Candidate, Domain, Search, clipped, method, wanted
 from jxai.counterfactual.search.constraints import frozen
+from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.scores import need_key, positive, wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 _SHRINK, _GROW, _RESTORE = 0, 1, 2
 
@@ -26,19 +27,21 @@ def growing_spheres(
     num_samples: int = 256,
     steps: int = 200,
     sparse: bool = True,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    scale: float | Array | None = None,
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     chunk: int = 16,
 ) -> Search:
     """Growing spheres: the nearest of random points that the model takes for the target, found in ℓ2 shells around x; then as few entries as will do.
 
     A ball of radius η is halved until none of `num_samples` points drawn uniformly from it is of the target class. From there shells
-    `a < ‖x' − x‖₂ <= a + η`, with a = η, 2η …, are searched until one holds such a point. From the nearest point that was met, the entries are put
+    `a < ‖(x' − x) / s‖₂ <= a + η`, with a = η, 2η …, are searched until one holds such a point. From the nearest point that was met, the entries are put
     back to x's in the order of their change, smallest first, as long as the class stays the target.
 
     Args:
-      radius: the first η > 0, in units of x. num_samples: drawn in each ball or shell.
+      radius: the first η > 0, in units of the scale. num_samples: drawn in each ball or shell.
       steps: at most: balls, shells, and for the last stage one for every `num_samples` entries. sparse: whether there is that stage.
+      scale: s > 0, each feature's own unit, as in `wachter`.
       clip: the valid range, that points are cut to. region: booleans over the positions or entries of x, where it may change; may differ by example.
       chunk: points at once, for each of the searches that run at once.
 
@@ -46,7 +49,7 @@ def growing_spheres(
       A `Counterfactual`, its latent None; valid where it is of the target class.
 
     Raises:
-      ValueError: bad x, target or option, no key, a region that freezes everything.
+      ValueError: bad x, target or option, no key, a region that freezes everything, x outside of `clip`.
 
     Cost: `num_samples` forward passes for each step.
     Reference: Laugel et al. 2018, "Comparison-Based Inverse Classification for Interpretability in Machine Learning" (Growing Spheres), IPMU.
@@ -54,8 +57,9 @@ def growing_spheres(
     within(math.ulp(0.0), math.nextafter(math.inf, 0.0), radius=radius)
     positive(num_samples=num_samples, steps=steps, chunk=chunk)
     frozen(region)
-    options = {"num_samples": num_samples, "sparse": sparse, "clip": clip, "chunk": chunk}
-    return Search(Partial(_init, region, radius), Partial(_step, options), steps)
+    check_scale(scale)
+    options = {"num_samples": num_samples, "sparse": sparse, "clip": clip, "chunk": chunk, "scale": scale}
+    return Search(Partial(_init, region, radius), Partial(_step, options), steps, Domain(clip, region=region, scale=scale))
 
 
 def _init(default: Array | None, eta: float | Array, f: Model, x: Array, target: Array, key: Array | None, region: Array | None = None):
@@ -69,20 +73,20 @@ def _init(default: Array | None, eta: float | Array, f: Model, x: Array, target:
 def _step(options: dict[str, Any], f: Model, best: Array, memory: dict[str, Array]) -> tuple[Array, dict[str, Array], Candidate]:
     """A ball, a shell, or a block of restored entries; `best` is the nearest point of the target class, once there is one."""
     x, n, restoring = wide(memory["x"]), options["num_samples"], memory["stage"] == _RESTORE
-    key = jax.random.fold_in(memory["key"], memory["round"])
-    order = jnp.argsort(jnp.argsort(jnp.abs(wide(best) - x).ravel(), stable=True), stable=True).reshape(x.shape)
+    key, scale = jax.random.fold_in(memory["key"], memory["round"]), unit(options["scale"], x)
+    order = jnp.argsort(jnp.argsort(jnp.abs((wide(best) - x) / scale).ravel(), stable=True), stable=True).reshape(x.shape)
     unchanged = (best == memory["x"]).sum()
 
     def point(i: Array) -> Array:
-        drawn = x + in_shell(jax.random.fold_in(key, i), memory["open"], memory["inner"], memory["outer"], x.dtype)
-        drawn = drawn if options["clip"] is None else jnp.clip(drawn, *options["clip"])
+        drawn = x + scale * in_shell(jax.random.fold_in(key, i), memory["open"], memory["inner"], memory["outer"], x.dtype)
+        drawn = clipped(drawn, options["clip"])
         fewer = jnp.where(order < unchanged + i + 1, x, wide(best))
         return jnp.where(memory["open"], jnp.where(restoring, fewer, drawn), x).astype(memory["x"].dtype)
 
     def look(i: Array) -> tuple[Array, Array, Array]:
         v = point(i)
         logits = wide(f(v))
-        return logits.argmax() == memory["target"], jnp.sqrt(((wide(v) - x) ** 2).sum()), jax.nn.log_softmax(logits)[memory["target"]]
+        return logits.argmax() == memory["target"], jnp.sqrt((((wide(v) - x) / scale) ** 2).sum()), jax.nn.log_softmax(logits)[memory["target"]]
 
     hit, far, log_p = loops.stack(look, n, options["chunk"])
     # Restored one after the other: those before the first that leaves the class.

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.counterfactual.search import Candidate, Search, method, wanted
-from jxai.counterfactual.search.constraints import Constraint, check_constraints, frozen, settled
+from jxai.counterfactual.search import Candidate, Search, clipped, method, wanted
+from jxai.counterfactual.search.constraints import Constraint, frozen, settled
 from jxai.counterfactual.search.descent import descent
 from jxai.scores import check_example, wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 
 @method
@@ -29,7 +29,7 @@ def steex(
     steps: int = 100,
     learning_rate: float = 0.01,
     optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -60,7 +60,6 @@ def steex(
 
 def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
     check_example(x)
-    check_constraints(options["constraints"], x)
     generator, segments = options["generator"], options["segments"]
     if not jnp.issubdtype(jnp.result_type(segments), jnp.integer) or jnp.shape(segments) != x.shape[: jnp.ndim(segments)]:
         raise ValueError(f"segments must be integer labels over the positions of x {x.shape}, got {jnp.result_type(segments)} of shape {jnp.shape(segments)}")
@@ -86,8 +85,7 @@ def _chosen(codes: Array, memory: dict[str, Array], options: dict[str, Any]) -> 
 def _look(f: Model, codes: Array, memory: dict[str, Array], options: dict[str, Any]) -> tuple[Array, tuple[Candidate, dict]]:
     x = memory["x"]
     point = options["generator"].decode(codes, memory["segments"])
-    point = point if options["clip"] is None else jnp.clip(point, *options["clip"])
-    point = settled(point, wide(x), options["constraints"]).astype(x.dtype)
+    point = settled(clipped(point, options["clip"]), wide(x), options["constraints"]).astype(x.dtype)
     logits = wide(f(point))
     log_p = jax.nn.log_softmax(logits)[memory["target"]]
     loss = -log_p + options["proximity"] * ((codes - memory["start"]) ** 2).sum()

@@ -11,19 +11,20 @@ from jax.tree_util import Partial
 
 from jxai import loops
 from jxai.counterfactual.saliency import open_entries
-from jxai.counterfactual.search import Candidate, Search, method, wanted
+from jxai.counterfactual.search import Candidate, Domain, Search, method, wanted
 from jxai.counterfactual.search.constraints import frozen
+from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.counterfactual.search.norms import DISTANCES, length
 from jxai.scores import check_example, one_of, positive, wide, within
 from jxai.typing import Array, Model
 
 
-def nearest_unlike(x: Array, examples: Array, labels: Array, target: int | Array, distance: str = "l2") -> Array:
+def nearest_unlike(x: Array, examples: Array, labels: Array, target: int | Array, distance: str = "l2", scale: float | Array | None = None) -> Array:
     """The example of the target class nearest to x: its nearest unlike neighbour ("native guide"), x's shape.
 
     Args:
       x: one example. examples: `[n, *x.shape]`. labels: `[n]`, integers: true classes, or those that the model predicts.
-      target: a class. distance: "l1" or "l2".
+      target: a class. distance: "l1" or "l2", of `(e − x) / s`. scale: s > 0, each feature's own unit, as in `wachter`.
 
     Returns:
       x's type; under a trace NaN where no example is of the target class.
@@ -34,10 +35,11 @@ def nearest_unlike(x: Array, examples: Array, labels: Array, target: int | Array
     Cost: n distances, a few at a time.
     """
     check_guides(x, examples, labels, distance)
+    check_scale(scale, x)
     if not any(isinstance(value, jax.core.Tracer) for value in (labels, target)) and not np.any(np.asarray(labels) == np.asarray(target)):
         raise ValueError(f"no example is of the class target={target}")
     examples, labels = jnp.asarray(examples), jnp.asarray(labels)
-    far = loops.stack(lambda i: length(wide(examples[i]) - wide(x), distance), examples.shape[0], loops.at_once(x, None))
+    far = loops.stack(lambda i: length((wide(examples[i]) - wide(x)) / unit(scale, x), distance), examples.shape[0], loops.at_once(x, None))
     own = labels == target
     guide = examples[jnp.argmin(jnp.where(own, far, jnp.inf))].astype(x.dtype)
     return jnp.where(own.any(), guide, jnp.nan)
@@ -52,6 +54,7 @@ def native_guide(
     threshold: float = 0.0,
     num_points: int = 16,
     halvings: int = 10,
+    scale: float | Array | None = None,
     region: Array | None = None,
 ) -> Search:
     """The way to the nearest unlike neighbour: `x' = x + t (e − x)` with the smallest t that is found to reach the target.
@@ -63,7 +66,7 @@ def native_guide(
       examples: `[n, *x.shape]`. labels: `[n]`, integers; those that the model predicts make e itself a counterfactual.
       distance: by which e is the nearest example of the target class, "l1" or "l2".
       threshold: of the target's probability, in [0, 1), from which x' is valid; the target must be the predicted class as well.
-      num_points: n. halvings: of the interval.
+      num_points: n. halvings: of the interval. scale: s > 0, each feature's own unit in that distance, as in `wachter`.
       region: booleans over the positions or entries of x, where e is blended in; all by default; may differ by example.
 
     Returns:
@@ -80,14 +83,15 @@ def native_guide(
     within(0.0, float(np.nextafter(1.0, 0.0)), threshold=threshold)
     positive(num_points=num_points, halvings=halvings)
     frozen(region)
+    check_scale(scale)
     options = {"threshold": threshold, "num_points": num_points, "halvings": halvings}
-    return Search(Partial(_init, region, distance, examples, labels), Partial(_step, options), num_points + halvings)
+    return Search(Partial(_init, region, distance, scale, examples, labels), Partial(_step, options), num_points + halvings, Domain(region=region, scale=scale))
 
 
-def _init(default, distance: str, examples: Array, labels: Array, f: Model, x: Array, target: Array, key: Array | None, region=None):
+def _init(default, distance: str, scale, examples: Array, labels: Array, f: Model, x: Array, target: Array, key: Array | None, region=None):
     target = wanted(target)
     opened = open_entries(x, default if region is None else region)
-    guide = nearest_unlike(x, examples, labels, target, distance)
+    guide = nearest_unlike(x, examples, labels, target, distance, scale)
     low = jnp.zeros((), wide(x).dtype)
     return low, {"x": x, "guide": jnp.where(opened, guide, x), "target": target, "low": low, "high": jnp.full_like(low, jnp.inf), "looks": jnp.int32(0)}
 

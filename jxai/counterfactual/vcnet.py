@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jxai.counterfactual.search import Candidate, Search, method, wanted
-from jxai.counterfactual.search.constraints import Constraint, OneHot, check_constraints, frozen, settled
+from jxai.counterfactual.search import Candidate, Search, clipped, method, wanted
+from jxai.counterfactual.search.constraints import Constraint, OneHot, frozen, settled
 from jxai.counterfactual.search.direct import direct
+from jxai.counterfactual.search.domain import check_constraints
 from jxai.scores import check_example, wide, within
-from jxai.typing import Array, Model
+from jxai.typing import Array, Clip, Model
 
 
 @method
@@ -21,7 +22,7 @@ def vcnet(
     *,
     network: Any = None,
     probability: float = 1.0,
-    clip: tuple[float, float] | None = (0.0, 1.0),
+    clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
@@ -53,7 +54,7 @@ def _check(f: Model, x: Array, target: Array, options: dict[str, Any]) -> None:
     for name in ("encode", "decode"):
         if not callable(getattr(network, name, None)):
             raise ValueError(f"network={type(network).__name__} must have a method {name}, as models.VCNet has")
-    check_constraints((*_rounded(network), *options["constraints"]), x)
+    check_constraints(_rounded(network), x)
     p = jax.eval_shape(lambda v: wide(f(v)), x)
     made = jax.eval_shape(lambda v, p: network.decode(network.encode(v), p, v), wide(jnp.asarray(x)), p)
     if made.shape != x.shape:
@@ -76,8 +77,7 @@ def _decoded(f: Model, x: Array, target: Array, key: Array | None, options: dict
     v = wide(x)
     z = wide(network.encode(v))
     point = network.decode(z, p, v)
-    point = point if options["clip"] is None else jnp.clip(point, *options["clip"])
-    point = settled(point, v, (*_rounded(network), *options["constraints"])).astype(x.dtype)
+    point = settled(clipped(point, options["clip"]), v, (*_rounded(network), *options["constraints"])).astype(x.dtype)
     logits = wide(f(point))
     valid = logits.argmax() == target
     return Candidate(point, z, logits, valid, -jax.nn.log_softmax(logits)[target], valid)

@@ -109,8 +109,8 @@ def _result(t: SearchTrial) -> None:
     t.require(found.steps.shape == () and found.steps.dtype == np.int32, f"returns steps of {found.steps.dtype} and shape {found.steps.shape}, not int32")
     clip = t.options.get("clip", t.parameters["clip"].default if "clip" in t.parameters else None)
     if clip is not None:
-        low, high = (np.asarray(found.x, np.float32).min(), np.asarray(found.x, np.float32).max())
-        t.require(clip[0] <= low and high <= clip[1], f"returns x' from {low:g} to {high:g}, outside clip={clip}")
+        v = np.asarray(found.x, np.float32)
+        t.require(((v >= clip[0]) & (v <= clip[1])).all(), f"returns x' from {v.min():g} to {v.max():g}, outside clip={clip}")
     most = t.fn.search(**t.options).steps if hasattr(t.fn, "search") else np.inf
     t.require(0 <= found.steps <= most, f"returns steps={int(found.steps)} of at most {most}")
     said = np.stack([np.asarray(_logits(t.f, v)) for v in found.x.reshape(-1, *x.shape)]).reshape(lead + (t.classes,))

@@ -13,7 +13,8 @@ import scipy.optimize
 from jax.tree_util import Partial
 
 from jxai.counterfactual import wachter
-from jxai.counterfactual.search.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range, check_constraints, relaxed, settled
+from jxai.counterfactual.search.constraints import Frozen, Monotone, Near, OneHot, Ordinal, Range, relaxed, settled
+from jxai.counterfactual.search.domain import check_constraints
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

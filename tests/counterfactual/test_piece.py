@@ -130,7 +130,7 @@ def test_bad_input_is_named():
         (min_edit, {"steps": 0}, "steps=0"),
     ]:
         with pytest.raises(ValueError, match=message):
-            method(F, X, 1, **{"generator": G, **options})
+            method(F, X, 1, **{"generator": G, "clip": None, **options})
     with pytest.raises(ValueError, match="labels has no example of 2"):
         class_features(F, EXAMPLES[:80], LABELS[:80], 3, LAYER)
     with pytest.raises(ValueError, match="labels must be 120 integers"):

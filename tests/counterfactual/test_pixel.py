@@ -158,16 +158,15 @@ def test_losses_are_their_formulas():
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])
 def test_slopes_are_shortest_subgradients(distance):
-    pull, s = np.asarray([0.3, -0.5, 0.05]), np.asarray([1.0, 2.0, 0.5])
-    zero = np.zeros(3)
-    size = {"l1": lambda d: abs(d / s).sum(), "l2": lambda d: np.linalg.norm(d / s)}[distance]
+    pull, zero = np.asarray([0.3, -1.0, 0.025]), np.zeros(3)
+    size = {"l1": lambda d: abs(d).sum(), "l2": np.linalg.norm}[distance]
     total = lambda d, w: w * pull @ d + size(d)
-    slope_of = jax.jit(lambda pull, d: steepest(pull, d, jnp.asarray(s), distance))
+    slope_of = jax.jit(lambda pull, d: steepest(pull, d, distance))
     for d in (np.asarray([0.2, -0.1, 0.4]), np.asarray([1.0, 2.0, -3.0])):
         numeric = scipy.optimize.approx_fprime(d, total, 1e-7, 1.0)
         np.testing.assert_allclose(slope_of(pull, d), numeric, atol=1e-4)
     # At x a step against the slope goes down if any does: above the λ at which moves begin, and not below.
-    begins = float(jax.jit(lambda pull: leaving(pull, jnp.asarray(s), distance))(pull))
+    begins = float(jax.jit(lambda pull: leaving(pull, distance))(pull))
     for weight in (0.99 * begins, 1.01 * begins):
         slope = np.asarray(slope_of(weight * pull, zero))
         assert slope.any() == (weight > begins)
@@ -190,7 +189,13 @@ def test_moves_end_where_they_would_cross_x():
         (dict(threshold=1.0), "threshold=1.0 must lie in"),
         (dict(threshold=-0.1), "threshold=-0.1 must lie in"),
         (dict(price=0.0), "price=0.0 must lie in"),
-        (dict(scale=0.0), "scale=0.0 must lie in"),
+        (dict(scale=0.0), "scale=0.0 must be finite and greater than 0"),
+        (dict(scale=np.float32([1, np.nan, 1])), "scale=nan must be finite and greater than 0"),
+        (dict(scale=np.ones(2)), r"scale of shape \(2,\) must broadcast against x of shape \(3,\)"),
+        (dict(x=np.float32([39, 20000, 40]), clip=None), r"scale=None: x is a vector with entries up to 20000"),
+        (dict(x=np.float32([39, 0.5, 40])), r"x must lie in clip=\(0.0, 1.0\).* from 0.5 to 40: give clip=\(low, high\)"),
+        (dict(clip=(1.0, 0.0)), r"clip=\(1.0, 0.0\) must be \(low, high\) with low < high"),
+        (dict(clip=(np.zeros(2), 1.0)), r"clip of shape \(2,\) must broadcast against x of shape \(3,\)"),
         (dict(growth=1.0), "growth=1.0 must lie in"),
         (dict(patience=0), "patience=0 must be a positive integer"),
         (dict(halvings=0), "halvings=0 must be a positive integer"),

@@ -129,4 +129,4 @@ def test_an_unreachable_target_fails_in_data():
 )
 def test_bad_options_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
-        growing_spheres(**{**dict(f=linear(np.ones(3)), x=-np.ones(3, np.float32), target=1, key=KEY), **options})
+        growing_spheres(**{**dict(f=linear(np.ones(3)), x=-np.ones(3, np.float32), target=1, key=KEY, clip=None), **options})

@@ -1,7 +1,8 @@
 """What a counterfactual must keep to: projections onto sets, for every method that searches among examples.
 
 A constraint has two functions of a point v and of the example x that it began from. `relaxed` is the projection onto a convex set in which a
-gradient can move (probabilities for a one-hot group); `exact` gives a point of the set itself. For most they are the same.
+gradient can move (probabilities for a one-hot group); `exact` gives a point of the set itself. For most they are the same. Whether a point is in the
+set says `keeps`; a constraint whose set is thin in units of its own has a `holds(v, x)` for it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import optax
 from jxai.bounds.projection import projection
 from jxai.bounds.region import ball
 from jxai.scores import wide
-from jxai.typing import Array, PyTree
+from jxai.typing import Array
 
 __all__ = ["Constraint", "Frozen", "Monotone", "Near", "OneHot", "Ordinal", "Range", "settled"]
 
@@ -35,7 +36,7 @@ class Constraint(Protocol):
         """The nearest point of the set's convex hull, or one near it."""
 
     def exact(self, v: Array, x: Array) -> Array:
-        """A point of the set near v."""
+        """A point of the set near v, v itself in the set."""
 
 
 @jax.tree_util.register_dataclass
@@ -79,6 +80,14 @@ class Near:
 
     exact = relaxed
 
+    def holds(self, v: Array, x: Array) -> Array:
+        """`[]`: whether the distance is within the radius, up to the tolerance of each entry and of the radius."""
+        radius = jnp.broadcast_to(jnp.asarray(self.radius, wide(x).dtype), x.shape)
+        off = jnp.maximum(jnp.abs(wide(v) - wide(x)) - _slack(v, x), 0)
+        share = jnp.where(off > 0, off / radius, 0)
+        size = {1: share.sum(), 2: jnp.sqrt((share**2).sum()), math.inf: share.max()}[self.p]
+        return size <= 1 + tolerance(v.dtype)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +125,10 @@ class OneHot:
             v = v.at[at].set(jax.nn.one_hot(jnp.argmax(v[at]), len(group), dtype=v.dtype))
         return v
 
+    def holds(self, v: Array, x: Array) -> Array:
+        """`[]`: whether each group is one-hot, up to the tolerance of 1."""
+        return (jnp.abs(self.exact(v, x) - v) <= tolerance(v.dtype)).all()
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +148,33 @@ class Ordinal:
         levels = jnp.asarray(self.levels, v.dtype)
         return v.at[self.feature].set(levels[jnp.argmin(jnp.abs(levels - v[self.feature]))])
 
+    def holds(self, v: Array, x: Array) -> Array:
+        """`[]`: whether the feature takes a level, up to the tolerance of the greatest."""
+        return jnp.abs(self.exact(v, x) - v).max() <= tolerance(v.dtype) * max(map(abs, self.levels))
+
+
+def tolerance(dtype: Any) -> float:
+    """By which share of its size an entry may miss what a constraint asks of it: 1e-5, or two roundings of a narrower type."""
+    return max(1e-5, 2 * float(jnp.finfo(dtype).eps))
+
+
+def keeps(constraint: Constraint, v: Array, x: Array) -> Array:
+    """`[]`: whether a constraint holds of v: by its own `holds(v, x)`, else if `exact` leaves v where it is, up to the tolerance of each entry."""
+    if hasattr(constraint, "holds"):
+        return constraint.holds(v, x)
+    point = constraint.exact(wide(v), wide(x))
+    return (jnp.abs(point - wide(v)) <= jnp.maximum(_slack(v, x), tolerance(v.dtype) * jnp.abs(point))).all()
+
+
+def _slack(v: Array, x: Array) -> Array:
+    return tolerance(v.dtype) * jnp.maximum(jnp.abs(wide(v)), jnp.abs(wide(x)))
+
+
+def broadcasts(value: float | Array, x: Array) -> bool:
+    """Whether a number or an array broadcasts against x."""
+    shape = jnp.shape(value)
+    return len(shape) <= len(x.shape) and all(a in (1, b) for a, b in zip(shape[::-1], x.shape[::-1]))
+
 
 def settled(v: Array, x: Array, constraints: Sequence[Constraint]) -> Array:
     """The point that exact constraints make of v, one after the other; gradients pass a category as if it were v."""
@@ -152,76 +192,13 @@ def relaxed(v: Array, x: Array, constraints: Sequence[Constraint]) -> Array:
     return v
 
 
-def check_constraints(constraints: Sequence[Constraint], x: Array) -> tuple[Constraint, ...]:
-    """The constraints as a tuple.
-
-    Raises:
-      ValueError: something else, one that does not fit x, one that leaves nothing to change, or a categorical feature of x that is out of range.
-    """
-    constraints = tuple(constraints)
-    for n, c in enumerate(constraints):
-        if not (hasattr(c, "relaxed") and hasattr(c, "exact")):
-            raise ValueError(f"constraints[{n}] must be a constraint (Range, Frozen, Near, Monotone, OneHot, Ordinal), got {type(c).__name__}")
-        _check_features(n, c, x)
-        try:
-            shape = jax.eval_shape(lambda v, c=c: c.exact(v, v), jax.ShapeDtypeStruct(x.shape, wide(jnp.zeros((), x.dtype)).dtype)).shape
-        except (TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"constraints[{n}]={type(c).__name__} does not fit x of shape {x.shape}: {error}") from None
-        if shape != x.shape:
-            raise ValueError(f"constraints[{n}]={type(c).__name__} makes {shape} of x of shape {x.shape}")
-        if isinstance(c, Frozen):
-            _check_region(c.region)
-        _check_categories(n, c, x)
-    return constraints
-
-
-def _check_features(n: int, c: Constraint, x: Array) -> None:
-    if isinstance(c, OneHot):
-        for group in c.groups:
-            if not group or min(group) < 0 or max(group) >= x.size or len(set(group)) < len(group):
-                raise ValueError(f"constraints[{n}]: the group {group} must hold features in [0, {x.size}), each once")
-    if isinstance(c, Ordinal):
-        if not 0 <= c.feature < x.size or list(c.levels) != sorted(c.levels) or not c.levels:
-            raise ValueError(f"constraints[{n}]: feature={c.feature} must be in [0, {x.size}) and levels={c.levels} ascending")
-
-
-def _check_categories(n: int, c: Constraint, x: Array) -> None:
-    if isinstance(x, jax.core.Tracer):
-        return
-    v = np.asarray(x)
-    if isinstance(c, OneHot):
-        for group in c.groups:
-            if not math.isclose(float(v[list(group)].sum()), 1, abs_tol=1e-5) or not np.isclose(v[list(group)].max(), 1, atol=1e-5):
-                raise ValueError(f"constraints[{n}]: x is not one-hot in the group {group}: {v[list(group)]}")
-    if isinstance(c, Ordinal) and not np.isclose(np.asarray(c.levels), v[c.feature], atol=1e-5).any():
-        raise ValueError(f"constraints[{n}]: x[{c.feature}]={v[c.feature]} is none of the levels {c.levels}")
-
-
 def frozen(region: Array | None) -> tuple[Frozen, ...]:
     """The constraint of a method's option `region`, none for None; raises ValueError for one that freezes everything."""
     if region is None:
         return ()
-    _check_region(region)
-    return (Frozen(jnp.asarray(region)),)
-
-
-def _check_region(region: Array) -> None:
     if not isinstance(region, jax.core.Tracer) and not np.any(region):
         raise ValueError("region freezes every entry: nothing may change")
-
-
-def check_examples(tree: PyTree, x: np.ndarray) -> None:
-    """Raises ValueError unless the constraints among the nodes of a pytree fit every one of the examples `[n, …]`."""
-
-    def is_constraint(node: PyTree) -> bool:
-        return dataclasses.is_dataclass(node) and hasattr(node, "relaxed") and hasattr(node, "exact")
-
-    found = [node for node in jax.tree.leaves(tree, is_leaf=is_constraint) if is_constraint(node)]
-    check_constraints(found, x[0])
-    for n, c in enumerate(found):
-        if isinstance(c, (OneHot, Ordinal)):
-            for example in x[1:]:
-                _check_categories(n, c, example)
+    return (Frozen(jnp.asarray(region)),)
 
 
 def _between(v: Array, low: float | Array, high: float | Array) -> Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
-from jxai.counterfactual.search import Candidate, Search
+from jxai.counterfactual.search import Candidate, Domain, Search
 from jxai.scores import positive, within
 from jxai.typing import Array, Model, PyTree
 
@@ -36,7 +36,7 @@ def descent(
     """The search `variable ← P(variable − η · direction(∇ loss))`.
 
     Args:
-      start, look, project: module-level functions; options: what they share, arrays of it are leaves.
+      start, look, project: module-level functions; options: what they share, arrays of it are leaves; `clip` and `constraints` are the search's domain.
       steps: at most, >= 1. learning_rate: η > 0. optimizer: `learning_rate -> optax transformation`, a module-level function such as `optax.adam`.
 
     Raises:
@@ -44,7 +44,8 @@ def descent(
     """
     positive(steps=steps)
     within(math.ulp(0.0), math.inf, learning_rate=learning_rate)
-    return Search(Partial(_init, start, optimizer, learning_rate, options), Partial(_step, look, project, optimizer, learning_rate, options), steps)
+    domain = Domain(options.get("clip"), options.get("constraints", ()), scale=options.get("scale", 1.0))
+    return Search(Partial(_init, start, optimizer, learning_rate, options), Partial(_step, look, project, optimizer, learning_rate, options), steps, domain)
 
 
 def _init(start: Start, optimizer: Callable, learning_rate: float, options: dict, f: Model, x: Array, target: Array, key: Array | None, **own: Array):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from jxai.counterfactual.search import Candidate, Search
+from jxai.counterfactual.search import Candidate, Domain, Search
 from jxai.typing import Array, Model, PyTree
 
 Find = Callable[[Model, Array, Array | None, Array | None, dict[str, Any]], Candidate]
@@ -23,9 +23,9 @@ def direct(find: Find, check: Check, options: dict[str, Any]) -> Search:
 
     Args:
       find, check: module-level functions; check raises where the input is bad, while x may still be concrete.
-      options: what they are given, arrays of it are leaves.
+      options: what they are given, arrays of it are leaves; `clip` and `constraints` are the search's domain.
     """
-    return Search(Partial(_init, check, options), Partial(_step, find, options), 0)
+    return Search(Partial(_init, check, options), Partial(_step, find, options), 0, Domain(options.get("clip"), options.get("constraints", ())))
 
 
 def _init(check: Check, options: dict[str, Any], f: Model, x: Array, target: int | Array | None, key: Array | None, **own: Array) -> tuple[tuple, PyTree]:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jxai.counterfactual.search.constraints import Constraint, settled
+from jxai.counterfactual.search.domain import clipped
 from jxai.scores import check_example, wide
-from jxai.typing import Array
+from jxai.typing import Array, Clip
 
 
 @jax.tree_util.register_dataclass
@@ -53,12 +54,9 @@ def check_generator(generator: Any, x: Array) -> None:
         raise ValueError(f"generator={kind} makes examples of shape {getattr(out, 'shape', None)}, but x has {x.shape}")
 
 
-def decoded(generator: Any, z: Array, x: Array, clip: tuple[float, float] | None, constraints: Sequence[Constraint]) -> Array:
+def decoded(generator: Any, z: Array, x: Array, clip: Clip | None, constraints: Sequence[Constraint]) -> Array:
     """The example at z: decoded, cut to the valid range, held to the constraints given the example x, of x's type."""
-    point = generator.decode(z)
-    if clip is not None:
-        point = jnp.clip(point, *clip)
-    return settled(point, wide(x), constraints).astype(x.dtype)
+    return settled(clipped(generator.decode(z), clip), wide(x), constraints).astype(x.dtype)
 
 
 def encodings(generator: Any, examples: Array) -> Array:

@@ -14,7 +14,7 @@ from jax import lax
 
 from jxai.callables import Static, partition
 from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, result
-from jxai.counterfactual.search.constraints import check_examples
+from jxai.counterfactual.search.domain import check_examples
 from jxai.loops import at_once
 from jxai.scores import num_classes, positive
 from jxai.typing import Array, Model, PyTree
@@ -81,7 +81,7 @@ def run(
         inspect.signature(search.init).bind(f, x, target, key, **own)
     except TypeError as error:
         raise ValueError(f"per_example has an option that may not differ by example: {error}") from None
-    check_examples(search, x)
+    check_examples(search.domain, x, own.get("region"))
     places = np.arange(which.size) if index is None else np.asarray(index).reshape(-1)
     if places.size != which.size:
         raise ValueError(f"index must have shape {shape}, got {np.shape(index)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai.counterfactual.search.domain import Domain
 from jxai.scores import check_example, check_target, wide
 from jxai.typing import Array, Model, PyTree
 
@@ -25,7 +27,7 @@ class Counterfactual(NamedTuple):
     logits: Array
     """`[K]`: f there."""
     valid: Array
-    """`[]`, bool: whether it is what the method searches for."""
+    """`[]`, bool: whether it is what the method searches for, and lies in the domain: the valid range, the constraints, the region."""
     steps: Array
     """`[]`, int32: the steps that were made."""
 
@@ -37,7 +39,7 @@ class Candidate(NamedTuple):
     latent: PyTree
     logits: Array
     valid: Array
-    """Whether it is a counterfactual in the method's sense; of a set `[k]`."""
+    """Whether it is a counterfactual in the method's sense, wherever it lies; of a set `[k]`."""
     cost: Array
     """`[]`: which of two points is better: a valid one, and of two alike the one of less cost (NaN is never better)."""
     stop: Array
@@ -56,11 +58,15 @@ class Search(NamedTuple):
     """`(f, variable, memory) -> (variable, memory, candidate)`: looks at the variable, and moves it."""
     steps: int
     """Moves at most."""
+    domain: Domain = Domain()
+    """Where a valid point lies, besides."""
 
 
 class State(NamedTuple):
     """A search on its way."""
 
+    x: Array
+    region: Array | None
     variable: PyTree
     memory: PyTree
     best: Candidate
@@ -69,10 +75,15 @@ class State(NamedTuple):
 
 
 def begin(search: Search, f: Model, x: Array, target: int | Array | None, key: Array | None, **own: Array) -> State:
-    """Where a search begins; done already where x is of the target class (x itself then), or the target is no class.
+    """Where a search begins; done already where x is of the target class and in the domain (x itself then), the target is no class, or x is out of range.
 
     own: options that are this example's own.
+
+    Raises:
+      ValueError: constraints that do not fit x or one another; where x is concrete, one that is not in its own valid range.
     """
+    domain = dataclasses.replace(search.domain, region=own.get("region", search.domain.region))
+    domain.check(x)
     logits = wide(f(x))
     variable, memory = search.init(f, x, target, key, **own)
     shape = jax.eval_shape(lambda: search.step(f, variable, memory)[2])
@@ -82,22 +93,25 @@ def begin(search: Search, f: Model, x: Array, target: int | Array | None, key: A
         reached, known = jnp.asarray(False), jnp.asarray(True)
     else:
         reached, known = logits.argmax(-1) == target, (jnp.asarray(target) >= 0) & (jnp.asarray(target) < logits.shape[-1])
-    known = known & jnp.isfinite(x).all()
-    reached = reached & known
+    known = known & jnp.isfinite(x).all() & domain.within(x)
+    reached = reached & known & domain.contains(x, x)
     best = Candidate(fits(x, shape.x), latent, fits(logits, shape.logits), fits(reached, shape.valid), fits(jnp.inf, shape.cost), fits(False, shape.stop))
-    return State(variable, memory, best, reached | ~known, jnp.int32(0))
+    return State(x, domain.region, variable, memory, best, reached | ~known, jnp.int32(0))
 
 
 def advance(search: Search, f: Model, state: State) -> State:
     """One step, unless the search is done."""
     variable, memory, seen = search.step(f, state.variable, state.memory)
+    inside = dataclasses.replace(search.domain, region=state.region).contains(seen.x, state.x)
+    # What a method takes for its end, but the domain does not, is not the end.
+    seen = seen._replace(valid=seen.valid & inside, stop=seen.stop & ~(seen.valid & ~inside).any())
     share, most = (jnp.mean(wide(c.valid)) for c in (seen, state.best))
     better = (share > most) | ((share == most) & (seen.cost < state.best.cost))
     better = better & jnp.isfinite(seen.logits).all() & jnp.isfinite(seen.x).all()
     ended = seen.stop | (state.steps >= search.steps)
     # The last look is at the point that the last step led to; ending there is no step.
     moved = jax.tree.map(_as, (variable, memory), (state.variable, state.memory))
-    new = State(*moved, _where(better, seen, state.best), ended, state.steps + ~ended)
+    new = State(state.x, state.region, *moved, _where(better, seen, state.best), ended, state.steps + ~ended)
     return _where(state.done, state, new)
 
 

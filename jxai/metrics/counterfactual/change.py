@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax, ops
 
-from jxai.counterfactual.search.constraints import Constraint, check_constraints
+from jxai.counterfactual.search.constraints import Constraint
+from jxai.counterfactual.search.domain import check_constraints
 from jxai.loops import at_once
 from jxai.metrics.counterfactual.common import check_class, check_pair, finite, is_class
 from jxai.metrics.removal import parts
