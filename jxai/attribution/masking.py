@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 
@@ -12,7 +10,7 @@ from jxai.attribution.activation import resize
 from jxai.removal import fills
 from jxai.removal.masks import positions, upsample
 from jxai.scores import objective, one_of, wide
-from jxai.tracing import axes, taps
+from jxai.tracing import taps
 from jxai.typing import Array, Model
 
 __all__ = ["ablation_cam", "score_cam", "sidu"]
@@ -55,7 +53,7 @@ def ablation_cam(
     a = wide(taps.to_map(value, found))
     s = objective(head, value, target, score)
     whole = s(value)
-    channel = _channels(value, found)
+    channel = taps.channels(found)
     without = loops.stack(lambda k: s(jnp.where(channel == k, 0, value)), a.shape[-1], loops.at_once(x, chunk))
     share = jnp.where(whole == 0, 0, (whole - without) / jnp.where(whole == 0, 1, whole))
     return resize((a * share).sum(-1), x, relu, interpolation)
@@ -170,12 +168,6 @@ def sidu(
 def _layer_map(f: Model, x: Array, layer: int | str | None) -> Array:
     found, value, _ = taps.split(f, x, layer)
     return wide(taps.to_map(value, found))
-
-
-def _channels(value: Array, layer: taps.Layer) -> Array:
-    """For every entry of a layer's value the number of its channel in `taps.to_map`; broadcasts against the value."""
-    rest = [1 if isinstance(axis, (int, axes.Tokens)) else size for axis, size in zip(layer.layout, value.shape)]
-    return jnp.arange(math.prod(rest)).reshape(rest)
 
 
 def _distance(difference: Array) -> Array:

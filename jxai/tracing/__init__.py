@@ -3,9 +3,11 @@
 - `taps` is the public one: layers of any JAX function, listed, found, read, replaced.
 - `interpret` is the walk that all of jxai shares, a rule per primitive.
 - `equations` knows what JAX's own equations look like, alone: what calls, loops and parameters are named, and at which version.
-- `axes` follows which axes of a value still are positions of x; `rectifiers` finds ReLUs and their kin by value, however they are spelled.
+- `axes` follows where the entries of every value lie in x, by their coordinates: `movements` and `joins` have a rule for each primitive, of one
+  operand and of several, `demand` says which entries reach the output; `choosing` picks the layer that is meant.
+- `rectifiers` finds ReLUs and their kin by value, however they are spelled.
 
-What may be touched: a primitive whose axes can be followed gets a rule in `axes`; a new reading of a program is a new file that walks with
+What may be touched: a primitive whose entries can be followed gets a rule in `movements` or `joins` and one in `demand`; a new reading of a program is a new file that walks with
 `interpret`. Nothing here knows of a method, a metric or a bound.
 """
 

@@ -1,258 +1,172 @@
-"""What the axes of intermediate values mean: which of them still run over the positions of x.
+"""Which positions of x the entries of intermediate values stand for: coordinates that flow through a program's steps.
 
-A *layout* has an entry for each axis of a value: the number of the position axis of x that it follows, a `Tokens` (the
-positions as one axis, as in a vision transformer), or None (channels, heads, batch …). Layouts flow through a
-program's steps; where a primitive is unknown, they are dropped and never guessed.
+Every value that depends on x has *fields*. A field says of each entry where it lies, a coordinate for each position axis of x: those of the entry
+itself, of the mean of the window that it was made of, of nowhere (NaN: a class token). An attention matrix has two, one for its rows and
+one for its columns; what was pooled over all positions has none. What moves entries moves their coordinates (`jxai.tracing.movements`, a rule
+for each primitive), so that a layout is read off by value: rolled, flipped, split into windows, folded into channels and back. Where positions
+cannot be followed they are dropped, with the name of the primitive that hid them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
 
-from jxai.tracing.interpret import Program, Step
+import numpy as np
+
+from jxai.tracing import equations, joins, movements
+from jxai.tracing.coordinates import expand, varying
+from jxai.tracing.fields import Field, Hidden, Place, Use, moved, somewhere, tidy, together
+from jxai.tracing.interpret import Program
+
+_AFFINE = frozenset("add sub mul div neg clamp clip convert_element_type reduce_precision copy stop_gradient optimization_barrier".split())
+"""What leaves a picture a picture."""
+_APART = frozenset("optimization_barrier sharding_constraint".split())
+"""Several values at once, each its own."""
+_DIGITS = 3
 
 
-class Tokens(NamedTuple):
-    """Positions laid out as one axis.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """How a value is laid out as a map: its position axes in front, their entries in this order, reshaped to `shape`.
 
     Attributes:
-      axes: the position axes of x that it runs over. grid: how many tokens along each.
-      before, after: tokens that stand for no position (class and register tokens) in front and behind.
+      axes: the value's position axes. order: indices into the entries along them (flattened), row-major over the map, then channels.
+      shape: of the map. depth: how many entries share a position, further channels.
     """
 
     axes: tuple[int, ...]
-    grid: tuple[int, ...]
-    before: int = 0
-    after: int = 0
+    order: np.ndarray
+    shape: tuple[int, ...]
+    depth: int
 
 
-Layout = tuple[int | Tokens | None, ...]
+def start(shape: tuple[int, ...]) -> Place:
+    """The place of x: all axes but the last are positions (of a vector: none)."""
+    count = max(len(shape) - 1, 0)
+    lines = [np.arange(float(shape[d])).reshape([-1 if n == d else 1 for n in range(len(shape))]) for d in range(count)]
+    return Place((Field(tuple(lines)),) if count else (), True)
 
 
-def layouts(program: Program, rank: int) -> dict[int, Layout]:
-    """The layout of every value that depends on x, by reference. `rank` is x's: all axes but the last are positions."""
-    positions = range(max(rank - 1, 0))
-    known: dict[int, Layout] = {program.inputs[-1]: (*positions, None)}
+def places(program: Program) -> dict[int, Place]:
+    """The place of every value that depends on x, by reference."""
+    x = program.inputs[-1]
+    return follow(program, {x: start(program.avals[x].shape)})
+
+
+def follow(program: Program, known: dict[int, Place]) -> dict[int, Place]:
+    """The place of every value that depends on those that are `known`, by reference."""
     for step in program.steps:
-        inputs = [known.get(r) for r in step.inputs]
-        if all(layout is None for layout in inputs):
+        found = [known.get(r) for r in step.inputs]
+        if all(place is None for place in found):
             continue
         shapes = [program.avals[r].shape for r in step.inputs]
-        for n, out in enumerate(step.outputs):
-            shape = program.avals[out].shape
-            rule = _elementwise if step.unit else _RULES.get(step.primitive, _same_rank)
-            known[out] = rule(_Use(step, inputs, shapes, shape, n)) or (None,) * len(shape)
+        inputs = [place for place in found if place is not None]
+        lost = next((place.lost for place in inputs if place.lost), "")
+        for n, r in enumerate(step.outputs):
+            use = Use(program, step, found, shapes, program.avals[r].shape, n, follow)
+            try:
+                fields = tuple(filter(somewhere, map(tidy, _fields(use)))) if any(place.fields for place in inputs) else ()
+                hidden = ""
+            except Hidden:
+                fields, hidden = (), step.primitive
+            raw = all(place.raw for place in inputs) and _keeps_raw(use)
+            known[r] = Place(fields, raw, "" if fields else hidden or lost)
     return known
 
 
-def spatial(layout: Layout, shape: tuple[int, ...], rank: int) -> bool:
-    """Whether a value still has spatial extent: each position axis once (or one token axis over all), more than one position."""
-    wanted = tuple(range(rank - 1))
-    if not wanted:
-        return False
-    found = [axis for axis in layout if isinstance(axis, int)]
-    tokens = [axis for axis in layout if isinstance(axis, Tokens)]
-    if tokens:
-        return len(tokens) == 1 and not found and tokens[0].axes == wanted and math.prod(tokens[0].grid) > 1
-    return tuple(sorted(found)) == wanted and math.prod(shape[layout.index(axis)] for axis in wanted) > 1
+def _keeps_raw(use: Use) -> bool:
+    primitive = use.step.primitive
+    return primitive in movements.MOVES or primitive in joins.MOVES or primitive in _AFFINE or (primitive == "dot_general" and joins.resamples(use))
 
 
-def mixes(step: Step, position: int, layout: Layout, outputs: list[Layout]) -> bool:
-    """Whether a step reads across the positions of this input (contracts or reduces them) rather than carrying them on."""
-    if step.primitive == "dot_general":
-        (lhs, rhs), _ = step.param("dimension_numbers")
-        return any(isinstance(layout[d], (int, Tokens)) for d in (lhs, rhs)[position])
-    return not any(isinstance(axis, (int, Tokens)) for out in outputs for axis in out)
+def _fields(use: Use) -> tuple[Field, ...]:
+    primitive = use.step.primitive
+    if primitive in _APART:
+        return use.fields(use.output)
+    if use.step.unit or primitive in equations.ELEMENTWISE:
+        return together([field for n, shape in enumerate(use.shapes) if len(shape) == len(use.shape) for field in use.fields(n)])
+    if primitive in joins.RULES:
+        return joins.RULES[primitive](use)
+    for rules in (movements.MOVES, movements.READS):
+        if primitive in rules:
+            return tuple(moved(use.fields(use.output if primitive == "sort" else 0), rules[primitive](use)))
+    raise Hidden
 
 
-def cuts(step: Step, layout: Layout, shape: tuple[int, ...]) -> bool:
-    """Whether a step takes only tokens that stand for no position (the class token, say)."""
-    if step.primitive != "slice":
-        return False
-    begin, end = step.param("start_indices"), step.param("limit_indices")
-    for axis, size, a, b in zip(layout, shape, begin, end):
-        if isinstance(axis, Tokens) and (b <= axis.before or a >= size - axis.after):
-            return True
-    return False
+def grid(place: Place, shape: tuple[int, ...]) -> Grid | None:
+    """The map over the positions of x that a value holds; None where it holds none: no field or several, an axis of x that is read as a whole, gaps.
 
-
-class _Use(NamedTuple):
-    """A step as a rule sees it: its inputs' layouts (None: independent of x) and shapes, an output's shape and number."""
-
-    step: Step
-    inputs: list[Layout | None]
-    shapes: list[tuple[int, ...]]
-    shape: tuple[int, ...]
-    output: int
-
-    @property
-    def first(self) -> tuple[Layout, tuple[int, ...]]:
-        return next((layout, shape) for layout, shape in zip(self.inputs, self.shapes) if layout is not None)
-
-    def param(self, name: str) -> Any:
-        return self.step.param(name)
-
-
-def _elementwise(use: _Use) -> Layout | None:
-    """Axis by axis, the meaning that any input of the output's shape (or of size 1 there) gives it."""
-    out: list = [None] * len(use.shape)
-    for layout, shape in zip(use.inputs, use.shapes):
-        if layout is not None and len(shape) == len(use.shape):
-            out = [mine if mine is not None or size != full else axis for mine, axis, size, full in zip(out, layout, shape, use.shape)]
-    return tuple(out)
-
-
-def _same_rank(use: _Use) -> Layout | None:
-    """An unknown step that keeps the rank keeps position axes (their extent may shrink), and tokens of unchanged number."""
-    layout, shape = use.first
-    if len(shape) != len(use.shape):
+    A map has more than one position. Entries of no position are left out, and positions are put in the order of x.
+    """
+    if len(place.fields) != 1 or any(c is None for c in place.fields[0].coordinates):
         return None
-    return tuple(axis if isinstance(axis, int) or a == b else None for axis, a, b in zip(layout, shape, use.shape))
+    return _separate(place.fields[0], shape) or _joint(place.fields[0], shape)
 
 
-def _broadcast(use: _Use) -> Layout:
-    layout, shape = use.first
-    out: list = [None] * len(use.shape)
-    for axis, size, to in zip(layout, shape, use.param("broadcast_dimensions")):
-        out[to] = axis if size == use.shape[to] else None
-    return tuple(out)
+def _separate(field: Field, shape: tuple[int, ...]) -> Grid | None:
+    """Where every axis of positions is an axis of the value."""
+    along = [varying(c) for c in field.coordinates]
+    flat = [d for axes in along for d in axes]
+    if any(len(axes) > 1 for axes in along) or len(set(flat)) != len(flat):
+        return None
+    lines = [c.ravel() for c in field.coordinates]
+    kept = [np.argsort(line, kind="stable")[: (~np.isnan(line)).sum()] for line in lines]
+    sizes = tuple(map(len, kept))
+    if np.prod(sizes) < 2:
+        return None
+    inner = [n for n, axes in enumerate(along) if axes]
+    index = np.ravel_multi_index(np.meshgrid(*(kept[n] for n in inner), indexing="ij"), [len(lines[n]) for n in inner])
+    return Grid(tuple(flat), index.ravel(), sizes, 1)
 
 
-def _transpose(use: _Use) -> Layout:
-    return tuple(use.first[0][d] for d in use.param("permutation"))
+def _joint(field: Field, shape: tuple[int, ...]) -> Grid | None:
+    """Where positions are told by their coordinates alone: tokens, windows, patches folded into channels."""
+    axes = tuple(sorted(field.axes))
+    lines = []
+    for c in field.coordinates:
+        c = expand(c, shape, set(axes))
+        lines.append(np.round(c.reshape([shape[d] for d in axes]).ravel(), _DIGITS))
+    used = np.flatnonzero(~np.isnan(lines).any(0))
+    numbered = [np.unique(line[used], return_inverse=True) for line in lines]
+    sizes = tuple(len(values) for values, _ in numbered)
+    cells = np.ravel_multi_index([inverse.ravel() for _, inverse in numbered], sizes) if len(used) else np.zeros(0, int)
+    depth, rest = divmod(len(used), int(np.prod(sizes)))
+    if rest or np.prod(sizes) < 2 or not (np.bincount(cells, minlength=int(np.prod(sizes))) == depth).all():
+        return None
+    return Grid(axes, used[np.argsort(cells, kind="stable")], sizes, depth)
 
 
-def _squeeze(use: _Use) -> Layout:
-    layout, _ = use.first
-    return tuple(axis for d, axis in enumerate(layout) if d not in use.param("dimensions"))
+def stated(shape: tuple[int, ...], axes: tuple[int, ...], sizes: tuple[int, ...], positions: int) -> Grid:
+    """The map that a person says a value holds.
+
+    Args:
+      shape: of the value. axes: its position axes, one for each of x in order; or one, along which a map of `sizes` runs row by row.
+      sizes: of the map, or none. positions: how many position axes x has.
+
+    Raises:
+      ValueError: axes that the value does not have, or of another number; a map that does not fill the axis.
+    """
+    if any(not 0 <= d < len(shape) for d in axes) or len(set(axes)) != len(axes):
+        raise ValueError(f"axes {axes} must be different axes of a value of shape {shape}")
+    if not sizes and len(axes) != positions:
+        raise ValueError(f"axes {axes} must be {positions}, one for each position axis of x, or one with the sizes of its map")
+    if sizes and (len(axes) != 1 or len(sizes) != positions or np.prod(sizes) > shape[axes[0]]):
+        raise ValueError(f"a map of {sizes} must have {positions} axes and fit into one axis of a value of shape {shape}")
+    found = sizes or tuple(shape[d] for d in axes)
+    count, size = int(np.prod(found)), int(np.prod([shape[d] for d in axes]))
+    return Grid(axes, np.arange(size - count, size), found, 1)
 
 
-def _reduce(use: _Use) -> Layout:
-    layout, _ = use.first
-    return tuple(axis for d, axis in enumerate(layout) if d not in use.param("axes"))
-
-
-def _convolution(use: _Use) -> Layout:
-    numbers = use.param("dimension_numbers")
-    layout, _ = use.first
-    out: list = [None] * len(use.shape)
-    for d, (source, to) in enumerate(zip(numbers.lhs_spec, numbers.out_spec)):
-        out[to] = None if d == 1 else layout[source]
-    return tuple(out)
-
-
-def _dot(use: _Use) -> Layout:
-    (lhs, rhs), (batch_l, batch_r) = use.param("dimension_numbers")
-    left, right = (layout or (None,) * len(shape) for layout, shape in zip(use.inputs, use.shapes))
-    batch = [left[a] if left[a] is not None else right[b] for a, b in zip(batch_l, batch_r)]
-    free_l = [axis for d, axis in enumerate(left) if d not in lhs and d not in batch_l]
-    free_r = [axis for d, axis in enumerate(right) if d not in rhs and d not in batch_r]
-    return (*batch, *free_l, *free_r)
-
-
-def _concatenate(use: _Use) -> Layout:
-    d = use.param("dimension")
-    whole = list(_elementwise(use._replace(shape=use.shape[:d] + (-1,) + use.shape[d + 1 :])))
-    along = [layout[d] if layout is not None else None for layout in use.inputs]
-    token = [n for n, axis in enumerate(along) if isinstance(axis, Tokens)]
-    if len(token) == 1 and not any(isinstance(axis, int) for axis in along):
-        n, sizes = token[0], [shape[d] for shape in use.shapes]
-        whole[d] = along[n]._replace(before=along[n].before + sum(sizes[:n]), after=along[n].after + sum(sizes[n + 1 :]))
-    else:
-        whole[d] = None
-    return tuple(whole)
-
-
-def _cut(axis: Any, size: int, begin: int, end: int) -> Any:
-    """The meaning of an axis of which [begin, end) is kept."""
-    if (begin, end) == (0, size):
-        return axis
-    if isinstance(axis, Tokens):
-        whole = begin <= axis.before and end >= size - axis.after
-        return axis._replace(before=axis.before - begin, after=axis.after - (size - end)) if whole else None
-    return axis if end - begin > 1 else None
-
-
-def _slice(use: _Use) -> Layout:
-    layout, shape = use.first
-    begin, end, strides = use.param("start_indices"), use.param("limit_indices"), use.param("strides")
-    strides = strides or (1,) * len(shape)
-    return tuple(_cut(axis, size, a, b) if s == 1 or isinstance(axis, int) else None for axis, size, a, b, s in zip(layout, shape, begin, end, strides))
-
-
-def _split(use: _Use) -> Layout:
-    layout, shape = use.first
-    d, sizes = use.param("axis"), use.param("sizes")
-    begin = sum(sizes[: use.output])
-    return tuple(_cut(axis, size, begin, begin + sizes[use.output]) if n == d else axis for n, (axis, size) in enumerate(zip(layout, shape)))
-
-
-def _pad(use: _Use) -> Layout:
-    layout, _ = use.first
-    out = []
-    for axis, (low, high, interior) in zip(layout, use.param("padding_config")):
-        if isinstance(axis, Tokens) and (low, high, interior) != (0, 0, 0):
-            axis = axis._replace(before=axis.before + low, after=axis.after + high) if interior == 0 and min(low, high) >= 0 else None
-        out.append(axis)
-    return tuple(out)
-
-
-def _reshape(use: _Use) -> Layout:
-    """Pairs groups of axes of equal size from the left; merges positions into tokens, splits tokens and patches off."""
-    layout, shape = use.first
-    old = [(axis, size) for axis, size in zip(layout, shape) if size != 1]
-    new = [d for d, size in enumerate(use.shape) if size != 1]
-    out: list = [None] * len(use.shape)
-    i = j = 0
-    while i < len(old) and j < len(new):
-        a, b, m, n = old[i][1], use.shape[new[j]], i + 1, j + 1
-        while a != b:
-            if a < b:
-                a, m = a * old[m][1], m + 1
-            else:
-                b, n = b * use.shape[new[n]], n + 1
-        for to, axis in zip(new[j:n], _regroup(old[i:m], [use.shape[d] for d in new[j:n]])):
-            out[to] = axis
-        i, j = m, n
-    return tuple(out)
-
-
-def _regroup(old: list[tuple[Any, int]], new: list[int]) -> list[Any]:
-    if len(old) == 1 == len(new):
-        return [old[0][0]]
-    axes = [axis for axis, _ in old]
-    if len(new) == 1 and all(isinstance(axis, int) for axis in axes):
-        return [Tokens(tuple(axes), tuple(size for _, size in old))]
-    if len(old) == 1 and isinstance(axes[0], Tokens) and tuple(new) == axes[0].grid:
-        return list(axes[0].axes)
-    if len(old) == 1 and isinstance(axes[0], int):  # an axis cut into patches: the outer part still runs over positions
-        return [axes[0]] + [None] * (len(new) - 1)
-    return [None] * len(new)
-
-
-def _scan_slice(use: _Use) -> Layout:
-    return use.first[0][1:]
-
-
-def _scan_stack(use: _Use) -> Layout:
-    return (None, *use.first[0])
-
-
-_RULES: dict[str, Callable[[_Use], Layout | None]] = {
-    "broadcast_in_dim": _broadcast,
-    "transpose": _transpose,
-    "squeeze": _squeeze,
-    "conv_general_dilated": _convolution,
-    "dot_general": _dot,
-    "concatenate": _concatenate,
-    "slice": _slice,
-    "split": _split,
-    "pad": _pad,
-    "reshape": _reshape,
-    "scan_slice": _scan_slice,
-    "scan_stack": _scan_stack,
-    **dict.fromkeys("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or argmax argmin".split(), _reduce),
-    **dict.fromkeys("gather scatter sort while".split(), lambda use: None),
-}
+def positions_reached(place: Place, asked: np.ndarray) -> int:
+    """How many positions of a value are among the entries that are asked for (booleans that broadcast against it): 0, 1, or 2 for several."""
+    field = place.fields[0]
+    asked = asked.any(tuple(d for d in range(asked.ndim) if d not in field.axes), keepdims=True)
+    if not asked.any():
+        return 0
+    for c in field.coordinates:
+        if c is not None:
+            shape = np.broadcast_shapes(c.shape, asked.shape)
+            values = np.round(np.broadcast_to(c, shape)[np.broadcast_to(asked, shape)], _DIGITS)
+            if len(np.unique(values[~np.isnan(values)])) > 1:
+                return 2
+    return 1

@@ -24,8 +24,8 @@ CALLS = {
 """Primitives that call one jaxpr with their own operands, and the parameter that holds it."""
 
 ELEMENTWISE = frozenset(
-    "abs add and atan2 cbrt ceil clamp convert_element_type copy cos cosh div eq erf erf_inv erfc exp exp2 expm1 floor ge gt "
-    "integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow reduce_precision rem round rsqrt select_n sign "
+    "abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp complex conj convert_element_type copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt imag "
+    "integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or pow real reduce_precision rem round rsqrt select_n sign "
     "sin sinh sqrt square stop_gradient sub tan tanh xor".split()
 )
 
@@ -37,6 +37,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "scan": ("jaxpr", "length", "reverse"),
     "broadcast_in_dim": ("broadcast_dimensions",),
     "concatenate": ("dimension",),
+    "cond": ("branches",),
     "conv2d": ("strides", "padding", "feature_group_count"),  # jxai's own
     "conv_general_dilated": (
         *("window_strides", "padding", "lhs_dilation", "rhs_dilation"),
@@ -45,17 +46,28 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "convert_element_type": ("new_dtype",),
     "cumsum": ("axis",),
     "dot_general": ("dimension_numbers",),
+    "dynamic_slice": ("slice_sizes",),
+    "fft": ("fft_lengths",),
+    "gather": ("dimension_numbers", "slice_sizes"),
     "integer_pow": ("y",),
     "pad": ("padding_config",),
     "reduce_precision": ("exponent_bits", "mantissa_bits"),
     "reshape": ("dimensions",),
+    "rev": ("dimensions",),
     "round": ("rounding_method",),
+    **dict.fromkeys("scatter scatter-add scatter-mul scatter-min scatter-max".split(), ("dimension_numbers", "mode")),
+    "sort": ("dimension",),
     "slice": ("start_indices", "limit_indices", "strides"),
     "split": ("axis", "sizes"),
     "squeeze": ("dimensions",),
+    "stack": ("axis",),
+    "tile": ("reps",),
     "transpose": ("permutation",),
-    **dict.fromkeys("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or argmax argmin".split(), ("axes",)),
-    **dict.fromkeys("reduce_window_sum reduce_window_max reduce_window_min".split(), _WINDOWS),
+    "top_k": ("axis",),
+    "unstack": ("axis",),
+    "while": ("body_jaxpr", "body_nconsts", "cond_nconsts"),
+    **dict.fromkeys("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin".split(), ("axes",)),
+    **dict.fromkeys("reduce_window reduce_window_sum reduce_window_max reduce_window_min".split(), _WINDOWS),
 }
 """Of each primitive the parameters that are read, all of them by `param`."""
 

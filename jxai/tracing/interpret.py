@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jxai.callables import is_array, partition
@@ -50,6 +51,11 @@ class Step:
         """A parameter that `equations.PARAMETERS` lists."""
         return equations.param(self, name)
 
+    @property
+    def turn(self) -> int:
+        """Which turn of a scan a `scan_slice` is read in."""
+        return self.path[-2][1]  # type: ignore[index]
+
 
 @dataclasses.dataclass
 class Program:
@@ -60,11 +66,58 @@ class Program:
     steps: list[Step] = dataclasses.field(default_factory=list)
     constants: dict[int, Any] = dataclasses.field(default_factory=dict)
     avals: list[Any] = dataclasses.field(default_factory=list)
+    makers: dict[int, Step] = dataclasses.field(default_factory=dict)
+    """The step that computes a value, by reference."""
 
     def reference(self, aval: Any) -> int:
         """A new reference to a value of this shape and dtype."""
         self.avals.append(aval)
         return len(self.avals) - 1
+
+    def add(self, step: Step) -> None:
+        """Appends a step."""
+        self.steps.append(step)
+        self.makers.update((r, step) for r in step.outputs)
+
+    def folded(self, reference: int) -> np.ndarray | None:
+        """A value that follows from constants alone; None of any other, and under a trace of a traced constant."""
+        found = self._behind(reference)
+        if found is None:
+            return None
+        held, needed = found
+        if not needed:
+            return np.asarray(held[reference])
+
+        def compute() -> Array:
+            values = dict(held)
+            for step in self.steps:
+                if step.path in needed:
+                    values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
+            return values[reference]
+
+        with jax.ensure_compile_time_eval():
+            return np.asarray(jax.jit(compute)())
+
+    def rests_on_arrays(self, reference: int) -> bool:
+        """Whether a value that follows from constants follows from arrays that the model holds, not only from numbers in its code."""
+        found = self._behind(reference)
+        return found is not None and any(np.ndim(value) for value in found[0].values())
+
+    def _behind(self, reference: int) -> tuple[dict[int, Any], set[Path]] | None:
+        """The constants and the steps that a value follows from; None where it follows from an input."""
+        held, needed, waiting = {}, set(), [reference]
+        while waiting:
+            r = waiting.pop()
+            if r in self.constants:
+                if isinstance(self.constants[r], jax.core.Tracer):
+                    return None
+                held[r] = self.constants[r]
+            elif r not in self.makers:
+                return None
+            elif self.makers[r].path not in needed:
+                needed.add(self.makers[r].path)
+                waiting.extend(self.makers[r].inputs)
+        return held, needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +145,14 @@ def flatten(traced: Traced, opened: Callable[[jex.JaxprEqn, Path], bool]) -> Pro
     jaxpr = traced.closed.jaxpr
     program.inputs = [program.reference(v.aval) for v in jaxpr.invars]
     program.outputs = _lay(program, jaxpr, traced.closed.consts, program.inputs, (), "", opened)
+    return program
+
+
+def laid_open(closed: jex.ClosedJaxpr) -> Program:
+    """The flat program of a jaxpr, everything laid open."""
+    program = Program()
+    program.inputs = [program.reference(v.aval) for v in closed.jaxpr.invars]
+    program.outputs = _lay(program, closed.jaxpr, closed.consts, program.inputs, (), "", everywhere)
     return program
 
 
@@ -154,10 +215,15 @@ def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
             outputs = _lay(program, inner.jaxpr, inner.consts, inputs, here, inside, opened)
         elif eqn.primitive.name == "scan" and opened(eqn, here):
             outputs = _unroll(program, eqn, inputs, path, position, inside, opened)
+        elif eqn.primitive.name == "cond" and (chosen := program.folded(inputs[0])) is not None:
+            # A flag that is known when the model is traced: no choice at all.
+            branches = equations.param(eqn, "branches")
+            branch = branches[min(max(int(chosen), 0), len(branches) - 1)]
+            outputs = _lay(program, branch.jaxpr, branch.consts, inputs[1:], here, inside, opened)
         else:
             outputs = [program.reference(v.aval) for v in eqn.outvars]
             name, unit = equations.called(eqn), equations.is_elementwise(eqn)
-            program.steps.append(Step(_binder(eqn), tuple(inputs), tuple(outputs), name, eqn.params, inside, here, unit))
+            program.add(Step(_binder(eqn), tuple(inputs), tuple(outputs), name, eqn.params, inside, here, unit))
         environment.update(zip(eqn.outvars, outputs))
     return [read(v) for v in jaxpr.outvars]
 
@@ -170,7 +236,7 @@ def _unroll(program, eqn, inputs, path, position, scope, opened) -> list[int]:
 
     def synthetic(name: str, fn: Callable, ins: list[int], aval: Any, at: Path, **params: Any) -> int:
         out = program.reference(aval)
-        program.steps.append(Step(lambda values: [fn(values)], tuple(ins), (out,), name, params, scope, at, False))
+        program.add(Step(lambda values: [fn(values)], tuple(ins), (out,), name, params, scope, at, False))
         return out
 
     for i in order:

@@ -119,7 +119,7 @@ def test_a_scan_has_the_bounds_of_the_loop_that_it_is(model, bound):
 
 def chosen(x):
     turn = lambda v: lax.scan(lambda v, w: (jnp.tanh(v @ w), None), v, W, reverse=True)[0]
-    return jax.nn.relu(lax.cond(M.sum() < 100, turn, lambda v: v, x) @ M).mean((0, 1))
+    return jax.nn.relu(lax.cond(x.sum() < 1000, turn, lambda v: v, x) @ M).mean((0, 1))
 
 
 def repeated(x):
@@ -147,7 +147,7 @@ def test_a_scan_inside_a_while_loop_is_part_of_one_step():
         guided_backprop(repeated, X, 1)
 
 
-@pytest.mark.parametrize(("f", "primitive"), [(chosen, "cond"), (repeated, "while")])
-def test_bounds_have_no_rule_for_either(f, primitive):
-    with pytest.raises(ValueError, match=f"no rule for the primitive '{primitive}'"):
+@pytest.mark.parametrize("f", [chosen, repeated])
+def test_bounds_have_no_rule_for_either(f):
+    with pytest.raises(ValueError, match="no rule for the primitive"):
         interval(f)(ball(X, 0.1))

@@ -18,7 +18,7 @@ from jax import lax
 import jxai
 from jxai import kernels
 from jxai.bounds import layouts, primitives
-from jxai.tracing import axes, equations
+from jxai.tracing import axes, demand, equations, joins, movements
 
 X = jnp.ones((4, 6))
 IMAGE = jnp.ones((1, 6, 8, 3))
@@ -86,14 +86,28 @@ TRACED = {
     "convert_element_type": (lambda x: x.astype(jnp.float16), X, dict(new_dtype=jnp.float16)),
     "cumsum": (lambda x: lax.cumsum(x, 1), X, dict(axis=1)),
     "dot_general": (lambda x: jnp.einsum("ij,kj->ik", x, x), X, dict(dimension_numbers=(((1,), (1,)), ((), ())))),
+    "cond": (lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x), X, dict(branches=...)),
+    "dynamic_slice": (lambda x: lax.dynamic_slice(x, (1, 0), (2, 3)), X, dict(slice_sizes=(2, 3))),
+    "fft": (lambda x: jnp.fft.fft(x).real, X, dict(fft_lengths=(6,))),
+    "gather": (lambda x: x[np.array([2, 0])], X, dict(dimension_numbers=..., slice_sizes=(1, 6))),
     "integer_pow": (lambda x: x**3, X, dict(y=3)),
     "pad": (lambda x: lax.pad(x, 0.0, ((1, 2, 3), (0, 0, 0))), X, dict(padding_config=((1, 2, 3), (0, 0, 0)))),
     "reduce_precision": (lambda x: lax.reduce_precision(x, 8, 7), X, dict(exponent_bits=8, mantissa_bits=7)),
     "reshape": (lambda x: x.reshape(-1), X, dict(dimensions=None)),
+    "rev": (lambda x: x[::-1], X, dict(dimensions=(0,))),
     "round": (jnp.round, X, dict(rounding_method=lax.RoundingMethod.TO_NEAREST_EVEN)),
+    "scatter": (lambda x: x.at[np.array([2])].set(0.0), X, dict(dimension_numbers=..., mode=...)),
+    "scatter-add": (lambda x: x.at[np.array([2])].add(1.0), X, dict(dimension_numbers=..., mode=...)),
+    "scatter-mul": (lambda x: x.at[np.array([2])].mul(2.0), X, dict(dimension_numbers=..., mode=...)),
+    "scatter-min": (lambda x: x.at[np.array([2])].min(2.0), X, dict(dimension_numbers=..., mode=...)),
+    "scatter-max": (lambda x: x.at[np.array([2])].max(2.0), X, dict(dimension_numbers=..., mode=...)),
     "slice": (lambda x: x[1:3, ::2], X, dict(start_indices=(1, 0), limit_indices=(3, 6), strides=(1, 2))),
+    "sort": (lambda x: lax.sort(x, dimension=0), X, dict(dimension=0)),
+    "stack": (lambda x: jnp.stack([x, x], 1), X, dict(axis=1)),
     "split": (lambda x: lax.split(x, (2, 4), 1), X, dict(axis=1, sizes=(2, 4))),
     "squeeze": (lambda x: lax.squeeze(x[:1], (0,)), X, dict(dimensions=(0,))),
+    "tile": (lambda x: jnp.tile(x, (2, 1)), X, dict(reps=(2, 1))),
+    "top_k": (lambda x: lax.top_k(x, 2)[0], X, dict(axis=1)),
     "transpose": (lambda x: x.T, X, dict(permutation=(1, 0))),
     "reduce_sum": (lambda x: x.sum(1), X, dict(axes=(1,))),
     "reduce_max": (lambda x: x.max(1), X, dict(axes=(1,))),
@@ -103,6 +117,10 @@ TRACED = {
     "reduce_or": (lambda x: (x > 0).any(1), X, dict(axes=(1,))),
     "argmax": (lambda x: x.argmax(1), X, dict(axes=(1,))),
     "argmin": (lambda x: x.argmin(1), X, dict(axes=(1,))),
+    "reduce_xor": (lambda x: lax.reduce_xor((x > 0).astype(int), (1,)), X, dict(axes=(1,))),
+    "unstack": (lambda x: jnp.unstack(x)[0], X, dict(axis=0)),
+    "while": (lambda x: lax.while_loop(lambda c: c.sum() < 9, jnp.exp, x), X, dict(body_jaxpr=..., body_nconsts=0, cond_nconsts=0)),
+    "reduce_window": (windows(lax.max, -1e30), X, WINDOWS),
     "reduce_window_sum": (windows(lax.add, 0.0), X, WINDOWS),
     "reduce_window_max": (windows(lax.max, -jnp.inf), X, WINDOWS),
     "reduce_window_min": (windows(lax.min, jnp.inf), X, WINDOWS),
@@ -179,7 +197,7 @@ NAMES = {
     "CALLS": set(equations.CALLS) - {"closed_call", "eval_jaxpr"} | {BARE},
     "ELEMENTWISE": equations.ELEMENTWISE,
     "PARAMETERS": set(equations.PARAMETERS) - {"closed_call", "eval_jaxpr"},
-    "axes": set(axes._RULES),
+    "axes": {*movements.MOVES, *movements.READS, *joins.RULES, *axes._AFFINE, *axes._APART, *demand._RULES} - {"clip"},
     "bounds": set(primitives.RULES),
     "patterns": layouts.PLAIN | {"reshape", "squeeze", "transpose", "broadcast_in_dim"},
 }
@@ -191,6 +209,7 @@ FURTHER = {
     "split": TRACED["split"][0],
     "stack": lambda x: jnp.stack([x, x]),
     "tile": lambda x: jnp.tile(x, 2),
+    "unstack": lambda x: jnp.unstack(x)[0],
     BARE: looped,
 }
 

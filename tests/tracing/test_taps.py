@@ -9,7 +9,6 @@ from drawn import drawn, numbers
 from flax import nnx
 
 from jxai import taps
-from jxai.tracing import axes, interpret
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 16, 3)).astype(np.float32)
@@ -219,28 +218,3 @@ def test_tokens_to_grid():
             taps.tokens_to_grid(tokens, **bad)
     with pytest.raises(ValueError, match="no square grid"):
         taps.tokens_to_grid(np.zeros((35, 2), np.float32))
-
-
-def layout_of(fn, *others):
-    """The layout of fn(x)'s last value, for an image x."""
-    program = interpret.flatten(interpret.trace(lambda x: fn(x, *others), X), interpret.everywhere)
-    return axes.layouts(program, X.ndim)[program.outputs[0]]
-
-
-def test_what_axes_mean():
-    tokens = axes.Tokens((0, 1), (16, 16))
-    assert layout_of(lambda x: x.reshape(256, 3)) == (tokens, None)
-    assert layout_of(lambda x: x.reshape(256, 3).reshape(16, 16, 3)) == (0, 1, None)
-    assert layout_of(lambda x: x.reshape(-1)) == (None,)
-    patches = lambda x: x.reshape(4, 4, 4, 4, 3).transpose(0, 2, 1, 3, 4).reshape(16, 48)
-    assert layout_of(patches) == (axes.Tokens((0, 1), (4, 4)), None)
-    padded = lambda x: jnp.pad(x.reshape(256, 3), ((1, 2), (0, 0)))
-    assert layout_of(padded) == (axes.Tokens((0, 1), (16, 16), 1, 2), None)
-    assert layout_of(lambda x: padded(x)[1:-2]) == (tokens, None)
-    assert layout_of(lambda x: padded(x)[:5]) == (None, None)
-    assert layout_of(lambda x: x.transpose(2, 0, 1)[None]) == (None, None, 0, 1)
-    assert layout_of(lambda x: x.mean(0)) == (1, None)
-    assert layout_of(lambda x: jnp.einsum("hwc,cd->dhw", x, jnp.ones((3, 5)))) == (None, 0, 1)
-    assert layout_of(lambda x: x.reshape(256, 3) @ x.reshape(256, 3).T) == (tokens, tokens)
-    assert layout_of(lambda x: jnp.split(x, 3, -1)[1][:4, ::2]) == (0, 1, None)
-    assert layout_of(lambda x: jax.lax.cumsum(x)) == (0, 1, None)
