@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jxai import attribution, bounds, counterfactual, data, evaluate, metrics, models, plot, sufficiency, testing, uncertainty
     from jxai.batching import device_mesh, each
-    from jxai.callables import Batched, Linen
+    from jxai.callables import Batched, Linen, LogProbabilities
     from jxai.removal import fills, masks, segments
     from jxai.tracing import taps
     from jxai.training import checkpoint, train
@@ -33,11 +33,12 @@ _SHORT = {
     "taps": "tracing.taps",
     "train": "training.train",
 }
-_FUNCTIONS = {"Batched": "callables", "Linen": "callables", "device_mesh": "batching", "each": "batching"}
+_FUNCTIONS = {"Batched": "callables", "Linen": "callables", "LogProbabilities": "callables", "device_mesh": "batching", "each": "batching"}
 
 __all__ = [
     "Batched",
     "Linen",
+    "LogProbabilities",
     "attribution",
     "bounds",
     "checkpoint",

@@ -14,7 +14,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
-from jxai.callables import Static, is_array, partition
+from jxai import outputs
+from jxai.callables import Static, compiled, is_array, partition
 from jxai.loops import at_once
 from jxai.removal.masks import dense, positions
 from jxai.scores import positive
@@ -51,8 +52,9 @@ def each(
       **options: passed to fn; Python scalars, strings and functions are static, arrays are traced.
 
     Raises:
-      ValueError: no examples, examples of unequal number, pixels (the first of `examples`) that are not finite, a target
-        outside `[0, K)`, or a `batch_size` below 1. A metric says itself what an attribution with NaN gives.
+      ValueError: no examples, examples of unequal number, an x (the first of `examples`) without an axis of
+        examples, or that is not finite where f of it is not, either, an f that returns probabilities, a target outside `[0, K)`, or a
+        `batch_size` below 1. A metric says itself what an attribution with NaN gives.
     """
     per_example = {name: _as_array(value) for name, value in (per_example or {}).items()}
     examples = tuple(map(_as_array, examples))
@@ -61,7 +63,7 @@ def each(
         batch_size = default_batch_size(jax.tree.leaves(examples)[0][0], fn, options.get("chunk"))
     positive(batch_size=batch_size)
     weights, model = partition(f)
-    _check_data(f, weights, model, examples)
+    _check_data(f, weights, model, examples, options.get("score", "logit"))
     if "num_segments" not in options and any(p.name == "num_segments" or p.kind is p.VAR_KEYWORD for p in inspect.signature(fn).parameters.values()):
         _number_segments(examples[0], per_example, options)
     index = np.arange(count) if index is None else index
@@ -114,10 +116,10 @@ def _run(weights, arrays, key, rows, index, per_example, *, fn, model: Static, o
 
 
 @lru_cache(maxsize=64)
-def _output_shape(model: Static, x: tuple, weights: tuple) -> tuple[int, ...] | None:
-    """The shape of f(x), None where it is no array; arrays are given as `(shape, dtype)`. Kept, for a trace costs more than most metrics."""
+def _ending(model: Static, x: tuple, weights: tuple) -> outputs.Ending:
+    """How f(x) ends; arrays are given as `(shape, dtype)`. Kept, for a trace costs more than most metrics."""
     one, leaves = jax.ShapeDtypeStruct(*x), [jax.ShapeDtypeStruct(*leaf) for leaf in weights]
-    return getattr(jax.eval_shape(lambda leaves, x: model.combine(leaves)(x), leaves, one), "shape", None)
+    return outputs.ending(lambda given: model.combine(given[0])(given[1]), (leaves, one))
 
 
 def _count(examples: tuple, per_example: dict[str, Array]) -> int:
@@ -153,15 +155,17 @@ def _number_segments(xs: Any, per_example: dict[str, Any], options: dict[str, An
             given["segments"], options["num_segments"] = dense(np.asarray(labels), len(positions(xs[0])))
 
 
-def _check_data(f: Model, weights: list[Array], model: Static, examples: tuple) -> None:
-    """What a trace cannot raise: pixels that are not finite, targets that are no class."""
+def _check_data(f: Model, weights: list[Array], model: Static, examples: tuple, score: str) -> None:
+    """What a trace cannot raise: pixels that are not finite where f(x) is not, targets that are no class, probabilities for logits."""
     x = examples[0]
     if is_array(x) and not isinstance(x, jax.core.Tracer) and jnp.issubdtype(x.dtype, jnp.floating):
         # On a CPU NumPy sees the same memory, and starts at once.
         finite = np.isfinite(np.asarray(x)) if jax.default_backend() == "cpu" else jnp.isfinite(x)
         finite = np.asarray(finite.reshape(x.shape[0], -1).all(1))
-        if not finite.all():
-            raise ValueError(f"x must be finite, but example {int(np.argmin(finite))} has NaN or infinite entries")
+        for i in np.flatnonzero(~finite):
+            if not callable(f):
+                raise ValueError(f"x must be finite, but example {i} has NaN or infinite entries")
+            outputs.check_finite(f, x[i], None, compiled, f"example {i}")
     if len(examples) < 2 or not callable(f) or not is_array(x):
         return
     target = examples[1]
@@ -170,19 +174,22 @@ def _check_data(f: Model, weights: list[Array], model: Static, examples: tuple) 
         return
     leaves = tuple((leaf.shape, leaf.dtype) for leaf in weights)
     try:
-        shape = _output_shape(model, (x.shape[1:], x.dtype), leaves)
+        end = _ending(model, (x.shape[1:], x.dtype), leaves)
     except (TypeError, ValueError) as error:
         try:
-            _output_shape(model, (x.shape, x.dtype), leaves)
+            _ending(model, (x.shape, x.dtype), leaves)
         except (TypeError, ValueError):
             raise error from None
         raise ValueError(f"x of shape {x.shape} has no leading axis of examples: f takes it whole; call fn(f, x, target) of one example") from error
+    shape = getattr(end.out, "shape", None)
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got {shape}; a batch-only model is wrapped as Batched(f)")
     target = np.atleast_1d(np.asarray(target))
     if ((target < 0) | (target >= shape[0])).any():
         bad = target[(target < 0) | (target >= shape[0])][0]
         raise ValueError(f"target={bad} must be a class in [0, {shape[0]})")
+    if outputs.concrete(weights, x):
+        outputs.check_logits(f, x[0], end, score, compiled)
 
 
 def pad(leaf: Array, multiple: int) -> Array:

@@ -11,6 +11,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jxai.typing import Array, PyTree
@@ -44,6 +45,21 @@ class Batched:
 
     def __call__(self, x: Array) -> Array:
         return self.f(x[None])[0]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LogProbabilities:
+    """A model that returns probabilities, `f(x) -> p [K]`, as one of logits: `log p`, whose softmax is p again.
+
+    The logarithm of less than the least normal number (1e-38 in float32) is that number's, and has no derivative.
+    """
+
+    f: Any
+
+    def __call__(self, x: Array) -> Array:
+        p = self.f(x)
+        return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,27 +1,32 @@
-"""The number that is explained: one class of a model, as a logit or a probability."""
+"""The number that is explained: one class of a model, as a logit or a probability; `docs/scores.md` says why the logit is the default."""
 
 from __future__ import annotations
 
+import inspect
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jxai import outputs
 from jxai.typing import Array, Model, Scalar
 
-SCORES = ("logit", "probability")
+SCORES = ("logit", "probability", "sigmoid")
+SHARES = ("probability", "sigmoid")
+"""Scores in [0, 1]: what ratios are taken of."""
 
 
 def objective(f: Model, x: Array, target: int | Array | None, score: str = "logit") -> Scalar:
-    """The scalar function of x that `target` and `score` name: `s(x) = f(x)[target]` or `softmax(f(x))[target]`.
+    """The scalar function of x that `target` and `score` name: `s(x) = f(x)[target]`, `softmax(f(x))[target]` or `σ(f(x)[target])`.
 
     Args:
       f: a model `x -> logits [K]`, or with `target=None` a function `x -> []`.
-      x: one example, floating point, at least one axis; used for its shape only.
+      x: one example, floating point, at least one axis. Where it and the weights are concrete, values are looked at.
       target: an integer class in `[0, K)`. `None` explains the scalar that `f` returns, and `score` says nothing then.
         A traced or array-valued target out of range gives NaN (its gradient too), never another class's value.
-      score: `"logit"` or `"probability"`.
+      score: `"logit"`, `"probability"` (classes that exclude each other), or `"sigmoid"` (one-logit and multi-label models).
 
     Returns:
       `s(x) -> []`, float32 or wider.
@@ -29,26 +34,31 @@ def objective(f: Model, x: Array, target: int | Array | None, score: str = "logi
     Raises:
       ValueError: x is not a floating array with an axis, `f(x)` is no vector (no scalar for `target=None`), `target`
         is a Python integer out of range or no integer, `score` is unknown, or it asks for the probability of a
-        one-class model (a constant).
+        one-class model (a constant). Of concrete values: x is not finite and its score is not, either; `f(x)` is probabilities.
     """
     one_of("score", score, SCORES)
     check_example(x)
-    out = jax.eval_shape(lambda v: f(v), x)
+    seen = outputs.ending(f, x) if outputs.concrete(f, x) else None
+    out = seen.out if seen else jax.eval_shape(lambda v: f(v), x)
     shape = getattr(out, "shape", None)
     if target is None:
         if shape != ():
             raise ValueError(f"target=None explains a scalar, but f(x) has shape {_shown(out)}; pass a target class or compose f")
+        if seen:
+            outputs.check_finite(f, x, None, outputs.run)
         return lambda v: wide(f(v))
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got {_shown(out)}; a batch-only model is wrapped as Batched(f)")
     num_classes = shape[0]
     check_target(target, num_classes)
     if score == "probability" and num_classes == 1:
-        raise ValueError("score='probability' of a one-class model is the constant 1; explain score='logit'")
+        raise ValueError("score='probability' of a one-class model is the constant 1; use score='sigmoid'")
+    if seen:
+        outputs.check_finite(f, x, target, outputs.run)
+        outputs.check_logits(f, x, seen, score, outputs.run)
 
     def scalar(v: Array) -> Array:
-        logits = wide(f(v))
-        values = jax.nn.softmax(logits) if score == "probability" else logits
+        values = scored(wide(f(v)), score)
         if isinstance(target, numbers.Integral):
             return values[target]
         inside = (target >= 0) & (target < num_classes)
@@ -57,6 +67,22 @@ def objective(f: Model, x: Array, target: int | Array | None, score: str = "logi
         return values[jnp.clip(target, 0, num_classes - 1)] + poison.astype(values.dtype)
 
     return scalar
+
+
+def scored(logits: Array, score: str) -> Array:
+    """Logits `[…, K]` as the scores of that name."""
+    return logits if score == "logit" else jax.nn.softmax(logits) if score == "probability" else jax.nn.sigmoid(logits)
+
+
+def confidences(logits: Array) -> Array:
+    """How sure a classifier of logits `[…, K]` is of each class: the softmax, or of one logit its sigmoid."""
+    return scored(logits, "sigmoid" if logits.shape[-1] == 1 else "probability")
+
+
+def sharing(method: Callable, options: Mapping[str, Any] | None, score: str) -> dict[str, Any]:
+    """The options of a method that explains the same score, unless they name another or it has none."""
+    own = {"score": score} if "score" in inspect.signature(method).parameters else {}
+    return {**own, **(options or {})}
 
 
 def margin(logits: Array, label: int | Array) -> Array:
@@ -75,6 +101,17 @@ def num_classes(f: Model, x: Array) -> int:
     if shape[0] < 2:
         raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
     return shape[0]
+
+
+def check_values(f: Model, x: Array, score: str = "logit") -> Any:
+    """What `jax.eval_shape` says of f(x); ValueError where x and the weights are concrete and x has entries that f does not know (not finite), or
+    f(x) is probabilities."""
+    if not outputs.concrete(f, x):
+        return jax.eval_shape(lambda v: f(v), x)
+    end = outputs.ending(f, x)
+    outputs.check_finite(f, x, None, outputs.run)
+    outputs.check_logits(f, x, end, score, outputs.run)
+    return end.out
 
 
 def check_example(x: Array, name: str = "x") -> None:

@@ -1,10 +1,14 @@
 """The number that is explained."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
+from jxai import attribution, metrics, sufficiency
 from jxai.scores import objective
 
 X = jnp.arange(3.0)
@@ -32,14 +36,14 @@ def test_a_traced_target_out_of_range_is_nan_and_so_is_its_gradient(target):
         (F, X, 1.0, "logit", "target=1.0"),
         (F, X, True, "logit", "target=True"),
         (F, X, np.arange(2), "logit", "must be one integer class"),
-        (F, X, 1, "odds", "score='odds' must be one of 'logit', 'probability'"),
+        (F, X, 1, "odds", "score='odds' must be one of 'logit', 'probability', 'sigmoid'"),
         (F, X.astype(int), 1, "logit", "x must be a floating-point array"),
         (F, jnp.float32(1), 1, "logit", "x must be one example"),
         (F, jnp.zeros((0, 3)), 1, "logit", "x must be one example"),
         (F, X, None, "logit", "target=None explains a scalar"),
         (lambda v: v.sum(), X, 1, "logit", "must be a vector of logits"),
         (lambda v: (v, v), X, 1, "logit", "must be a vector of logits"),
-        (lambda v: v[:1], X, 0, "probability", "one-class model"),
+        (lambda v: v[:1], X, 0, "probability", "one-class model is the constant 1; use score='sigmoid'"),
     ],
 )
 def test_bad_arguments(f, x, target, score, word):
@@ -48,5 +52,36 @@ def test_bad_arguments(f, x, target, score, word):
     assert "\n" not in str(error.value)
 
 
-def test_a_one_class_model_has_a_logit():
+def test_a_one_class_model_has_a_logit_and_a_sigmoid():
     assert objective(lambda v: v[:1], X, 0)(X + 1) == 1
+    assert np.allclose(objective(lambda v: v[1:2], X, 0, "sigmoid")(X), 1 / (1 + np.exp(-1)))
+
+
+def test_the_sigmoid_of_one_logit_is_the_probability_of_two():
+    one = Partial(lambda w, v: (v @ w)[None], jnp.float32([0.5, -1, 2]))
+    two = Partial(lambda w, v: jnp.stack([0 * v[0], v @ w]), one.args[0])
+    a, b = (jax.value_and_grad(objective(f, X, t, s))(X) for f, t, s in ((one, 0, "sigmoid"), (two, 1, "probability")))
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-6)
+    np.testing.assert_allclose(a[1], b[1], rtol=1e-5)
+
+
+def test_every_method_and_metric_explains_the_logit_by_default_or_a_share():
+    """A ratio of logits means nothing: such a metric asks for a score in [0, 1]."""
+    for family, ratios in (
+        (attribution, {"sidu"}),
+        (metrics, {"average_drop", "average_gain", "irof", "performance_information_curve", "road"}),
+        (sufficiency, set()),
+    ):
+        routines = [getattr(family, name) for name in family.__all__]
+        defaults = {fn.__name__: p["score"].default for fn in routines if callable(fn) and "score" in (p := inspect.signature(fn).parameters)}
+        others = {name: score for name, score in defaults.items() if score not in ("logit", inspect.Parameter.empty)}
+        assert set(others) == ratios and all(score == ("accuracy" if name == "road" else "probability") for name, score in others.items())
+        for name in ratios - {"road"}:
+            with pytest.raises(ValueError, match="score='logit' must be one of 'probability', 'sigmoid'"):
+                _called(getattr(family, name))
+
+
+def _called(fn):
+    image, model = jnp.ones((4, 4, 1)), lambda v: jnp.stack([v.sum(), v.mean()])
+    given = [image] if "attribution" in inspect.signature(fn).parameters else []
+    fn(model, image, 0, *given, jax.random.key(0), score="logit")

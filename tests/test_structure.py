@@ -16,7 +16,9 @@ from jxai import _SHORT
 ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("typing", "files"),
-    ("callables", "scores", "kernels"),
+    ("callables", "kernels"),
+    ("outputs",),
+    ("scores",),
     ("loops", "certificates", "removal", "tracing", "data", "plot", "uncertainty"),
     ("bounds", "batching", "training"),
     ("attribution", "counterfactual", "models"),

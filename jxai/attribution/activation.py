@@ -34,7 +34,7 @@ def grad_cam(
     Args:
       f: model, `x -> logits [K]`. x: `[H, W, C]` or `[T, H, W, C]`. target: class, or None for a scalar f. key: unused.
       layer: which value (see `jxai.taps.find`); None is the last one with spatial extent.
-      score: `"logit"` (the paper's) or `"probability"`.
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`.
       relu: keep positive evidence only (the paper; captum's default is False).
       interpolation: `"bilinear"` (the paper), `"bicubic"` (Xplique), `"nearest"` (captum).
 

@@ -31,7 +31,7 @@ def blur_integrated_gradients(
     max_sigma: float = 50.0,
     steps: int = 100,
     padding: str = "symmetric",
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """Blur Integrated Gradients: the path of ever less blurred copies of x, `−∫₀^max_sigma ∇s(L(σ)) ⊙ ∂L(σ)/∂σ dσ`.
@@ -46,7 +46,7 @@ def blur_integrated_gradients(
       max_sigma: blur where the path starts, in positions, > 0, static (PAIR's 50, for images of 224 to 299).
       steps: intervals of σ, evenly spaced (PAIR's 100).
       padding: `"symmetric"`: edges are reflected, so that a flat image stays flat (`fills.Blur`); `"constant"`: zeros beyond the edge (PAIR).
-      score: `"probability"` (the paper's F has values in [0, 1]) or `"logit"`. chunk: steps at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` (the paper's F has values in [0, 1]) or `"sigmoid"`. chunk: steps at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score.
@@ -84,7 +84,7 @@ def guided_integrated_gradients(
     steps: int = 200,
     fraction: float = 0.25,
     max_dist: float = 0.02,
-    score: str = "probability",
+    score: str = "logit",
 ) -> Array:
     """Guided Integrated Gradients: a path that moves the features of smallest |gradient| first, `Σ_k ∇s(z_k) ⊙ (z_{k+1} − z_k)`.
 
@@ -99,7 +99,7 @@ def guided_integrated_gradients(
       steps: gradients, one after another (PAIR's 200).
       fraction: share of the features that moves at once, in [0, 1], static (PAIR's 0.25).
       max_dist: how far a feature may stray from the straight line, in [0, 1]: 0 is integrated gradients with the left
-        rule, 1 is unbounded (PAIR's 0.02). score: `"probability"` or `"logit"`.
+        rule, 1 is unbounded (PAIR's 0.02). score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`.
 
     Returns:
       x's shape, in units of the score. `Σ ≈ s(x) − s(b)` up to `O(1/steps)` for smooth s; along a kink of s (ReLU, max

@@ -22,7 +22,7 @@ def guided_backprop(f: Model, x: Array, target: int | Array | None, key: Array |
 
     Args:
       f: model, `x -> logits [K]`. x: one example of any rank. target: class, or None where f returns a scalar. key: unused.
-      score: `"logit"` (the paper's) or `"probability"`.
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`.
 
     Returns:
       x's shape.
@@ -44,7 +44,7 @@ def deconvnet(f: Model, x: Array, target: int | Array | None, key: Array | None 
 
     Args:
       f: model, `x -> logits [K]`. x: one example of any rank. target: class, or None where f returns a scalar. key: unused.
-      score: `"logit"` (the paper's) or `"probability"`.
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`.
 
     Returns:
       x's shape.

@@ -15,7 +15,7 @@ from jax import lax
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
 from jxai.removal.masks import as_map
-from jxai.scores import check_example, objective, one_of, positive, wide
+from jxai.scores import SCORES, check_example, objective, one_of, positive, scored, wide
 from jxai.typing import Array, Model
 
 __all__ = ["extremal_perturbation"]
@@ -61,7 +61,7 @@ def extremal_perturbation(
       steps: iterations; a few hundred at least, since the area is a penalty.
       variant: "preserve" maximises Φ of the kept region, "delete" minimises Φ when it is removed, "dual" does both.
       reward: Φ is the score ("simple") or its margin over the best other class ("contrastive").
-      score: "logit" (the paper's) or "probability".
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`.
       fill: None for the paper's `⊗`: linear interpolation in m between `levels` images blurred with sigma `blur` (m = 0)
         to 0 (m = 1), edges reflected (TorchRay pads normalised pixels by zeros, which here would be a black frame). A
         number, an array or a fill fades to it: `m · x + (1 − m) · fill`.
@@ -138,14 +138,13 @@ def _rewarded(f: Model, x: Array, target: int | Array | None, reward: str, score
     """The arguments of `objective`: f itself, or the model whose outputs are margins over the best other class."""
     if reward == "simple":
         return f, x, target, score
-    one_of("score", score, ("logit", "probability"))
+    one_of("score", score, SCORES)
     shape = getattr(jax.eval_shape(lambda v: f(v), x), "shape", ())
     if target is None or len(shape) != 1 or shape[0] < 2:
         raise ValueError(f"reward='contrastive' needs a class among two or more, got {target=} and f(x) of shape {shape}")
 
     def margins(v: Array) -> Array:
-        z = wide(f(v))
-        z = jax.nn.softmax(z) if score == "probability" else z
+        z = scored(wide(f(v)), score)
         (_, second), (best, _) = lax.top_k(z, 2)
         return z - jnp.where(jnp.arange(z.size) == best, second, z[best])
 

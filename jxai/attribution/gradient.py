@@ -23,7 +23,7 @@ def gradient(f: Model, x: Array, target: int | Array | None, key: Array | None =
 
     Args:
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: unused.
-      score: `"logit"` (the paper's) or `"probability"`.
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`.
 
     Returns:
       x's shape, in units of the score per unit of x. The paper shows the largest magnitude over channels.
@@ -43,7 +43,7 @@ def input_x_gradient(f: Model, x: Array, target: int | Array | None, key: Array 
 
     Args:
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: unused.
-      score: `"logit"` (the paper's) or `"probability"`.
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`.
 
     Returns:
       x's shape, in units of the score.
@@ -80,7 +80,7 @@ def smoothgrad(
       sigma: the noise level, ≥ 0. The paper advises 0.1 to 0.2 of the range of x; PAIR's default is 0.15, Xplique's 0.2.
       noise: `"relative"`: σ is `sigma · (max x − min x)` (the paper, PAIR); `"absolute"`: σ is `sigma`, in units of x (captum, Xplique).
       method: the attribution `a` that is smoothed, and `method_options`: its own options.
-      score: `"logit"` (the paper's) or `"probability"`; handed on to `method`.
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`; handed on to `method`.
       chunk: noisy copies at once (None: `jxai.loops.at_once`); a `method` with its own `chunk` runs that many passes for each of them.
 
     Returns:

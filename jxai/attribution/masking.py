@@ -9,7 +9,7 @@ from jxai import loops
 from jxai.attribution.activation import resize
 from jxai.removal import fills
 from jxai.removal.masks import positions, upsample
-from jxai.scores import objective, one_of, wide
+from jxai.scores import SHARES, objective, one_of, scored, wide
 from jxai.tracing import taps
 from jxai.typing import Array, Model
 
@@ -35,7 +35,7 @@ def ablation_cam(
     Args:
       f: model, `x -> logits [K]`. x: `[H, W, C]` or `[T, H, W, C]`. target: class, or None for a scalar f. key: unused.
       layer: which value (see `jxai.taps.find`); None is the last one with spatial extent.
-      score: `"logit"` (the paper's) or `"probability"`. relu: keep positive evidence only (the paper).
+      score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`. relu: keep positive evidence only (the paper).
       interpolation: `"bilinear"`, `"bicubic"` or `"nearest"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -129,7 +129,7 @@ def sidu(
 
     Args:
       f, x, target, key, layer, chunk: as for `ablation_cam`.
-      score: whether P holds `"probability"` (the authors' code) or `"logit"`.
+      score: whether P holds `"probability"` (the authors' code) or `"sigmoid"`: the similarity's σ is for numbers in [0, 1], of which no logit is one.
       threshold: of the channels; .1 is the authors' code, .5 their paper. sigma: of the similarity.
       fill: what masked positions become.
 
@@ -144,13 +144,13 @@ def sidu(
     """
     if not sigma > 0:
         raise ValueError(f"{sigma=} must be above 0")
-    objective(f, x, target, score)
+    objective(f, x, target, one_of("score", score, SHARES))
     masks = (_layer_map(f, x, layer) > threshold).astype(jnp.float32)
     removed = fills.mixer("sidu", x, fill, key)
 
     def outputs(v: Array) -> Array:
         out = wide(jnp.atleast_1d(f(v)))
-        return jax.nn.softmax(out) if score == "probability" and target is not None else out
+        return out if target is None else scored(out, score)
 
     count = masks.shape[-1]
     p = loops.stack(lambda i: outputs(removed(upsample(masks[..., i], positions(x), "bilinear")[..., None], i)), count, loops.at_once(x, chunk))

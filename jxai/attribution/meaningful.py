@@ -36,7 +36,7 @@ def meaningful_perturbation(
     tv_beta: float = 3.0,
     jitter: int = 4,
     init: str = "circle",
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """The smallest smooth deletion that suppresses the score, `1 − m̂` with
@@ -56,7 +56,7 @@ def meaningful_perturbation(
         step, edges repeated (the paper crops a larger image); 1 for none.
       init: "circle" starts from the smallest centred blurred disc, of radii 0, 5 … 170 and sigma 10 in units of
         max(H, W) / 224, that leaves 1 % of the score (the largest covers the image); "random" starts from noise.
-      score: "probability" (the paper's) or "logit". chunk: discs that are tried at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: discs that are tried at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]` in [0, 1]: 1 where the evidence was deleted.

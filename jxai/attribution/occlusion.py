@@ -30,7 +30,7 @@ def occlusion(
     borders: str = "clip",
     reduction: str = "mean",
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """Occlusion by a sliding window W: a position p gets the drops `s(x) − s(x without W)` of the windows that cover p.
@@ -44,7 +44,7 @@ def occlusion(
       reduction: `"mean"` over the windows that cover a position (captum) or their `"sum"` (Xplique, PAIR).
         Xplique has window 3 and stride 3; PAIR window 15 and stride 1, without the last window of every axis.
       fill: what an occluded position becomes.
-      score: `"probability"` (the paper's) or `"logit"`.
+      score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`.
       chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -102,7 +102,7 @@ def feature_ablation(
       grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis.
       num_segments: the number of labels, static; needed where `segments` is traced.
       fill: what a removed position becomes.
-      score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]` for an image, `[T, H, W, 1]` for a video, `[D]` for a vector; signed. Positions of no feature get 0.

@@ -32,7 +32,7 @@ def integrated_gradients(
     baseline: FillLike = 0.0,
     steps: int = 50,
     rule: str = "midpoint",
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """Integrated Gradients: `(x − b) ⊙ ∫₀¹ ∇s(b + α (x − b)) dα ≈ (x − b) ⊙ Σ_k w_k ∇s(b + α_k (x − b))`.
@@ -46,7 +46,7 @@ def integrated_gradients(
       rule: `"midpoint"` (α = (k − ½)/n; captum's riemann_middle), `"trapezoid"` (both ends are points, `steps` ≥ 2; Xplique),
         `"gauss_legendre"` (captum's default; the most exact where s is smooth), `"right"` (α = k/n, the sum printed in the
         paper) or `"left"`. The weights sum to 1: captum's trapezoid and PAIR's sum do not, and are not complete.
-      score: `"probability"` (the paper's F has values in [0, 1]) or `"logit"`. chunk: points at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` (the paper's F has values in [0, 1]) or `"sigmoid"`. chunk: points at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score.
@@ -86,7 +86,7 @@ def expected_gradients(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: for the draws.
       baselines: `[B, …]`, B examples of x's shape: a sample of the data.
       num_samples: draws (the default of the `shap` package's GradientExplainer).
-      score: `"logit"` or `"probability"`. chunk: draws at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: draws at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score.
@@ -123,7 +123,7 @@ def gradient_shap(
       baselines: `[B, …]`, B examples of x's shape: a sample of the data.
       num_samples: draws (`shap`'s default; captum's is 5).
       sigma: standard deviation of the noise in units of x, ≥ 0 (`shap`'s local_smoothing, captum's stdevs; both default to 0).
-      score: `"logit"` or `"probability"`. chunk: draws at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: draws at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score: Shapley values in expectation, if f is linear along the paths and features independent.

@@ -39,7 +39,7 @@ def xrai(
     channels: str = "max",
     algorithm: str = "full",
     min_area: int = 1,
-    score: str = "probability",
+    score: str = "logit",
 ) -> Array:
     """XRAI: adds regions to a growing mask M, each time the one of largest gain density `Σ_{r∖M} a / |r∖M|`.
 
@@ -58,7 +58,7 @@ def xrai(
       channels: how a channel axis is pooled: `"max"` (PAIR's code) or `"sum"`.
       algorithm: `"full"`, or `"fast"`: the order is that of the densities at the start, overlaps ignored (both PAIR's).
       min_area: a region that would add fewer positions than this is dropped (PAIR: 50).
-      score: `"probability"` or `"logit"`; handed on to `method`.
+      score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`; handed on to `method`.
 
     Returns:
       `[H, W, 1]` (for a vector `[D]`), signed, in units of `method`.

@@ -28,7 +28,7 @@ def rise(
     p: float = 0.5,
     normalization: str = "expectation",
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """RISE: `S = 1/(N p) Σ_i s(x ⊙ M_i) M_i` over N random masks.
@@ -44,7 +44,7 @@ def rise(
       normalization: `"expectation"` divides by `N p` (the paper, its code); `"coverage"` divides every position by its own
         `Σ_i M_i + 1e-4` (Xplique), which takes out the noise of the masks' mean.
       fill: what a removed position becomes; the paper removes after the model's normalisation, that is to the data's mean.
-      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]` for an image, `[T, H, W, 1]` for a video, `[D]` for a vector: the expected score given that the position

@@ -51,7 +51,7 @@ def sobol(
       fill: what `m = 0` becomes: 0 is the paper's inpainting; its blur is a box, ours `fills.Blur(sigma)`.
       interpolation: of a grid's masks: `"nearest"` (the authors' PyTorch code, Xplique) or `"bilinear"` (their TensorFlow code).
       upsampling: of a grid's map: `"bicubic"` (the published codes), `"bilinear"` or `"nearest"`. Segments are filled as they are.
-      score: `"logit"` (the published codes') or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"logit"` (the published codes'), `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the share of the variance that a cell takes part in, without a sign. 0 for a constant score.
@@ -115,7 +115,7 @@ def hsic(
         `sobol`'s; its points are rounded to 0 and 1.
       fill: what a removed position becomes (0: the published inpainting).
       upsampling: of a grid's map: `"bicubic"` (Xplique), `"bilinear"` or `"nearest"`. Segments are filled as they are.
-      score: `"logit"` (Xplique's) or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`), and rows of L.
+      score: `"logit"` (Xplique's), `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`), and rows of L.
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`, without a sign; 0 for a constant score.

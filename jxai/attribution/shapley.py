@@ -40,7 +40,7 @@ def shapley_sampling(
       num_samples: n, the orders (25 in captum).
       antithetic: every second order is the reverse of the one before, which lowers the variance (Mitchell et al. 2022).
       fill: what a removed position becomes: one background example, where Štrumbelj and Kononenko draw one per order.
-      score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the value of each position's feature, signed.

@@ -34,7 +34,7 @@ def lime(
     kernel_width: float | None = None,
     regularization: float = 1.0,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """LIME: the weights of a ridge regression of the score on coalitions near x.
@@ -51,7 +51,7 @@ def lime(
       regularization: α ≥ 0 (1 in the authors' code, 2 in Xplique); the intercept b is free. At 0, of all weights that fit as well, those of
         the least norm: fewer samples than features leave them open.
       fill: what a removed position becomes; the authors' code for images takes the segment's mean colour.
-      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the weight of each position's feature, signed.
@@ -134,7 +134,7 @@ def kernel_shap(
       grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis.
       num_samples: coalitions besides those two; where drawn, at least 2 d, better 4 d or more (the authors' package: 2 d + 2048).
       fill: what a removed position becomes: one background example, where the authors' package averages over many.
-      score: `"logit"` (the authors' package takes f as it is) or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"logit"` (the authors' package takes f as it is), `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `[H, W, 1]`, `[T, H, W, 1]` or `[D]`: the value of each position's feature, signed; over features they sum to `s(x) − s(x_∅)`.

@@ -85,6 +85,7 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
     logits = np.asarray(jax.jit(lambda v: subject.model(v))(x))
     if not np.isfinite(logits).all():
         raise UserError(f"{path}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
+    inputs.check_logits(subject, x, logits)
     order = np.argsort(-logits, kind="stable")
     others = [c for c in order if c != order[0]]
     text = args.target or ("none" if _without_target(args.method) else "second")

@@ -69,6 +69,8 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
 
     chosen = method_names(args.methods)
     values = options.parse(given, {name: options.methods()[name] for name in chosen})
+    options.share_score(args.score, values)
+    shown = args.score or next((own["score"] for own in values.values() if own.get("score") == "sigmoid"), "probability")
     images = [Path(image) for image in args.images] or [inputs.photograph()]
     folders = _folders(Path(args.out), images)
     read = [inputs.read(image) for image in images]
@@ -95,9 +97,9 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
                 jobs.append(_job(image, folder, x, _call(prediction, compiled, len(images)).value, targets, subject))
                 prepared.append({name: prepare(name, x, jobs[-1].targets) for name in chosen})
     for job, methods in zip(jobs, prepared):
-        _print_classes(job, subject)
+        _print_classes(job, subject, shown)
         maps = _run(methods, compiled, len(images), console)
-        _write(job, subject, maps, values, args.seed)
+        _write(job, subject, maps, values, args.seed, shown)
 
 
 def method_names(text: str | None) -> list[str]:
@@ -128,6 +130,7 @@ def _job(image: Path, folder: Path, x: np.ndarray, logits: Any, targets: list[in
     logits = np.asarray(logits, np.float32)
     if not np.isfinite(logits).all():
         raise UserError(f"{image}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
+    inputs.check_logits(subject, x, logits)
     return Job(image, folder, x, logits, targets or [int(logits.argmax())])
 
 
@@ -212,8 +215,8 @@ def _call(prepared: Prepared, compiled: dict[Any, Callable], runs: int) -> Made:
     return Made(value, time.perf_counter() - middle, middle - start if fresh else None)
 
 
-def _print_classes(job: Job, subject: inputs.Subject) -> None:
-    probabilities = _softmax(job.logits)
+def _print_classes(job: Job, subject: inputs.Subject, score: str) -> None:
+    probabilities = _confidences(job.logits, score)
     top = np.argsort(-job.logits, kind="stable")[:5]
     print(f"{job.image.name}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
     for index in [*top, *(t for t in job.targets if t not in top)]:
@@ -221,10 +224,10 @@ def _print_classes(job: Job, subject: inputs.Subject) -> None:
     print(flush=True)
 
 
-def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], seed: int) -> None:
+def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], seed: int, score: str) -> None:
     from jxai import plot
 
-    probabilities = _softmax(job.logits)
+    probabilities = _confidences(job.logits, score)
     names = [f"{subject.label(t)} {probabilities[t]:.1%}" for t in job.targets]
     picture, arrays = job.folder / "explanation.png", job.folder / "explanation.npz"
     plot.save(plot.grid(job.x, maps, names, title=f"{job.image.name}, {subject.name}"), picture)
@@ -234,8 +237,11 @@ def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], value
     print(f"wrote {picture} and {arrays}")
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """On the host: five programs for a thousand numbers would each be compiled."""
+def _confidences(logits: np.ndarray, score: str) -> np.ndarray:
+    """The sigmoids where they are explained or there is one logit, else the softmax. On the host: five programs for a thousand numbers would
+    each be compiled."""
+    if score == "sigmoid" or logits.size == 1:
+        return 1 / (1 + np.exp(-logits))
     e = np.exp(logits - logits.max())
     return e / e.sum()
 

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jxai import models
-from jxai.callables import partition
+from jxai import models, outputs
+from jxai.callables import compiled, partition
 from jxai.cli.errors import UserError, first_line, known, nearest
 from jxai.data.batches import to_input
 from jxai.data.folder import SUFFIXES
@@ -134,8 +134,16 @@ def prediction(subject: Subject, x: np.ndarray) -> tuple[Any, tuple]:
     return traced, (arrays, x)
 
 
+def check_logits(subject: Subject, x: np.ndarray, logits: np.ndarray) -> None:
+    """`UserError` where the model returns probabilities, which a softmax or a sigmoid would spoil."""
+    try:
+        outputs.check_logits(subject.model, x, outputs.ending(subject.model, x), "probability", compiled, logits)
+    except ValueError as error:
+        raise UserError(f"model {subject.name!r}: {first_line(error)}") from error
+
+
 def targets(text: str | None, subject: Subject, num_classes: int) -> list[int] | None:
-    """Indices or names of classes, separated by commas; None asks for the top-1."""
+    """Names or indices of classes, separated by commas (a name goes first); None asks for the top-1."""
     if text is None:
         return None
     whole = _named(text, subject.class_names)
@@ -144,15 +152,14 @@ def targets(text: str | None, subject: Subject, num_classes: int) -> list[int] |
 
 
 def _target(text: str, subject: Subject, num_classes: int) -> int:
+    index = _named(text, subject.class_names)  # a name is a name, though it be a number
     try:
-        index = int(text)
+        index = int(text) if index is None else index
     except ValueError:
-        index = _named(text, subject.class_names)
-        if index is None and subject.class_names is None:
+        if subject.class_names is None:
             raise UserError(f"--target {text!r}: {subject.name} has no class names; give an index in [0, {num_classes})") from None
-        if index is None:
-            names = [n.strip() for name in subject.class_names for n in str(name).split(",")]
-            raise UserError(f"--target {text!r} is no class of {subject.name}; {nearest(text, names)}") from None
+        names = [n.strip() for name in subject.class_names for n in str(name).split(",")]
+        raise UserError(f"--target {text!r} is no class of {subject.name}; {nearest(text, names)}") from None
     if not 0 <= index < num_classes:
         raise UserError(f"--target {index} must be in [0, {num_classes})")
     return index

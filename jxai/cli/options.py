@@ -57,6 +57,13 @@ def parse(given: list[tuple[str, str, str]], chosen: Mapping[str, Callable]) -> 
     return values
 
 
+def share_score(score: str | None, values: dict[str, dict[str, Any]], chosen: Mapping[str, Callable] | None = None) -> None:
+    """Gives the score that `--score` names to the options of every method that has one and was given none of its own."""
+    for name, own in values.items():
+        if score is not None and "score" in schema((chosen or methods())[name]):
+            own.setdefault("score", score)
+
+
 def kinds(method: Callable, option: str) -> tuple[Any, ...]:
     """The types that an option takes, unions and aliases laid flat; from its default where it has no annotation."""
     hints = _hints(method)

@@ -26,7 +26,7 @@ _SUFFICE_EPILOG = """\
 Every option of a method is an option here: --batched_gradient_sis.per_step 100, --batched_gradient_sis.fill blur:10, --sis.segments slic:60.
 """
 _DISAMBIGUATE_EPILOG = """\
-Every option of the search is an option here: --disambiguate.segments slic:40, --disambiguate.score logit, --disambiguate.attribution occlusion.
+Every option of the search is an option here: --disambiguate.segments slic:40, --disambiguate.score probability, --disambiguate.attribution occlusion.
 """
 _COUNTERFACTUAL_EPILOG = """\
 Every option of a method is an option here: --diffeomorphic.threshold 0.9, --wachter.distance l2. Methods: those of jxai.counterfactual.METHODS.
@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _model(explain.add_argument)
     explain.add_argument("--methods", help="names separated by commas, or all (default: nine that differ)")
     explain.add_argument("--target", help="indices or names of classes, separated by commas (default: the top-1)")
+    _score(explain.add_argument)
     explain.add_argument("--out", default="explanation", help="folder for explanation.png and explanation.npz (default: %(default)s)")
     explain.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
     _evaluation(commands)
@@ -88,6 +89,7 @@ def _evaluation(commands) -> None:
     _model(add, by_data=True)
     add("--methods", required=True, help="names separated by commas, or all; abs:NAME takes the magnitudes of a map")
     add("--metrics", required=True, help="names separated by commas")
+    _score(add)
     add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
     add("--limit", type=int, help="the first so many examples")
     add("--shuffle", action="store_true", help="take the examples in random order, by the seed")
@@ -174,7 +176,7 @@ def _claims(commands) -> None:
         if name == "suffice":
             add("--method", default="batched_gradient_sis", help="batched_gradient_sis, sis (exact, patches) or random_subset (default: %(default)s)")
             add("--target", help="index or name of the class (default: the top-1)")
-            add("--threshold", type=float, default=0.9, help="of the probability, or of the logit (default: %(default)s)")
+            add("--threshold", type=float, default=0.9, help="of the probability, or of what --METHOD.score names (default: %(default)s)")
             add("--out", default="sufficient", help="folder for pictures and the certificate (default: %(default)s)")
         else:
             add("--top", type=int, default=5, help="all pairs of so many likeliest labels (default: %(default)s)")
@@ -193,6 +195,11 @@ def _model(add, by_data: bool = False) -> None:
     """`by_data`: None stands for the model that goes with the data set."""
     told = f"digits_cnn for digits, else {MODEL}" if by_data else "%(default)s"
     add("--model", default=None if by_data else MODEL, help=f"a name of `jxai models`, or package.module:factory (default: {told})")
+
+
+def _score(add) -> None:
+    told = "what is explained of a class: logit (default), probability, or sigmoid (one-logit and multi-label models)"
+    add("--score", choices=("logit", "probability", "sigmoid"), help=f"{told}; --METHOD.score for one method")
 
 
 def _prepared(add) -> None:

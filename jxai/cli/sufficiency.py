@@ -12,6 +12,7 @@ import numpy as np
 
 from jxai.cli import inputs, options
 from jxai.cli.errors import UserError, first_line, known
+from jxai.scores import SCORES, scored
 
 METHODS = ("batched_gradient_sis", "sis", "random_subset")
 
@@ -25,9 +26,10 @@ def suffice(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None
         if name in METHODS and name != args.method:
             raise UserError(f"--{name}.{option}: {name} is not asked for, only {args.method}")
     path, subject, x, logits = _image(args)
-    setting = {**options.parse(given, {args.method: fn})[args.method], "threshold": args.threshold}
-    score = setting.get("score", "probability")
-    values = np.asarray(jax.nn.softmax(logits)) if score == "probability" else logits
+    # A threshold is of a probability, as the paper has it, unless another score is named.
+    setting = {"score": "sigmoid" if logits.size == 1 else "probability", **options.parse(given, {args.method: fn})[args.method], "threshold": args.threshold}
+    score = known("score", setting["score"], SCORES)
+    values = np.asarray(scored(logits, score))
     targets = inputs.targets(args.target, subject, logits.size) or [int(logits.argmax())]
     if len(targets) > 1:
         raise UserError(f"--target {args.target} must name one class")
@@ -142,6 +144,7 @@ def _image(args: argparse.Namespace) -> tuple[Path, inputs.Subject, jax.Array, n
     logits = np.asarray(jax.jit(lambda v: subject.model(v))(x), np.float32)
     if not np.isfinite(logits).all():
         raise UserError(f"{path}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
+    inputs.check_logits(subject, np.asarray(x), logits)
     return path, subject, x, logits
 
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jxai.batching import each
+from jxai.scores import confidences
 
 
 def logits(f: Callable, x: np.ndarray, batch_size: int = 64) -> np.ndarray:
@@ -21,13 +22,13 @@ def predicted(f: Callable, x: np.ndarray, batch_size: int = 64) -> np.ndarray:
 
 
 def probabilities(f: Callable, x: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """`[n, K]`: the probabilities, float32."""
-    return np.asarray(each(_softmax, f, x, batch_size=min(batch_size, len(x))))
+    """`[n, K]`: the probabilities (of one logit the sigmoid), float32."""
+    return np.asarray(each(_confidences, f, x, batch_size=min(batch_size, len(x))))
 
 
 def _logits(f: Callable, x: jax.Array) -> jax.Array:
     return f(x)
 
 
-def _softmax(f: Callable, x: jax.Array) -> jax.Array:
-    return jax.nn.softmax(f(x))
+def _confidences(f: Callable, x: jax.Array) -> jax.Array:
+    return confidences(f(x))

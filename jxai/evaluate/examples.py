@@ -13,7 +13,7 @@ import numpy as np
 from jxai import batching
 from jxai.certificates import weights_digest
 from jxai.data import Batch, Source, load
-from jxai.scores import positive
+from jxai.scores import check_values, confidences, positive
 from jxai.typing import Model, PyTree
 
 
@@ -39,6 +39,7 @@ class Examples:
     ):
         self.f, self.source, self.preprocess, self.batch_size = f, source, preprocess, batch_size
         self.probe = _first_readable(source, preprocess)
+        check_values(f, self.probe.x[0], "probability")
         self.block = max(8, 4 * batching.default_batch_size(self.probe.x[0])) if block is None else block
         positive(block=self.block, batch_size=1 if batch_size is None else batch_size)
         devices = jax.local_devices() if devices is None else list(devices)
@@ -103,7 +104,7 @@ class Examples:
 
 
 def _probabilities(f, x):
-    return jax.nn.softmax(f(x).astype(jnp.float32))
+    return confidences(f(x).astype(jnp.float32))
 
 
 def _first_readable(source: Source, preprocess: Callable | None) -> Batch:

@@ -56,7 +56,8 @@ def run(
     Args:
       f: the model. source: the data set. preprocess: uint8 pixels to x; None divides by 255.
       methods, metrics: names, or labels with a function and its options: `["sobol", "abs:gradient"]`, `{"mine": my_method}`,
-        `{"rise_1000": (rise, {"num_masks": 1000})}`. "abs:" takes the magnitudes of a map. Label maps of each image's own are asked
+        `{"rise_1000": (rise, {"num_masks": 1000})}`. "abs:" takes the magnitudes of a map.
+        A metric measures the score that a method explained, unless its options name another; the record says which. Label maps of each image's own are asked
         for by a `jxai.segments.Segmentation`.
       out: the run's folder. model_name: for the record.
       target: which class is explained, "predicted" or "label".
@@ -86,7 +87,7 @@ def run(
     config = {
         **examples.describe(count, shuffle, model_name),
         "methods": {task.label: task.describe() for task in explainers},
-        "metrics": {label: next(iter(by.values())).describe() for label, by in judges.items()},
+        "metrics": {label: tasks.described(by) for label, by in judges.items()},
         **{"target": target, "where": where, "seed": seed, "block": examples.block, "batch_size": batch_size, "keep_maps": keep_maps},
         "versions": versions(),
     }

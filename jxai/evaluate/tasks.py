@@ -16,6 +16,7 @@ import numpy as np
 from jxai import attribution, metrics
 from jxai.data import Source, load
 from jxai.removal.segments import XRAI, Segmentation
+from jxai.scores import SCORES, SHARES
 from jxai.typing import Array
 
 ABSOLUTE = "abs:"
@@ -85,7 +86,9 @@ def methods(given: Given, source: Source, shape: tuple[int, ...], preprocess: Ca
 
 
 def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], seed: int) -> dict[str, dict[str, Task]]:
-    """The tasks of these metrics, `[metric][method]`: one task for all methods, or one for each where the metric explains again.
+    """The tasks of these metrics, `[metric][method]`: one task for all methods that explain one score, or one for each where the metric explains again.
+
+    A metric measures the score that the method explained, unless its options name another; one that takes ratios keeps to a score in [0, 1].
 
     Args:
       given: as in `methods`. explainers: the methods. shape: of x. seed: of the random networks of the randomisation metrics.
@@ -104,11 +107,21 @@ def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], see
                 options[name] = Segmentation("slic", (60.0,))
         if "weights_key" in schema and "weights_key" not in options:
             options["weights_key"] = jax.random.key(seed)  # the same random networks for every example
-        if "method" not in schema or "method" in options:
-            table[label] = dict.fromkeys([task.label for task in explainers], _task(label, fn, fn, options, shape))
+        chosen = {task.label: options | _same_score(schema, options, task) for task in explainers}
+        if "method" in schema and "method" not in options:
+            table[label] = {task.label: _explaining_again(label, fn, chosen[task.label], task, shape) for task in explainers}
             continue
-        table[label] = {task.label: _explaining_again(label, fn, options, task, shape) for task in explainers}
+        by_score = {own.get("score"): _task(label, fn, fn, own, shape) for own in chosen.values()}
+        table[label] = {name: by_score[own.get("score")] for name, own in chosen.items()}
     return table
+
+
+def described(by: Mapping[str, Task]) -> dict[str, Any]:
+    """What a metric computes, for the record of a run; where methods are judged by different scores, `score` says each one's."""
+    found = {name: task.describe() for name, task in by.items()}
+    first = next(iter(found.values()))
+    scores = {name: one["options"]["score"] for name, one in found.items() if "score" in one["options"]}
+    return first if len(set(scores.values())) < 2 else {**first, "options": {**first["options"], "score": scores}}
 
 
 def shown(value: Any) -> Any:
@@ -129,6 +142,16 @@ def shown(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {"type": type(value).__qualname__, **{f.name: shown(getattr(value, f.name)) for f in dataclasses.fields(value)}}
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _same_score(schema: Mapping[str, inspect.Parameter], options: Mapping[str, Any], explainer: Task) -> dict[str, str]:
+    """The score of a metric that names none: what the method explained, where the metric can measure it."""
+    own = schema.get("score")
+    theirs = inspect.signature(explainer.source).parameters.get("score")
+    if own is None or "score" in options or theirs is None or own.default not in SCORES:
+        return {}
+    score = explainer.options.get("score", theirs.default)
+    return {"score": score if own.default not in SHARES or score in SHARES else own.default}
 
 
 def _chosen(given: Given, family, kind: str) -> list[tuple[str, Callable, Mapping[str, Any]]]:

@@ -36,7 +36,7 @@ def completeness_error(
       f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x.
       key: for a baseline that draws noise. baseline: what the attribution measures from, as in path methods.
       relative: divided by `|s(x) − s(b)|`; 0 where both are 0, ∞ where only that is.
-      score: `"logit"` or `"probability"`: what the attribution explained.
+      score: `"logit"`, `"probability"` or `"sigmoid"`: what the attribution explained.
 
     Returns:
       float32; of a constant map as of any other. NaN where the map is not finite.
@@ -72,7 +72,7 @@ def monotonicity(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """The share of steps that do not lower the score, when features join the fill in increasing order of attribution.
@@ -85,7 +85,7 @@ def monotonicity(
       key: decides between equal attributions (without it, their position does), and for a fill that draws noise.
       steps: features join in so many equal groups; None: one by one.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
-      fill: where the walk starts. score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      fill: where the walk starts. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       float32; what lowers the score by no more than rounding (10⁻⁶ of the largest score) does not lower it. A constant map's
@@ -136,7 +136,7 @@ def non_sensitivity(
       eps: below it, an attribution (summed over the feature's positions and channels) and an influence count as none.
       relative: the share of features instead of their number. num_samples: draws of u for every feature; a fill that draws nothing needs one.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
-      fill: where u comes from. score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      fill: where u comes from. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       float32; for the constant map 0 the number of features that have influence. NaN where the map is not finite.
@@ -172,7 +172,7 @@ def monotonicity_correlation(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = fills.Uniform(),
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """Rank correlation of the features' magnitudes `|a_i|` and their influence `E_u[(s(x) − s(x with feature i at u))²]`.
@@ -185,7 +185,7 @@ def monotonicity_correlation(
       num_samples: draws of u for every feature; a fill that draws nothing needs one.
       correlation: `"spearman"` (the paper's) or `"pearson"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
-      fill: where u comes from. score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      fill: where u comes from. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       float32; 0 where either side is constant. NaN where the map is not finite.

@@ -11,7 +11,7 @@ from jxai.metrics.common import curve
 from jxai.metrics.removal import parts, schedule, walk
 from jxai.removal.fills import Blur, FillLike, Mean, Uniform
 from jxai.removal.masks import default_grid
-from jxai.scores import objective
+from jxai.scores import SHARES, objective, one_of
 from jxai.typing import Array, Curve, Model
 
 __all__ = ["aopc", "deletion", "insertion", "irof", "selectivity"]
@@ -31,7 +31,7 @@ def deletion(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Curve:
     """The score as features are deleted by relevance (pixel flipping): `y_k = s(x without the first n_k features)`, n_0 = 0.
@@ -44,7 +44,7 @@ def deletion(
       max_fraction: share of the features that is gone at the end, in [0, 1]; one at least.
       segments: integer label map over the positions of x, or grid: cells along every axis; by default every position is a feature.
       num_segments: the number of labels, static; needed where `segments` is traced.
-      fill: what a removed position becomes. score: `"probability"` or `"logit"`.
+      fill: what a removed position becomes. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`.
       chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -78,7 +78,7 @@ def insertion(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = Blur(5.0),
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Curve:
     """The score as features are put into an empty example by relevance: `y_k = s(the first n_k features of x alone)`, n_0 = 0.
@@ -92,7 +92,7 @@ def insertion(
       segments: integer label map over the positions of x, or grid: cells along every axis; by default every position is a feature.
       num_segments: the number of labels, static; needed where `segments` is traced.
       fill: what a position is before it is inserted; by default the blurred image, which has no sharp edges (the paper's).
-      score: `"probability"` or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `Curve`: x the share of features inserted, y the score, `[steps + 1]`; auc the trapezoid area over the width of x.
@@ -139,7 +139,7 @@ def aopc(
       max_fraction: share of the patches that is gone at the end, in [0, 1]; one at least.
       segments: integer label map over the positions of x, or grid: cells along every axis; by default 8 (a vector: its entries).
       num_segments: the number of labels, static; needed where `segments` is traced.
-      fill: what a removed position becomes; by default uniform noise in [0, 1) (the paper's). score: `"logit"` or `"probability"`.
+      fill: what a removed position becomes; by default uniform noise in [0, 1) (the paper's). score: `"logit"`, `"probability"` or `"sigmoid"`.
       chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -182,7 +182,7 @@ def selectivity(
       attribution: of x's rank, broadcasts against x; signed. key: orders ties at random, draws a fill's noise.
       segments: integer label map over the positions of x, or grid: cells along every axis; by default 8 (a vector: its entries).
       num_segments: the number of labels, static; needed where `segments` is traced.
-      fill: what a removed position becomes. score: `"logit"` (the paper's function value) or `"probability"`.
+      fill: what a removed position becomes. score: `"logit"` (the paper's function value), `"probability"` or `"sigmoid"`.
       chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -224,7 +224,7 @@ def irof(
         axis; by default 8 (a vector: its entries).
       num_segments: the number of labels, static; needed where `segments` is traced.
       fill: what a removed position becomes; by default each channel's mean (the paper's).
-      score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"probability"` (the paper's) or `"sigmoid"`: a ratio of logits means nothing. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       A scalar, `1 − area / width`; 0 where the score never changes, NaN where s(x) is 0.
@@ -237,7 +237,7 @@ def irof(
     Cost: one forward pass for x and one for every segment.
     Reference: Rieger and Hansen 2020, "IROF: A Low Resource Evaluation Metric for Explanation Methods", ICLR workshop.
     """
-    s, of = objective(f, x, target, score), parts(x, segments, default_grid(x, segments, grid), num_segments)
+    s, of = objective(f, x, target, one_of("score", score, SHARES)), parts(x, segments, default_grid(x, segments, grid), num_segments)
     counts = schedule(of, None)
     y = walk(s, x, attribution, key, of, counts, fill=fill, chunk=chunk)
     return 1 - curve(counts / of.count, y / jnp.where(y[0] == 0, jnp.nan, y[0])).auc

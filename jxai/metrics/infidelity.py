@@ -50,7 +50,7 @@ def infidelity(
       sizes: sides of patches, cut at the far border and at short axes. stride: positions between patches; None: side by side.
       num_samples: draws of noise. sigma: their standard deviation. scaled: the attribution is first multiplied by the β that fits best,
         `E[(Iᵀa) Δs] / E[(Iᵀa)²]`, as the authors' code does.
-      fill: what a removed position becomes. score: `"logit"` or `"probability"`. chunk: passes at once.
+      fill: what a removed position becomes. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once.
 
     Returns:
       float32, in squared units of the score; of a constant map as of any other. NaN where the map is not finite.

@@ -16,7 +16,7 @@ from jxai.metrics.common import by_position, curve, nan_unless_finite
 from jxai.metrics.removal import measure, when
 from jxai.removal.fills import FillLike, Neighbours, remover
 from jxai.removal.masks import position_shape, positions
-from jxai.scores import need_key, one_of, wide, within
+from jxai.scores import SHARES, need_key, one_of, wide, within
 from jxai.typing import Array, Curve, Model
 
 __all__ = ["image_information", "performance_information_curve"]
@@ -49,7 +49,7 @@ def performance_information_curve(
       shares: of the positions that are sharp, ascending, in (0, 1). seed_share: of those that are sharp from the start, at random.
       num_points: values of x at which the curve is read, evenly spaced, so that curves of images can be averaged.
       fill: what makes the blur from the sharp positions; the default interpolates them smoothly (the authors: linearly, over triangles).
-      score: `"probability"` for the softmax information curve (SIC), `"accuracy"` for the accuracy information curve (AIC).
+      score: `"probability"` for the softmax information curve (SIC; `"sigmoid"` of one logit), `"accuracy"` for the accuracy information curve (AIC).
       chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -64,7 +64,7 @@ def performance_information_curve(
     Cost: `2 + len(shares)` forward passes, `1 + len(shares)` interpolations.
     Reference: Kapishnikov et al. 2019, "XRAI: Better Attributions Through Regions", ICCV.
     """
-    s = measure(f, x, target, one_of("score", score, ("probability", "accuracy")))
+    s = measure(f, x, target, one_of("score", score, (*SHARES, "accuracy")))
     _check_image(x)
     if any(b <= a for a, b in zip((0.0, *shares), (*shares, 1.0))):
         raise ValueError(f"{shares=} must ascend in (0, 1)")

@@ -14,7 +14,7 @@ from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import Parts, parts, walk
 from jxai.removal.fills import FillLike, mixer
 from jxai.removal.masks import position_shape
-from jxai.scores import objective, within
+from jxai.scores import SHARES, objective, one_of, within
 from jxai.typing import Array, Model
 
 __all__ = ["average_drop", "average_gain", "average_increase", "comprehensiveness", "sufficiency"]
@@ -34,7 +34,7 @@ def comprehensiveness(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """How much the score drops without the most relevant features: the mean over fractions q of `s(x) − s(x without its top q)`.
@@ -45,7 +45,7 @@ def comprehensiveness(
       fractions: shares of the features, ascending, in (0, 1]; rounded up to whole features. One alone is the plain score.
       segments: integer label map over the positions of x, or grid: cells along every axis; by default every position is a feature.
       num_segments: the number of labels, static; needed where `segments` is traced.
-      fill: what a removed position becomes (the paper deletes tokens). score: `"probability"` (the paper's) or `"logit"`.
+      fill: what a removed position becomes (the paper deletes tokens). score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`.
       chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -77,7 +77,7 @@ def sufficiency(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """How much the score drops with the most relevant features alone: the mean over fractions q of `s(x) − s(top q of x)`.
@@ -88,7 +88,7 @@ def sufficiency(
       fractions: shares of the features, ascending, in (0, 1]; rounded up to whole features. One alone is the plain score.
       segments: integer label map over the positions of x, or grid: cells along every axis; by default every position is a feature.
       num_segments: the number of labels, static; needed where `segments` is traced.
-      fill: what a removed position becomes (the paper deletes tokens). score: `"probability"` (the paper's) or `"logit"`.
+      fill: what a removed position becomes (the paper deletes tokens). score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`.
       chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -124,7 +124,7 @@ def average_drop(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: for a fill that draws noise.
       attribution: of x's rank, broadcasts against x; a is its sum over channels, clipped at 0 and divided by its maximum
         (0 everywhere where nothing is positive).
-      fill: what is seen where a is 0; 0 multiplies x by a. score: `"probability"` (the paper's) or `"logit"`.
+      fill: what is seen where a is 0; 0 multiplies x by a. score: `"probability"` (the paper's) or `"sigmoid"`: a ratio of logits means nothing.
 
     Returns:
       A scalar; 100 × its mean over a data set is the published percentage. 0 where s(x) is 0 and s(a ⊙ x) is not below.
@@ -137,7 +137,7 @@ def average_drop(
     Cost: 2 forward passes.
     Reference: Chattopadhay et al. 2018, "Grad-CAM++: Generalized Gradient-Based Visual Explanations for Deep Convolutional Networks", WACV.
     """
-    whole, seen = _through(f, x, target, attribution, key, fill, score)
+    whole, seen = _through(f, x, target, attribution, key, fill, one_of("score", score, SHARES))
     return _ratio(jnp.maximum(whole - seen, 0), whole)
 
 
@@ -149,6 +149,7 @@ def average_gain(
     key: Array | None = None,
     *,
     fill: FillLike = 0.0,
+    score: str = "probability",
 ) -> Array:
     """The gain in probability where x is seen through its map, of what there is to gain: `max(0, p(a ⊙ x) − p(x)) / (1 − p(x))`.
 
@@ -157,20 +158,20 @@ def average_gain(
       key: for a fill that draws noise.
       attribution: of x's rank, broadcasts against x; a is its sum over channels, clipped at 0 and divided by its maximum
         (0 everywhere where nothing is positive).
-      fill: what is seen where a is 0; 0 multiplies x by a.
+      fill: what is seen where a is 0; 0 multiplies x by a. score: p, `"probability"` (the paper's) or `"sigmoid"`.
 
     Returns:
       A scalar; 100 × its mean over a data set is the published percentage. 0 where p(x) is 1.
 
     Raises:
-      ValueError: attribution does not fit x.
+      ValueError: attribution does not fit x, or an unknown score.
 
     Range: [0, 1].
     Direction: higher is better.
     Cost: 2 forward passes.
     Reference: Zhang et al. 2024, "Opti-CAM: Optimizing Saliency Maps for Interpretability", Computer Vision and Image Understanding.
     """
-    whole, seen = _through(f, x, target, attribution, key, fill, "probability")
+    whole, seen = _through(f, x, target, attribution, key, fill, one_of("score", score, SHARES))
     return _ratio(jnp.maximum(seen - whole, 0), 1 - whole)
 
 
@@ -182,7 +183,7 @@ def average_increase(
     key: Array | None = None,
     *,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
 ) -> Array:
     """Whether the score rises where x is seen through its map: `1[s(a ⊙ x) > s(x)]` (increase in confidence).
 
@@ -190,7 +191,7 @@ def average_increase(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: for a fill that draws noise.
       attribution: of x's rank, broadcasts against x; a is its sum over channels, clipped at 0 and divided by its maximum
         (0 everywhere where nothing is positive).
-      fill: what is seen where a is 0; 0 multiplies x by a. score: `"probability"` (the paper's) or `"logit"`.
+      fill: what is seen where a is 0; 0 multiplies x by a. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`.
 
     Returns:
       0 or 1; 100 × its mean over a data set is the published percentage.

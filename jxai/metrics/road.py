@@ -39,7 +39,7 @@ def road(
       segments: integer label map over the positions of x, or grid: cells along every axis; by default every position is a feature.
       num_segments: the number of labels, static; needed where `segments` is traced.
       fill: what a removed position becomes; the default solves for all of them at once (noisy-linear imputation).
-      score: `"accuracy"`, `"probability"` or `"logit"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      score: `"accuracy"`, `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       `Curve`: x the share of positions removed, y the score, `[steps + 1]`; auc the trapezoid area over the width of x.

@@ -59,7 +59,7 @@ def mu_fidelity(
       subset_size: features in S, a number or a share in (0, 1] of them. subsets: `"exact"`: exactly so many, as Bhatt et al.;
         `"bernoulli"`: each feature with that probability, as Xplique's MuFidelity does.
       num_samples: sets. correlation: `"spearman"` (Xplique) or `"pearson"` (Bhatt et al.).
-      fill: what a removed position becomes. score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      fill: what a removed position becomes. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       float32; 0 where either side is constant.
@@ -104,7 +104,7 @@ def faithfulness_correlation(
       subset_size: features in S, a number (Quantus: 224) or a share in (0, 1] of them. num_samples: sets S.
       correlation: `"pearson"` (the paper's) or `"spearman"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions.
-      fill: what a removed position becomes. score: `"logit"` or `"probability"`. chunk: passes at once (None: `jxai.loops.at_once`).
+      fill: what a removed position becomes. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       float32; 0 where either side is constant.
@@ -134,7 +134,7 @@ def faithfulness_estimate(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Array:
     """Correlation over the features of their attribution and the drop where each is removed alone: `corr_i(a_i, s(x) − s(x without i))`.
@@ -143,7 +143,7 @@ def faithfulness_estimate(
       f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x.
       key: for a fill that draws noise. correlation: `"pearson"` (the paper's) or `"spearman"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
-      fill: what a removed position becomes. score: `"probability"` (the paper's) or `"logit"`. chunk: passes at once (None:
+      fill: what a removed position becomes. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None:
         `jxai.loops.at_once`).
 
     Returns:
@@ -194,7 +194,7 @@ def sensitivity_n(
         over images, and the attribution of one step alone with the drop of all steps.)
       num_samples: sets of every size. correlation: `"pearson"` (the paper's) or `"spearman"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions.
-      fill: what a removed position becomes. score: `"logit"` (the paper's) or `"probability"`. chunk: passes at once.
+      fill: what a removed position becomes. score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`. chunk: passes at once.
 
     Returns:
       A curve over the share of features that are removed, n / N, whose `auc` is the plain mean over the sizes.

@@ -11,9 +11,7 @@ from numpy.typing import ArrayLike
 from jxai.plot.blending import rgb
 
 
-def removals(
-    x: ArrayLike, shown: ArrayLike, scores: ArrayLike, names: Sequence[str], *, titles: Sequence[str] | None = None, score: str = "probability"
-) -> Figure:
+def removals(x: ArrayLike, shown: ArrayLike, scores: ArrayLike, names: Sequence[str], *, titles: Sequence[str] | None = None, score: str = "logit") -> Figure:
     """An image and what is left of it after removals, each above the scores of some classes.
 
     Args:

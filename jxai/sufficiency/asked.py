@@ -13,9 +13,12 @@ from jxai.certificates import Digests, digests
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import features
-from jxai.scores import check_example, check_target, objective
+from jxai.scores import SHARES, check_example, check_target, objective
 from jxai.sufficiency.subset import SufficientSubset, are_positions, keeping, last_crossing
 from jxai.typing import Array, Model
+
+THRESHOLD = 0.9
+"""What suffices of a probability where nothing else is said."""
 
 
 class Asked(NamedTuple):
@@ -59,7 +62,7 @@ def ask(
     x: Array,
     target: int | Array | None,
     key: Array | None,
-    threshold: float | Array,
+    threshold: float | Array | None,
     fill: FillLike,
     segments: Array | None,
     grid: int | tuple[int, ...] | None,
@@ -76,7 +79,10 @@ def ask(
     objective(f, x, 0, score)
     if target is not None:
         check_target(target, jax.eval_shape(lambda v: f(v), x).shape[0])
-    if score == "probability" and isinstance(threshold, (int, float)) and not 0 < threshold < 1:
+    threshold = THRESHOLD if threshold is None and score in SHARES else threshold
+    if threshold is None:
+        raise ValueError(f"{threshold=} must be a number, since no logit is known to suffice; or use score='probability', where it is {THRESHOLD} by default")
+    if score in SHARES and isinstance(threshold, (int, float)) and not 0 < threshold < 1:
         raise ValueError(f"{threshold=} must be a probability between 0 and 1")
     of = features(x, segments, grid, num_segments)
     if key is None:

@@ -15,7 +15,7 @@ from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import features, positions
 from jxai.removal.segments import Segmentation
-from jxai.scores import SCORES, check_example, num_classes, one_of
+from jxai.scores import SCORES, check_example, check_values, num_classes, one_of
 from jxai.sufficiency.pairs import DisjointPair, OverlappingPair, apart, kept, pair_scores, together
 from jxai.typing import Array, Model
 
@@ -105,6 +105,7 @@ def contest(
             raise ValueError(f"labels={labels.tolist()} must be two different classes")
     elif labels.shape != (2,):
         raise ValueError(f"labels must be two integer classes, got shape {labels.shape}")
+    check_values(f, x, score)
     for name, value in (("delta", delta), ("max_area", max_area)):
         if isinstance(value, (int, float)) and not (0 < value < 1 or (name, value) == ("max_area", 1)):
             raise ValueError(f"{name}={value!r} must lie between 0 and 1")
@@ -130,10 +131,18 @@ def answer(body: Callable, f: Model, asked: Contest, *, score: str, **static: An
         found = body(f, asked, score=score, **static)
     else:
         found = compiled(body, f, asked, score=score, **static)
+        check_whole(found.whole, asked.labels, score)
     common = dict(labels=asked.labels, segments=asked.segments, delta=asked.delta, whole=found.whole, score=score, digests=about)
     disjoint = DisjointPair(removed=found.disjoint.removed, shares=found.disjoint.shares, fill=found.fills[:2], **common)
     overlapping = OverlappingPair(removed=found.overlapping.removed, shares=found.overlapping.shares, fill=found.fills[2], **common)
     return Disambiguation(disjoint, overlapping, found.largest_disjoint, found.largest_overlapping)
+
+
+def check_whole(whole: Array, labels: Any, score: str) -> None:
+    """Raises ValueError where the concrete scores `[2]` of x have no shares."""
+    for value, label in zip(np.asarray(whole), np.asarray(labels)):
+        if not value > 0:
+            raise ValueError(f"the {score} of label {label} is {value:.3g}, of which there are no shares: use score='probability'")
 
 
 def whole_scores(f: Model, asked: Contest, score: str) -> Array:

@@ -19,8 +19,8 @@ from jxai.metrics.common import by_feature, check_attribution
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import Features
 from jxai.removal.segments import Segmentation
-from jxai.scores import positive
-from jxai.sufficiency.contest import Contest, Disambiguation, Found, Sets, answer, areas, common, conclude, contest, directed, judge, whole_scores
+from jxai.scores import positive, sharing
+from jxai.sufficiency.contest import Contest, Disambiguation, Found, Sets, answer, areas, check_whole, common, conclude, contest, directed, judge, whole_scores
 from jxai.typing import Array, Model
 
 __all__ = ["disambiguate", "disambiguate_pairs", "extreme_baselines"]
@@ -28,7 +28,7 @@ __all__ = ["disambiguate", "disambiguate_pairs", "extreme_baselines"]
 DEFAULT = Segmentation("slic", (20,))
 
 
-def extreme_baselines(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, steps: int = 50, score: str = "probability") -> Array:
+def extreme_baselines(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, steps: int = 50, score: str = "logit") -> Array:
     """Integrated gradients with a constant baseline of the darkest and of the brightest entry of x, averaged; of channels the greatest.
 
     Args:
@@ -58,7 +58,7 @@ def disambiguate(
     delta: float | Array = 0.8,
     max_area: float = 0.5,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Disambiguation:
     """Looks for proofs that two labels rest on disjoint parts of x, or on one and the same, by removing segments in the order of their attribution.
@@ -70,28 +70,29 @@ def disambiguate(
     Args:
       f: a model `x -> logits [K]`. x: one example. labels: `[2]`, integers a ≠ b. key: for `attribution` and for a fill that draws noise.
       attribution: a method `(f, x, target, key, *, …)`, or its two maps `[2, …]`, each of x's rank and broadcasting against it. A segment's is
-        the mean over its positions of the sum over channels. attribution_options: of the method.
+        the mean over its positions of the sum over channels. attribution_options: of the method, which by
+        default explains the same score.
       segments: integer label map over all positions of x, or a `jxai.segments.Segmentation` (the default: SLIC, 20) where x is concrete.
       num_segments: the number of labels, static; needed where `segments` is traced.
       delta: δ in (0, 1); the authors take .8 for overlapping. max_area: share of the positions that an overlapping set may have, in (0, 1]: without all
         of x every score is low. (Not in the paper; 1 is its form.)
-      fill: what a removed position becomes. score: "probability", the paper's, or "logit": where the logit of one label falls, the probability of the
-        other rises, so that probabilities show labels disjoint more easily. With logits, both must be positive.
+      fill: what a removed position becomes. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. Where the logit of one label falls, the
+        probability of the other rises, so that probabilities show labels disjoint more easily. Of logits, both must be positive.
       chunk: passes at once.
 
     Returns:
-      A `Disambiguation`. Where the score of a label is not positive, nothing holds.
+      A `Disambiguation`. Under a trace, where the score of a label is not positive, nothing holds.
 
     Raises:
       ValueError: labels that are no two classes, segments that do not fit x or miss positions, δ or `max_area` out of range, a bad attribution,
-        fill, score or chunk.
+        fill, score or chunk. Of concrete values: a logit that is not positive, of which there are no shares.
 
     Cost: `4 num + 7` forward passes, and the attribution twice; the check of a proof is three, or two.
     Reference: Mummani, Ketha and Ramaswamy 2024, "Peter Parker or Spiderman? Disambiguating Multiple Class Labels", arXiv 2410.19479.
     """
     asked, num = contest(f, x, labels, key, segments, num_segments, delta, max_area, fill, score)
     if callable(attribution):
-        maps = list(_attributed(f, x, asked.labels, key, attribution, attribution_options or {}))
+        maps = list(_attributed(f, x, asked.labels, key, attribution, sharing(attribution, attribution_options, score)))
     else:
         maps = list(attribution)
     if len(maps) != 2:
@@ -139,11 +140,13 @@ def disambiguate_pairs(
         asked, num = contest(f, x, pair, key, segments, num_segments, *checked)
         segments, num_segments = asked.segments, num
     labels = np.unique(np.asarray(pairs, np.int32))
-    maps = compiled(_attributed, f, x, jnp.asarray(labels), key, attribution, attribution_options or {})
+    maps = compiled(_attributed, f, x, jnp.asarray(labels), key, attribution, sharing(attribution, attribution_options, checked[-1]))
     places = jnp.asarray(np.searchsorted(labels, np.asarray(pairs)))
     given = {"attribution": maps, "segments": segments, "key": key, **{name: options.pop(name) for name in ("fill", "delta") if name in options}}
     stacked = compiled(_side_by_side, f, x, jnp.asarray(pairs, jnp.int32), places, given, num_segments=num, **options)
     about = digests(f, x)
+    for pair, whole in zip(pairs, np.asarray(stacked.disjoint.whole)):
+        check_whole(whole, pair, stacked.disjoint.score)
 
     def alone(i: int) -> Disambiguation:
         one = jax.tree.map(lambda v: v[i], stacked)

@@ -27,7 +27,7 @@ def disambiguate_exactly(
     delta: float | Array = 0.8,
     max_area: float = 0.5,
     fill: FillLike = 0.0,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> Disambiguation:
     """The truth about two labels at few segments: every set of them is removed, and the best proofs of all are found.

@@ -26,14 +26,14 @@ def batched_gradient_sis(
     target: int | Array | None = None,
     key: Array | None = None,
     *,
-    threshold: float | Array = 0.9,
+    threshold: float | Array | None = None,
     per_step: int | None = None,
     noise: float = 1e-12,
     fill: FillLike = 0.0,
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
-    score: str = "probability",
+    score: str = "logit",
 ) -> SufficientSubset:
     """A sufficient subset by batched gradient backward selection.
 
@@ -44,10 +44,10 @@ def batched_gradient_sis(
     Args:
       f: a model `x -> logits [K]`. x: one example of any rank. target: the class; None: the predicted one.
       key: for the noise, and for a fill that draws some; without it equal slopes go by the lowest index.
-      threshold: τ, a probability in (0, 1), or a logit. vmap over it alone shares the passes.
+      threshold: τ, of the score; None: .9 of a probability (or sigmoid). No logit is known to suffice: it must be named. vmap over it alone shares the passes.
       per_step: k, features removed at a step; None: one in 895 of them, at least one. noise: standard deviation of what is added to slopes.
       fill: what a removed feature becomes; its own dependence on m is left out of the slope.
-      segments, grid, num_segments: as in `sis`, but by default every position is a feature. score: "probability" or "logit".
+      segments, grid, num_segments: as in `sis`, but by default every position is a feature. score: `"logit"`, `"probability"` or `"sigmoid"`.
 
     Returns:
       A `SufficientSubset` with the whole curve; where the score of x itself is below the threshold it does not hold, and holds all of x. Under a

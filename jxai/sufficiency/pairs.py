@@ -12,7 +12,7 @@ from jxai.callables import compiled
 from jxai.certificates import Digests, Verdict, judged
 from jxai.removal.fills import remove
 from jxai.removal.masks import spread
-from jxai.scores import check_example, wide
+from jxai.scores import check_example, scored, wide
 from jxai.sufficiency.subset import ROUNDING
 from jxai.typing import Array, Model
 
@@ -69,7 +69,7 @@ class DisjointPair(_Pair):
       labels: `[2]`, a and b. removed: `[2, num]`, booleans, A and B. segments: label map over the positions of x. fill: `[2, *shape of x]`, what
         replaces each, as the arrays that it was. delta: `[]`, δ.
       shares: `[2, 2]`, the scores of a and b without A, and without B, over those of x. whole: `[2]`, those of x. No part of the claim.
-      score: "probability" or "logit". digests: of x and of the weights; None where it was made under a trace.
+      score: `"logit"`, `"probability"` or `"sigmoid"`. digests: of x and of the weights; None where it was made under a trace.
     """
 
     @property
@@ -144,5 +144,5 @@ def pair_scores(f: Model, x: Array, labels: Array, score: str) -> Array:
 
 def of_labels(logits: Array, labels: Array, score: str) -> Array:
     """`[2]`: the scores of two labels in logits `[K]`; NaN for one out of range."""
-    values = jax.nn.softmax(wide(logits)) if score == "probability" else wide(logits)
+    values = scored(wide(logits), score)
     return values.at[labels].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

@@ -24,13 +24,13 @@ def ranked_subset(
     attribution: Array,
     key: Array | None = None,
     *,
-    threshold: float | Array = 0.9,
+    threshold: float | Array | None = None,
     per_step: int = 1,
     fill: FillLike = 0.0,
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> SufficientSubset:
     """The features of greatest attribution that suffice: all others are removed, the least first, `per_step` at a step.
@@ -64,13 +64,13 @@ def random_subset(
     target: int | Array | None = None,
     key: Array | None = None,
     *,
-    threshold: float | Array = 0.9,
+    threshold: float | Array | None = None,
     per_step: int = 1,
     fill: FillLike = 0.0,
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> SufficientSubset:
     """The control of a sufficient subset: features are removed in random order; `curve` says how confident random subsets of every size leave f.

@@ -25,12 +25,12 @@ def sis(
     target: int | Array | None = None,
     key: Array | None = None,
     *,
-    threshold: float | Array = 0.9,
+    threshold: float | Array | None = None,
     fill: FillLike = 0.0,
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> SufficientSubset:
     """A sufficient input subset, by exact backward selection.
@@ -40,10 +40,10 @@ def sis(
 
     Args:
       f: a model `x -> logits [K]`. x: one example of any rank. target: the class; None: the predicted one. key: for a fill that draws noise.
-      threshold: τ, a probability in (0, 1), or a logit. fill: what a removed feature becomes.
+      threshold: τ, of the score; None: .9 of a probability (or sigmoid). No logit is known to suffice: it must be named. fill: what a removed feature becomes.
       segments: integer label map over the positions of x; features are its labels, and positions of none are held always.
       grid: cells along every position axis instead; by default the entries of a vector, else 8 along every axis (or its length).
-      num_segments: the number of labels, static; needed where `segments` is traced. score: "probability" or "logit".
+      num_segments: the number of labels, static; needed where `segments` is traced. score: `"logit"`, `"probability"` or `"sigmoid"`.
       chunk: passes at once; None: `jxai.loops.at_once`, on a CPU at most an eighth of the features.
 
     Returns:
@@ -68,12 +68,12 @@ def sis_collection(
     key: Array | None = None,
     *,
     max_subsets: int = 8,
-    threshold: float | Array = 0.9,
+    threshold: float | Array | None = None,
     fill: FillLike = 0.0,
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
-    score: str = "probability",
+    score: str = "logit",
     chunk: int | None = None,
 ) -> tuple[SufficientSubset, ...]:
     """Disjoint sufficient subsets: each by `sis` from what the ones before it left, until the rest no longer suffices.

@@ -13,7 +13,7 @@ from jxai.callables import compiled
 from jxai.certificates import Digests, Verdict, judged
 from jxai.removal.fills import remove
 from jxai.removal.masks import position_shape, positions, spread
-from jxai.scores import check_example, objective, wide
+from jxai.scores import check_example, objective, scored, wide
 from jxai.typing import Array, Model
 
 __all__ = ["SufficientSubset"]
@@ -37,7 +37,7 @@ class SufficientSubset:
       value: `[]`, the score that was found. removed_at: `[num]`, int32, the step of the search at which each feature was removed, from 0; −1
         where it was gone before. curve: `[steps + 1]`, the score before each step and after the last one, NaN where nothing was left to
         remove. These three are no part of the claim.
-      score: "probability" or "logit".
+      score: `"logit"`, `"probability"` or `"sigmoid"`.
       digests: of x and of the weights; None where it was made under a trace.
     """
 
@@ -78,7 +78,7 @@ class SufficientSubset:
             raise ValueError(f"x has shape {x.shape}, but the certificate's fill {self.fill.shape}")
         objective(f, x, int(self.label), self.score)
         logits = wide(compiled(f, self.shown(x)))
-        value = (jax.nn.softmax(logits) if self.score == "probability" else logits)[self.label]
+        value = scored(logits, self.score)[self.label]
         return judged(f, x, self.digests, {self.score: float(value)}, {self.score: float(self.threshold) - ROUNDING})
 
 

@@ -136,7 +136,7 @@ def test_the_exact_search_is_every_set(seed):
     score = lambda v: scipy.special.softmax(np.tanh(v @ w[0]) @ w[1].T[:, :4])
     labels = tuple(np.argsort(-score(x))[:2].tolist())
     for delta in (0.2, 0.5):
-        found = disambiguate_exactly(f, x, labels, segments=np.arange(6), delta=delta)
+        found = disambiguate_exactly(f, x, labels, segments=np.arange(6), delta=delta, score="probability")
         disjoint, overlapping, few, few_common = every_set(score, x, labels, 6, delta, 0.5)
         assert found.largest_disjoint == pytest.approx(disjoint, abs=1e-5) and found.largest_overlapping == pytest.approx(overlapping, abs=1e-5)
         assert found.disjoint.holds == (few is not None) and found.overlapping.holds == (few_common is not None)
@@ -146,7 +146,8 @@ def test_the_exact_search_is_every_set(seed):
         for certificate in found[:2]:
             assert verify(f, x, certificate).holds == bool(certificate.holds)
         # What a search in the order of attributions finds is true, and so never more than the best.
-        ranked = disambiguate(f, x, labels, segments=np.arange(6), delta=delta, attribution=occlusion, attribution_options={"window": 1, "stride": 1})
+        options = {"segments": np.arange(6), "delta": delta, "score": "probability", "attribution_options": {"window": 1, "stride": 1}}
+        ranked = disambiguate(f, x, labels, attribution=occlusion, **options)
         assert ranked.largest_disjoint <= found.largest_disjoint + 1e-5 and ranked.largest_overlapping <= found.largest_overlapping + 1e-5
         for certificate in ranked[:2]:
             assert verify(f, x, certificate).holds == bool(certificate.holds)
@@ -171,7 +172,7 @@ def ranked(*args, **options):
     ],
 )
 def test_certificates_hold_what_was_shown(search, fill, tmp_path):
-    found = search(MODEL, IMAGE, (0, 1), jax.random.key(0), segments=PARTS, fill=fill, delta=0.01)
+    found = search(MODEL, IMAGE, (0, 1), jax.random.key(0), segments=PARTS, fill=fill, delta=0.01, score="probability")
     for certificate in found[:2]:
         save(tmp_path / "c.npz", certificate)
         verdict = verify(MODEL, IMAGE, load(tmp_path / "c.npz"))
@@ -215,10 +216,12 @@ def test_verification_costs_what_it_says():
         assert len(seen) == passes
 
 
-def test_negative_logits_prove_nothing():
+def test_negative_logits_have_no_shares():
     f = linear(APART, -20)
     for search in (lambda *a, **o: disambiguate(*a, attribution=maps((0, 1)), **o), disambiguate_exactly):
-        found = search(f, X, (0, 1), **OPTIONS)
+        with pytest.raises(ValueError, match="the logit of label 0 is -14, of which there are no shares"):
+            search(f, X, (0, 1), **OPTIONS)
+        found = jax.jit(lambda x, search=search: search(f, x, (0, 1), **OPTIONS))(X)
         assert not found.disjoint.holds and not found.overlapping.holds and not verify(f, X, found.disjoint).holds
 
 
@@ -228,7 +231,7 @@ def numbers(found):
 
 def test_transformations():
     given = RNG.normal(size=(2, 6, 6, 1)).astype(np.float32)
-    one = lambda labels, x=IMAGE: disambiguate(MODEL, x, labels, attribution=given, segments=PARTS, num_segments=6)
+    one = lambda labels, x=IMAGE: disambiguate(MODEL, x, labels, attribution=given, segments=PARTS, num_segments=6, score="probability")
     # Two pairs of labels, two that are none, and an x that is none.
     pairs, broken = np.asarray([[0, 1], [2, 1], [1, 1], [1, 9], [0, 1]]), IMAGE.copy()
     broken[0, 0, 0] = np.nan
@@ -239,14 +242,15 @@ def test_transformations():
             assert np.allclose(a, b, atol=1e-5)
     assert np.isneginf(together.largest_disjoint[2]) and np.isneginf(together.largest_overlapping[3])
     assert not together.disjoint.holds[4] and not together.overlapping.holds[4]
-    assert not one((0, 1), broken).disjoint.holds
+    with pytest.raises(ValueError, match="x must be finite"):
+        one((0, 1), broken)
 
 
 @pytest.mark.slow
 def test_half_precision_and_chunks():
     given = RNG.normal(size=(2, 6, 6, 1)).astype(np.float32)
     half, whole, chunked = (
-        disambiguate(MODEL, x, (0, 1), attribution=given, segments=PARTS, chunk=chunk)
+        disambiguate(MODEL, x, (0, 1), attribution=given, segments=PARTS, chunk=chunk, score="probability")
         for x, chunk in ((IMAGE.astype(np.float16), None), (IMAGE, None), (IMAGE, 3))
     )
     assert np.isfinite(half.largest_disjoint) and verify(MODEL, IMAGE.astype(np.float16), half.disjoint).holds == bool(half.disjoint.holds)
@@ -256,7 +260,7 @@ def test_half_precision_and_chunks():
 
 @pytest.mark.slow
 def test_the_attribution_under_jit():
-    search = lambda x: disambiguate(MODEL, x, (0, 1), segments=PARTS, num_segments=6, attribution_options={"steps": 2})
+    search = lambda x: disambiguate(MODEL, x, (0, 1), segments=PARTS, num_segments=6, score="probability", attribution_options={"steps": 2})
     chex.assert_trees_all_close(jax.tree.leaves(jax.jit(search)(IMAGE)), jax.tree.leaves(search(IMAGE)), rtol=1e-5, atol=1e-5)
 
 

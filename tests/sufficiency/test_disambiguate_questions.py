@@ -28,7 +28,7 @@ def maps(labels):
 @pytest.mark.parametrize("given", [{}, pytest.param({"segments": segments.Segmentation("slic", (4,))}, marks=pytest.mark.slow)])
 def test_segments_by_scikit_image(given):
     x = np.kron(RNG.uniform(size=(2, 2, 3)), np.ones((8, 8, 1))).astype(np.float32)
-    found = disambiguate(MODEL, x, (0, 1), attribution=RNG.normal(size=(2, 16, 16, 1)).astype(np.float32), **given).disjoint
+    found = disambiguate(MODEL, x, (0, 1), attribution=RNG.normal(size=(2, 16, 16, 1)).astype(np.float32), score="probability", **given).disjoint
     labels = given.get("segments", segments.Segmentation("slic", (20,)))(x)
     assert np.array_equal(found.segments, labels) and found.removed.shape[1] == labels.max() + 1
 

@@ -204,7 +204,7 @@ def _flattened(f: Model, x: Array, target: Array | None, restarts: int | None) -
     finite = np.isfinite(x.reshape(len(x), -1)).all(1)
     if not finite.all():
         raise ValueError(f"x must be finite, but example {int(np.argmin(finite))} has NaN or infinite entries")
-    check_search(f, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), None)
+    check_search(f, x[0], None)
     shape: tuple[int, ...] = x.shape[:1]
     if target is not None:
         target = np.asarray(target)

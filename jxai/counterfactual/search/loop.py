@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai.counterfactual.search.domain import Domain
-from jxai.scores import check_example, check_target, wide
+from jxai.scores import check_example, check_target, check_values, wide
 from jxai.typing import Array, Model, PyTree
 
 
@@ -135,8 +135,7 @@ def solve(search: Search, f: Model, x: Array, target: int | Array | None, key: A
 def check_search(f: Model, x: Array, target: int | Array | None) -> None:
     """Raises ValueError for a bad example or target, or a model that gives no vector of logits, or of one class where there is a target."""
     check_example(x)
-    out = jax.eval_shape(lambda v: f(v), x)
-    shape = getattr(out, "shape", None)
+    shape = getattr(check_values(f, x), "shape", None)
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got shape {shape}; a batch-only model is wrapped as Batched(f)")
     if target is not None:
