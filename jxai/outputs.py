@@ -67,7 +67,7 @@ def check_finite(f: Model, x: Array, target: int | Array | None, call: Callable[
     Args:
       f, x: concrete. target: a class, else all of f(x) must be finite. call: how f is run. name: of x, in the message.
     """
-    if is_finite(x):
+    if is_finite(x) or _is_staged():
         return
     out = call(f, x)
     if isinstance(out, jax.core.Tracer):
@@ -88,15 +88,15 @@ def check_logits(f: Model, x: Array, end: Ending, score: str, call: Callable[[Mo
         raise ValueError(
             f"f ends in a sigmoid, and {score=} would put it through another: return the logits, or explain the number itself by composing f with target=None"
         )
-    if end.free or not end.is_vector or end.out.shape[0] < 2:
+    if end.free or not end.is_vector or end.out.shape[0] < 2 or _is_staged():
         return
     first = call(f, x) if given is None else given
     if isinstance(first, jax.core.Tracer) or not _are_probabilities(first):
         return
-    # Elsewhere, too: a function whose values happen to sum to 1 at x is not meant.
-    scale = jnp.asarray(x)
-    others = [np.asarray(call(f, v.astype(scale.dtype))) for v in (scale / 2, scale + 1, 8 * scale - 4)]
-    others = [v for v in others if np.isfinite(v.astype(np.float32)).all()]
+    # Elsewhere, too, where entries differ: a function whose values happen to sum to 1 at x is not meant.
+    v, ramp = np.asarray(x, np.float32), np.linspace(0.5, 1.5, x.size, dtype=np.float32).reshape(x.shape)
+    others = [np.asarray(call(f, jnp.asarray(u, x.dtype))) for u in (ramp * v, v + ramp, 8 * ramp * v - 4)]
+    others = [p for p in others if np.isfinite(p.astype(np.float32)).all()]
     if others and all(map(_are_probabilities, others)):
         raise ValueError(
             "f(x) must be logits, but it is probabilities (in [0, 1], of sum 1), which would go through the softmax again: wrap it as "
@@ -112,6 +112,11 @@ def is_finite(x: Array) -> bool:
 def run(f: Model, x: Array) -> Array:
     """`f(x)`, as it comes."""
     return f(x)
+
+
+def _is_staged() -> bool:
+    """Whether what is computed here becomes part of a program, under `jit`, though its operands are concrete: f would run in it for nothing."""
+    return isinstance(jax.lax.neg(np.float32(0)), jax.core.Tracer)
 
 
 def _are_probabilities(p: Array) -> bool:

@@ -125,11 +125,3 @@ def test_each_runs_only_the_rows_with_holes():
     assert np.isfinite(jxai.each(gradient, knows, xs, np.array([0, 0]))).all()
     with pytest.raises(ValueError, match="x must be finite, but example 1 has NaN or infinite entries"):
         jxai.each(gradient, model(lambda z: z), xs, np.array([0, 0]))
-
-
-def test_each_takes_lists_of_targets_and_says_that_an_axis_is_missing():
-    xs = np.stack([X, X / 2, X / 3])
-    np.testing.assert_allclose(jxai.each(gradient, model(lambda z: z), xs, [0, 1, 2]), W.T, rtol=1e-6)
-    f = Partial(lambda v: jax.nn.relu(v.sum(0)) @ W[:2])
-    with pytest.raises(ValueError, match=r"x must be examples \[n, …\], but f takes all of x, \(3, 2\), as one"):
-        jxai.each(gradient, f, np.ones((3, 2), np.float32), 1)

@@ -27,6 +27,10 @@ class Peer:
     note: str = ""
 
 
+PAPERS = {"score": "probability"}
+"""The score that the papers of some methods explain."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A method of ours with the passes that it needs, its options, and the peers that have it.
@@ -161,11 +165,11 @@ def _without_peer(few: int) -> list[Row]:
     shap = {"num_samples": few, "baselines": "@photographs"}
     return [
         Row("expected_gradients", 0, few, shap, sizes=tuple({**shap, "num_samples": n} for n in (32, 128)), random=True),
-        Row("blur_integrated_gradients", 0, few, {"steps": few}, sizes=({"steps": 32}, {"steps": 128})),
-        Row("guided_integrated_gradients", 0, few, {"steps": few}),
-        Row("xrai", 0, 2 * few, {"segments": "@segments", "method_options": {"steps": few}}),
+        Row("blur_integrated_gradients", 0, few, {"steps": few, **PAPERS}, sizes=({"steps": 32, **PAPERS}, {"steps": 128, **PAPERS})),
+        Row("guided_integrated_gradients", 0, few, {"steps": few, **PAPERS}),
+        Row("xrai", 0, 2 * few, {"segments": "@segments", "method_options": {"steps": few}, **PAPERS}),
         Row("sidu", 321, 0, {"layer": "@last"}),
-        Row("meaningful_perturbation", 36, few, {"steps": few}),
+        Row("meaningful_perturbation", 36, few, {"steps": few, **PAPERS}),
         Row("extremal_perturbation", 0, few, {"steps": few}),
     ]
 

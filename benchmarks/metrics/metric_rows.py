@@ -31,6 +31,10 @@ class Peer:
     sizes: tuple[dict, ...] = ()
 
 
+PROBABILITY = {"score": "probability"}
+"""The score that the peers measure with a softmax."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """`forward` and `backward` passes for one image, −1 where the segments or layers say how many; `sizes`: options at N and 4 N steps or
@@ -88,7 +92,7 @@ def _removals(n: int, side: int, channels: int, positions: int) -> list[Row]:
     black = {"perturb_baseline": 0.0}
     patches = {"patch_size": patch, **black}
     causal = {"steps": steps, "baseline_mode": 0.0, "activation": "softmax"}
-    sized = ({"steps": 32, "fill": 0.0}, {"steps": 128, "fill": 0.0})
+    sized = ({"steps": 32, "fill": 0.0, **PROBABILITY}, {"steps": 128, "fill": 0.0, **PROBABILITY})
     flipping = _quantus("PixelFlipping", step, channels, steps, softmax=True, **black, peer={"ours": _inner})
     flipping["quantus"] = dataclasses.replace(flipping["quantus"], sizes=({}, {"features_in_step": step // 4}))
     irof = Peer("quantus", "IROF", {"softmax": True, **black}, RANK,
@@ -96,11 +100,11 @@ def _removals(n: int, side: int, channels: int, positions: int) -> list[Row]:
     vacuous = "starts at the baseline and writes the baseline again: always True (specs: defect 1)"
     others = "the attribution of one step with the drop of all, over images (specs: defect 3)"
     return [
-        Row("deletion", n, {"steps": steps, "fill": 0.0}, {
+        Row("deletion", n, {"steps": steps, "fill": 0.0, **PROBABILITY}, {
             **flipping,
             "xplique": Peer("xplique", "Deletion", causal, ours=lambda a: _mean(a)[:-1], sizes=({}, {"steps": 128})),
         }, steps + 1, sizes=sized),
-        Row("insertion", n, {"steps": steps, "fill": 0.0}, {
+        Row("insertion", n, {"steps": steps, "fill": 0.0, **PROBABILITY}, {
             "xplique": Peer("xplique", "Insertion", causal, ours=lambda a: _mean(a)[:-1], sizes=({}, {"steps": 128})),
         }, steps + 1, sizes=sized),
         Row("aopc", n, {"grid": GRID, "fill": 0.0}, {
@@ -115,7 +119,7 @@ def _removals(n: int, side: int, channels: int, positions: int) -> list[Row]:
         }, -1),
         Row("road", n, {}, {"quantus": Peer("quantus", "ROAD", {"percentages": list(range(10, 100, 10))}, RANDOM,
             ours=lambda a: _mean(a)[1:-1], whole=True, note="means over the images; ours removes ties in random order")}, 10, random=True),
-        Row("monotonicity", n, {"steps": steps, "fill": 0.0},
+        Row("monotonicity", n, {"steps": steps, "fill": 0.0, **PROBABILITY},
             _quantus("Monotonicity", step, channels, steps, softmax=True, **black, peer={"match": APART, "note": vacuous}), steps + 1),
     ]  # fmt: skip
 
@@ -136,7 +140,7 @@ def _subsets(n: int, side: int, channels: int, positions: int, many: int) -> lis
             "quantus": Peer("quantus", "FaithfulnessCorrelation", {"nr_runs": many, "subset_size": size * channels, **black}, RANDOM, passes=many + 1,
                             note="draws entries, ours positions" if channels > 1 else "", sizes=({"nr_runs": many}, {"nr_runs": 4 * many})),
         }, many, random=True, sizes=counts("num_samples", subset_size=size)),
-        Row("faithfulness_estimate", n, {"segments": "@ranks"}, estimate, GROUPS),
+        Row("faithfulness_estimate", n, {"segments": "@ranks", **PROBABILITY}, estimate, GROUPS),
         Row("infidelity (patches)", n, {"sizes": patch}, {
             "quantus": Peer("quantus", "Infidelity", {"perturb_patch_sizes": [patch], "n_perturb_samples": 1, **black}, APART, passes=GROUPS + 1,
                             note="takes the map for a slope, and patches stay removed; 1 of its 10 repetitions, which are equal (specs: defect 8)"),
@@ -148,7 +152,7 @@ def _subsets(n: int, side: int, channels: int, positions: int, many: int) -> lis
             "xplique": Peer("xplique", "MuFidelity", {"grid_size": GRID, "nb_samples": many}, RANDOM, ours=_mean, passes=many + 1, note="means over the images",
                             sizes=({"nb_samples": many}, {"nb_samples": 4 * many})),
         }, many, random=True, sizes=counts("num_samples", grid=GRID, subsets="bernoulli")),
-        *(Row(f"average_{what}", n, {"maps": "magnitude"}, {
+        *(Row(f"average_{what}", n, {"maps": "magnitude", **PROBABILITY}, {
             "xplique": Peer("xplique", f"Average{what.title()}Metric", through, ours=_mean, note="means over the images"),
         }, 2) for what in ("drop", "gain", "increase")),
         Row("completeness_error", n, {}, {"quantus": Peer("quantus", "Completeness", black, APART, note="a bool by == of floats (specs: defect 2)")}, 2),

@@ -46,7 +46,7 @@ def descent(f: Model, x: Array, y: Array, key: Array | None, per_step: int) -> C
     keys = None if key is None else jax.random.split(key, len(x))
 
     def one(f, v, t, key):
-        return batched_gradient_sis(f, v, t, key, threshold=THRESHOLD, per_step=per_step)
+        return batched_gradient_sis(f, v, t, key, threshold=THRESHOLD, per_step=per_step, score="probability")
 
     run = jax.jit(jax.vmap(one, in_axes=(None, 0, 0, 0))).lower(f, x, y, keys).compile()
     call = lambda *_: jax.block_until_ready(run(f, x, y, keys))
@@ -75,7 +75,7 @@ def exact_calls(f: Model, x: Array, y: Array, grid: int, chunks: Sequence[int | 
     labels, one = np.asarray(regular(x.shape[1:3], grid)), jax.jit(lambda f, v, t: jax.nn.softmax(f(v))[t])
 
     def ours(chunk):
-        return lambda: jax.block_until_ready([sis(f, v, t, threshold=THRESHOLD, grid=grid, chunk=chunk) for v, t in zip(x, y)])
+        return lambda: jax.block_until_ready([sis(f, v, t, threshold=THRESHOLD, grid=grid, chunk=chunk, score="probability") for v, t in zip(x, y)])
 
     calls = {"sis" if chunk is None else f"sis, chunk={chunk}": ours(chunk) for chunk in chunks}
     calls["on the host"] = lambda: [on_the_host(lambda v, t=t: float(one(f, v, t)), np.asarray(v), labels, grid**2) for v, t in zip(x, y)]

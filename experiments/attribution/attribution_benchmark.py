@@ -53,23 +53,25 @@ class Config:
 def methods(config: Config, side: int, layer: int) -> dict[str, Callable | tuple[Callable, dict[str, Any]]]:
     """The methods with their budgets for images of that side, the controls first; `layer`: where EVA's bounds begin."""
     n, steps, grid = config.passes, config.steps, 8
+    papers = {"score": "probability"}  # the score that these papers explain
     budgets: dict[str, dict[str, Any]] = {
-        "integrated_gradients": {"steps": steps},
-        "blur_integrated_gradients": {"steps": steps},
-        "guided_integrated_gradients": {"steps": steps},
+        "integrated_gradients": {"steps": steps, **papers},
+        "blur_integrated_gradients": {"steps": steps, **papers},
+        "guided_integrated_gradients": {"steps": steps, **papers},
         "expected_gradients": {"num_samples": steps},
         "gradient_shap": {"num_samples": steps},
         "smoothgrad": {"num_samples": steps},
         "squaregrad": {"num_samples": steps},
         "vargrad": {"num_samples": steps},
-        "xrai": {"method_options": {"steps": steps}},
-        "occlusion": {"window": max(1, side // 7), "stride": max(1, side // 17)},  # of 224: 16 × 16 windows and the image itself
+        "xrai": {"method_options": {"steps": steps}, **papers},
+        "occlusion": {"window": max(1, side // 7), "stride": max(1, side // 17), **papers},  # of 224: 16 × 16 windows and the image itself
         "feature_ablation": {"grid": min(16, side)},
-        "rise": {"num_masks": n},
+        "rise": {"num_masks": n, **papers},
         "sobol": {"grid": grid, "num_designs": max(1, n // (grid**2 + 1))},
         "hsic": {"grid": grid, "num_designs": n},
         "eva": {"radius": 1 / 64, "grid": grid, "layer": layer, "num_samples": max(1, n // (grid**2 + 1))},
-        "lime": {"num_samples": n, "segments": Segmentation("slic", (60.0,))},
+        "lime": {"num_samples": n, "segments": Segmentation("slic", (60.0,)), **papers},
+        "meaningful_perturbation": papers,
         "kernel_shap": {"num_samples": n, "segments": Segmentation("slic", (60.0,))},
         "shapley_sampling": {"num_samples": max(1, n // grid**2), "grid": grid},
     }
@@ -83,10 +85,10 @@ def methods(config: Config, side: int, layer: int) -> dict[str, Callable | tuple
 def judges(config: Config) -> dict[str, tuple[Callable, dict[str, Any]]]:
     """The main metrics: is the map faithful, and is it short."""
     return {
-        "deletion": (metrics.deletion, {"steps": 16}),
-        "insertion": (metrics.insertion, {"steps": 16}),
+        "deletion": (metrics.deletion, {"steps": 16, "score": "probability"}),
+        "insertion": (metrics.insertion, {"steps": 16, "score": "probability"}),
         "road": (metrics.road, {"steps": 4, "max_fraction": 0.8, "score": "probability"}),
-        "mu_fidelity": (metrics.mu_fidelity, {"num_samples": 32}),
+        "mu_fidelity": (metrics.mu_fidelity, {"num_samples": 32, "score": "logit"}),
         "average_drop": (metrics.average_drop, {}),
         "average_gain": (metrics.average_gain, {}),
         "sparseness": (metrics.sparseness, {}),

@@ -137,12 +137,13 @@ def methods(config: Config, world: World, side: int) -> dict[str, Callable | tup
     """The control, EVA by bound, and the others with their budgets."""
     common = {"radius": world.radius, "clip": (0.0, 1.0), "grid": world.grid, **dict(world.hybrid)}
     cell = side // world.grid
+    papers = {"score": "probability"}  # the score that these papers explain
     others = {
         "gradient": {},
         "smoothgrad": {"num_samples": config.steps},
-        "integrated_gradients": {"steps": config.steps},
-        "occlusion": {"window": cell, "stride": cell},
-        "rise": {"num_masks": config.passes, "grid": world.grid},
+        "integrated_gradients": {"steps": config.steps, **papers},
+        "occlusion": {"window": cell, "stride": cell, **papers},
+        "rise": {"num_masks": config.passes, "grid": world.grid, **papers},
         "sobol": {"grid": world.grid, "num_designs": max(1, config.passes // (world.grid**2 + 1))},
     }
     # The magnitude of a gradient is what "saliency" means; the signed map is judged as well.
@@ -158,9 +159,9 @@ def methods(config: Config, world: World, side: int) -> dict[str, Callable | tup
 def judges(world: World) -> dict[str, tuple[Callable, dict[str, Any]]]:
     """The paper's four metrics, at the resolution of EVA's groups."""
     return {
-        "deletion": (metrics.deletion, {"grid": world.grid, "steps": None}),
-        "insertion": (metrics.insertion, {"grid": world.grid, "steps": None}),
-        "mu_fidelity": (metrics.mu_fidelity, {"grid": world.grid, "num_samples": 128}),
+        "deletion": (metrics.deletion, {"grid": world.grid, "steps": None, "score": "probability"}),
+        "insertion": (metrics.insertion, {"grid": world.grid, "steps": None, "score": "probability"}),
+        "mu_fidelity": (metrics.mu_fidelity, {"grid": world.grid, "num_samples": 128, "score": "logit"}),
         "robustness_sr": (metrics.robustness_sr, {"grid": world.grid, "clip": (0.0, 1.0), "shares": (0.2, 0.4, 0.6)}),
     }
 
@@ -230,7 +231,7 @@ def picture(config: Config, path: Path) -> None:
     shown = {
         "eva": (attribution.eva, {**chosen["eva_crown"][1], **finer}),
         **{label: chosen[label] for label in ("abs:gradient", "abs:smoothgrad", "abs:integrated_gradients", "rise", "sobol")},
-        "occlusion": (attribution.occlusion, {"window": 4, "stride": 2}),
+        "occlusion": (attribution.occlusion, {"window": 4, "stride": 2, "score": "probability"}),
     }
     x = data.load(data.source(world.dataset), (0, 2), None, subject.preprocess).x
     target = np.asarray(jax.vmap(subject.model)(x)).argmax(1)

@@ -55,18 +55,19 @@ class Config:
 def methods(config: Config, side: int) -> dict[str, Any]:
     """The methods with their budgets for images of that side, the control first."""
     n, steps = config.passes, config.steps
+    papers = {"score": "probability"}  # the score that these papers explain
     a = attribution
     return {
         "centre": centre,
         "abs:gradient": a.gradient,
         "abs:smoothgrad": (a.smoothgrad, {"num_samples": steps}),
-        "abs:integrated_gradients": (a.integrated_gradients, {"steps": steps}),
+        "abs:integrated_gradients": (a.integrated_gradients, {"steps": steps, **papers}),
         "abs:guided_backprop": a.guided_backprop,
         "grad_cam": a.grad_cam,
         "grad_cam_plus_plus": a.grad_cam_plus_plus,
         "layer_cam": a.layer_cam,
-        "occlusion": (a.occlusion, {"window": max(1, side * 3 // 14), "stride": max(1, side // 16)}),
-        "rise": (a.rise, {"num_masks": n}),
+        "occlusion": (a.occlusion, {"window": max(1, side * 3 // 14), "stride": max(1, side // 16), **papers}),
+        "rise": (a.rise, {"num_masks": n, **papers}),
         "sobol": (a.sobol, {"grid": 8, "num_designs": max(1, n // 65)}),
     }
 

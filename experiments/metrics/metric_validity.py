@@ -45,15 +45,18 @@ from jxai.metrics.documented import direction
 from jxai.typing import Curve
 
 LEVELS = (1.0, 0.75, 0.5, 0.25, 0.0)
+PROBABILITY = {"score": "probability"}
+"""The score of these metrics' papers."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "pointing_game": {"tolerance": 0.0},
     "top_k_intersection": {"k": 40},
-    "faithfulness_estimate": {"grid": 8},
+    "faithfulness_estimate": {"grid": 8, **PROBABILITY},
     "infidelity": {"scaled": True},
-    "monotonicity": {"grid": 8},
-    "monotonicity_correlation": {"grid": 8},
+    "monotonicity": {"grid": 8, **PROBABILITY},
+    "monotonicity_correlation": {"grid": 8, **PROBABILITY},
     "non_sensitivity": {"grid": 8},
     "mu_fidelity": {"grid": 8},
+    **dict.fromkeys(("average_increase", "comprehensiveness", "deletion", "insertion", "sufficiency"), PROBABILITY),
 }
 
 

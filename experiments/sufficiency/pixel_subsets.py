@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 NETWORKS = ("cifar10_resnet20", "cifar10_resnet56")
 THRESHOLDS = (0.9, 0.99)
+SCORE = {"score": "probability"}
+"""What is explained and searched, as the papers have it."""
+SETTING = {**SCORE, "threshold": THRESHOLDS[0]}
 Ranking = tuple[Callable, Mapping[str, Any]]
 """A method of attribution and its options."""
 
@@ -68,12 +71,12 @@ def rankings(passes: int, steps: int, side: int) -> dict[str, Ranking]:
         "gradient": (attribution.gradient, {}),
         "|gradient|": (saliency, {}),
         "input × gradient": (attribution.input_x_gradient, {}),
-        "integrated gradients": (attribution.integrated_gradients, {"steps": steps}),
+        "integrated gradients": (attribution.integrated_gradients, {"steps": steps, **SCORE}),
         "smoothgrad": (attribution.smoothgrad, {"num_samples": steps}),
         "guided backprop": (attribution.guided_backprop, {}),
         "grad-cam": (attribution.grad_cam, {}),
-        "occlusion": (attribution.occlusion, {"window": max(1, side // 8), "stride": max(1, side // 16)}),
-        "rise": (attribution.rise, {"num_masks": passes}),
+        "occlusion": (attribution.occlusion, {"window": max(1, side // 8), "stride": max(1, side // 16), **SCORE}),
+        "rise": (attribution.rise, {"num_masks": passes, **SCORE}),
         "sobol": (attribution.sobol, {"grid": grid, "num_designs": max(2, passes // (grid**2 + 1))}),
         "kernel shap": (attribution.kernel_shap, {"num_samples": passes, "grid": grid}),
     }
@@ -81,19 +84,19 @@ def rankings(passes: int, steps: int, side: int) -> dict[str, Ranking]:
 
 def by_gradients(f: Callable, x: np.ndarray, label: np.ndarray, key: jax.Array, per_step: int, fill: jax.Array, batch_size: int = 32) -> Order:
     """By batched gradient backward selection."""
-    return _order(each(batched_gradient_sis, f, x, label, key=key, per_step=per_step, fill=fill, batch_size=min(batch_size, len(x))), per_step)
+    return _order(each(batched_gradient_sis, f, x, label, key=key, per_step=per_step, fill=fill, batch_size=min(batch_size, len(x)), **SETTING), per_step)
 
 
 def at_random(f: Callable, x: np.ndarray, label: np.ndarray, key: jax.Array, per_step: int, fill: jax.Array) -> Order:
     """The control: in random order."""
-    return _order(each(random_subset, f, x, label, key=key, per_step=per_step, fill=fill), per_step)
+    return _order(each(random_subset, f, x, label, key=key, per_step=per_step, fill=fill, **SETTING), per_step)
 
 
 def by_attribution(f: Callable, x: np.ndarray, label: np.ndarray, key: jax.Array, per_step: int, fill: jax.Array, ranking: Ranking) -> Order:
     """The pixels of least attribution first."""
     method, options = ranking
     maps = each(method, f, x, label, key=key, **options)
-    return _order(each(ranked_subset, f, x, label, maps, key=key, per_step=per_step, fill=fill), per_step)
+    return _order(each(ranked_subset, f, x, label, maps, key=key, per_step=per_step, fill=fill, **SETTING), per_step)
 
 
 def _order(found: Any, per_step: int) -> Order:

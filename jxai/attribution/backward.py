@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jxai.removal.masks import as_map
 from jxai.scores import objective
-from jxai.tracing.rectifiers import Rule, with_rule
+from jxai.tracing.ruled import Rule, with_rule
 from jxai.typing import Array, Model
 
 __all__ = ["deconvnet", "guided_backprop"]
@@ -17,7 +17,8 @@ def guided_backprop(f: Model, x: Array, target: int | Array | None, key: Array |
     """The gradient, with negative cotangents stopped at every rectifier.
 
     At `a = φ(v)` the cotangent g of a becomes `φ′(v) · max(g, 0)`; all else is differentiated as it stands. Rectifiers are
-    found in the traced function (`jxai.rectifiers`), so that any spelling of ReLU, ReLU6, leaky ReLU, GELU, SiLU … counts.
+    found in the traced function (`jxai.tracing.rectifiers`) and proved by value, so that any spelling of ReLU, ReLU6, leaky ReLU, PReLU, GELU, SiLU …
+    counts, and no threshold, gate or clip of x does.
     For ReLU networks this is what captum's, Xplique's and zennit's rules give.
 
     Args:
@@ -28,7 +29,7 @@ def guided_backprop(f: Model, x: Array, target: int | Array | None, key: Array |
       x's shape.
 
     Raises:
-      ValueError: f has no rectifier, or one inside a `while_loop` or `cond`; see also `jxai.scores.objective`.
+      ValueError: f has no rectifier, or one inside a `while_loop`; see also `jxai.scores.objective`.
 
     Cost: 1 forward and 1 backward pass.
     Reference: Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net", ICLR workshop.
@@ -50,7 +51,7 @@ def deconvnet(f: Model, x: Array, target: int | Array | None, key: Array | None 
       x's shape.
 
     Raises:
-      ValueError: f has no rectifier, or one inside a `while_loop` or `cond`; see also `jxai.scores.objective`.
+      ValueError: f has no rectifier, or one inside a `while_loop`; see also `jxai.scores.objective`.
 
     Cost: 1 forward and 1 backward pass.
     Reference: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", ECCV.

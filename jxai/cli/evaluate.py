@@ -66,7 +66,7 @@ def _chosen(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> tupl
     metrics = {name: judges[known("metric", name, judges)] for name in _names("--metrics", args.metrics)}
     functions = {name.removeprefix(ABSOLUTE): fn for name, fn in labels.items()} | metrics
     values = options.parse(given, functions)
-    options.share_score(args.score, {name: values[name] for name in map(lambda label: label.removeprefix(ABSOLUTE), labels)})
+    options.share_score(args.score, {name: values[name] for name in (label.removeprefix(ABSOLUTE) for label in labels)})
     methods = {label: (fn, values[label.removeprefix(ABSOLUTE)]) for label, fn in labels.items()}
     return methods, {label: (fn, values[label]) for label, fn in metrics.items()}
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jxai.metrics.curves import insertion
 from jxai.removal.fills import FillLike, Mean
+from jxai.scores import SHARES, one_of
 from jxai.typing import Array, Model
 
 __all__ = ["completeness_score", "soundness_score"]
@@ -28,6 +29,7 @@ def completeness_score(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = Mean(),
+    score: str = "probability",
     chunk: int | None = None,
 ) -> Array:
     """How much of the label's probability its map recovers: `min(max(ε, q) / min(α, p), 1)`, p = p(x), q the insertion area.
@@ -39,20 +41,21 @@ def completeness_score(
       steps: insertions (the authors insert 8 rows of 224 at a time: 28), at most as many as there are features.
       segments: integer label map over the positions of x, or grid: cells along every axis; by default every position is a feature.
       num_segments: the number of labels, static; needed where `segments` is traced.
-      fill: what a position is before it is inserted; by default each channel's mean. chunk: passes at once (None: `jxai.loops.at_once`).
+      fill: what a position is before it is inserted; by default each channel's mean.
+      score: p, `"probability"` (the paper's) or `"sigmoid"`: a ratio of logits means nothing. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       A scalar.
 
     Raises:
-      ValueError: attribution does not fit x, bad steps, segments or grid.
+      ValueError: attribution does not fit x, an unknown score, bad steps, segments or grid.
 
     Range: [0, 1].
     Direction: higher is better.
     Cost: `steps + 1` forward passes.
     Reference: Gupta et al. 2022, "New Definitions and Evaluations for Saliency Methods: Staying Intrinsic, Complete and Sound", NeurIPS.
     """
-    options = dict(steps=steps, segments=segments, grid=grid, num_segments=num_segments, fill=fill, chunk=chunk)
+    options = dict(steps=steps, segments=segments, grid=grid, num_segments=num_segments, fill=fill, score=one_of("score", score, SHARES), chunk=chunk)
     _, y, q = insertion(f, x, target, attribution, key, **options)
     return jnp.minimum(jnp.maximum(eps, q) / jnp.minimum(alpha, y[-1]), 1)
 
@@ -70,6 +73,7 @@ def soundness_score(
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
     fill: FillLike = Mean(),
+    score: str = "probability",
     chunk: int | None = None,
 ) -> Array:
     """Whether a map makes its label no more probable than x does: `min(max(β, p) / q, 1)`, p = p(x), q the insertion area.
@@ -82,19 +86,20 @@ def soundness_score(
       steps: insertions (the authors insert 8 rows of 224 at a time: 28), at most as many as there are features.
       segments: integer label map over the positions of x, or grid: cells along every axis; by default every position is a feature.
       num_segments: the number of labels, static; needed where `segments` is traced.
-      fill: what a position is before it is inserted; by default each channel's mean. chunk: passes at once (None: `jxai.loops.at_once`).
+      fill: what a position is before it is inserted; by default each channel's mean.
+      score: p, `"probability"` (the paper's) or `"sigmoid"`: a ratio of logits means nothing. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
       A scalar; 1 where q is 0.
 
     Raises:
-      ValueError: attribution does not fit x, bad steps, segments or grid.
+      ValueError: attribution does not fit x, an unknown score, bad steps, segments or grid.
 
     Range: [0, 1].
     Direction: higher is better.
     Cost: `steps + 1` forward passes.
     Reference: Gupta et al. 2022, "New Definitions and Evaluations for Saliency Methods: Staying Intrinsic, Complete and Sound", NeurIPS.
     """
-    options = dict(steps=steps, segments=segments, grid=grid, num_segments=num_segments, fill=fill, chunk=chunk)
+    options = dict(steps=steps, segments=segments, grid=grid, num_segments=num_segments, fill=fill, score=one_of("score", score, SHARES), chunk=chunk)
     _, y, q = insertion(f, x, target, attribution, key, **options)
     return jnp.where(q == 0, 1.0, jnp.minimum(jnp.maximum(beta, y[-1]) / jnp.where(q == 0, 1, q), 1))

@@ -1,30 +1,26 @@
-"""Finds the rectifiers of a traced function, however they are spelled, and re-runs it with another backward rule for them.
+"""Finds the rectifiers of a traced function, however they are spelled: as one call, as `maximum(x, 0)`, `x * (x > 0)`, or written out in arithmetic.
 
-A rectifier is a function φ of one value, entry by entry, with φ(−20) and φ(0) small against φ(20) ≤ 25: ReLU, ReLU6, leaky
-ReLU, ELU, GELU, SiLU, softplus, hard swish …, as one call, as `maximum(x, 0)`, or written out in arithmetic. Sigmoids
-and tanh are not (φ(0) or φ(−20) is not small), nor are exponentials. A clamp before a root or a logarithm guards it
-against rounding and is not one either.
+A rectifier (`jxai.tracing.probes` says which functions are) begins at the nearest value of which the steps are a function, entry by entry; where several
+steps that would do come together again, `relu(v) − a · relu(−v)`, it is the whole. What guards a root, a logarithm or a power against rounding is none, nor
+is a clip of x itself to its range, nor a gate: a clamp that is a shifted sigmoid of what it is made of.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jxai.tracing import equations, interpret
 from jxai.tracing.interpret import Program, Step
-from jxai.typing import Array, Model
+from jxai.tracing.probes import Chain
 
-_KNOWN = {"relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "swish", "mish", "softplus", "hard_silu", "hard_swish"}
+KNOWN = {"relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "swish", "mish", "softplus", "hard_silu", "hard_swish"}
 _GUARDED = {"sqrt", "rsqrt", "log", "pow"}
-_PROBES = (-20.0, 0.0, 20.0)
-
-Rule = Callable[[Callable[[Array], Array], Array, Array], Array]
-"""`rule(φ, v, g) -> cotangent of v`, given the rectifier, its argument and the cotangent g of its value."""
+_AFFINE = {"add", "sub", "neg", "copy", "convert_element_type", "reduce_precision"}
+_MOVED = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "copy", "convert_element_type"}
+_REDUCED = {"reduce_sum", "reduce_max", "reduce_min", "cumsum"}
+_TINY = 1e-3
+_FARTHEST, _LONGEST = 24, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,121 +32,153 @@ class Rectifier:
     value: int
 
 
-def with_rule(f: Model, x: Array, rule: Rule) -> Callable[[Array], Array]:
-    """f as a function of x alone whose rectifiers pass cotangents back by `rule`; everything else is differentiated as it stands.
-
-    Raises:
-      ValueError: f has no rectifier, or one lies inside a `while_loop` or a `cond`, where no rule can reach it.
-    """
-    traced = interpret.trace(f, x)
-    listing = interpret.flatten(traced, interpret.everywhere)
-    for step in listing.steps:
-        if step.primitive in ("while", "cond") and _holds_rectifier(step):
-            raise ValueError(f"f has a rectifier inside a {step.primitive}, out of the rule's reach; write it as a scan or an unrolled loop")
-    paths = [tuple(step.path for step in found.steps) for found in rectifiers(listing)]
-    if not paths:
-        raise ValueError("f has no ReLU or other rectifier that a backward rule could change")
-    program = interpret.flatten(traced, interpret.around(*(path for group in paths for path in group)))
-    here = {step.path: step for step in program.steps}
-    ends = {}
-    for group in paths:
-        steps = tuple(here[path] for path in group)
-        inside = {r for step in steps for r in step.outputs}
-        argument = next(r for r in steps[0].inputs if r not in program.constants and r not in inside)
-        ends[group[-1]] = _ruled(program, Rectifier(steps, argument, steps[-1].outputs[0]), rule)
-
-    def edit(step: Step, outputs: list[Array], values: dict[int, Array]) -> list[Array]:
-        if step.path not in ends:
-            return outputs
-        function, argument = ends[step.path]
-        return [function(values[argument])]
-
-    def ruled(v: Array) -> Array:
-        values = interpret.run(program, interpret.start(program, traced, v), edit=edit)
-        return jax.tree.unflatten(traced.out_tree, [values[r] for r in program.outputs])
-
-    return ruled
-
-
-def rectifiers(program: Program) -> list[Rectifier]:
-    """The rectifiers of a program (one laid open `everywhere`), in order."""
-    depends = {program.inputs[-1]}
-    region: dict[int, tuple[int, tuple[Step, ...]]] = {}  # value -> the value it is a function of, and by which steps
-    found = []
+def depending(program: Program, start: set[int]) -> set[int]:
+    """The values that depend on these."""
+    depends = set(start)
     for step in program.steps:
-        varying = {r for r in step.inputs if r in depends}
-        if not varying or not step.outputs:
-            continue
-        depends.update(step.outputs)
-        grown = _grow(program, step, varying, region)
-        if grown is None:
-            continue
-        if step.primitive in _KNOWN or _rectifies(program, *grown, step.outputs[0]):
-            if not _guards(program, step.outputs[0]):
-                found.append(Rectifier(grown[1], grown[0], step.outputs[0]))
-        else:
-            region[step.outputs[0]] = grown
-    return found
+        if not depends.isdisjoint(step.inputs):
+            depends.update(step.outputs)
+    return depends
 
 
-def _grow(program: Program, step: Step, varying: set[int], region: dict) -> tuple[int, tuple[Step, ...]] | None:
-    """The step as the end of a function of one value, if it is one: elementwise, all else scalar constants."""
-    out = program.avals[step.outputs[0]]
-    fixed = [r for r in step.inputs if r not in varying]
-    if not step.unit or any(r not in program.constants or np.ndim(program.constants[r]) for r in fixed):
-        return None
-    roots = {region[r][0] if r in region else r for r in varying}
-    if len(roots) > 1:
-        # x · σ(x): one argument is the root of the others.
-        roots = {r for r in roots if r not in region} or roots
-    root = next(iter(roots))
-    if len(roots) > 1 or program.avals[root].shape != out.shape:
-        return None
-    steps = {s.path: s for r in varying if r in region for s in region[r][1]}
-    return root, (*sorted(steps.values(), key=lambda s: program.steps.index(s)), step)
+def rectifiers(program: Program, start: set[int] | None = None) -> list[Rectifier]:
+    """The rectifiers of a program (one laid open `everywhere`), in order; of what depends on `start`, by default on x."""
+    return _Finder(program, {program.inputs[-1]} if start is None else start).found()
 
 
-def _rectifies(program: Program, root: int, steps: tuple[Step, ...], value: int) -> bool:
-    aval = program.avals[root]
-    if not jnp.issubdtype(program.avals[value].dtype, jnp.floating) or not jnp.issubdtype(aval.dtype, jnp.floating):
+class _Finder:
+    """What is known of a program's values while its steps are read."""
+
+    def __init__(self, program: Program, start: set[int]) -> None:
+        self.program, self.depends = program, depending(program, start)
+        self.made: dict[int, Step] = {r: step for step in program.steps for r in step.outputs}
+        self.place = {id(step): n for n, step in enumerate(program.steps)}
+        self.users: dict[int, list[Step]] = {}
+        for step in program.steps:
+            for r in step.inputs:
+                self.users.setdefault(r, []).append(step)
+        self.given = set(start)
+        """x, and what is x entry by entry."""
+        self.before: dict[int, list[int]] = {}
+        """Of each value the values of which it is a function, entry by entry; the nearest first."""
+        self.kept: dict[int, Rectifier] = {}
+        self.known: dict[tuple, tuple[bool, bool]] = {}
+
+    def found(self) -> list[Rectifier]:
+        for step in self.program.steps:
+            varying = self.varying(step)
+            if not varying or not step.outputs:
+                continue
+            if varying <= self.given and (step.unit or step.primitive in _MOVED):
+                self.given.update(step.outputs)
+            if step.unit:
+                self.read(step, varying)
+        return [self.kept[r] for r in sorted(self.kept, key=lambda r: self.place[id(self.made[r])])]
+
+    def varying(self, step: Step) -> set[int]:
+        return {r for r in step.inputs if r in self.depends}
+
+    def read(self, step: Step, varying: set[int]) -> None:
+        value = step.outputs[0]
+        shape = self.program.avals[value].shape
+        chains = [[r, *self.before.get(r, ())] for r in sorted(varying)]
+        common = [r for r in chains[0] if all(r in chain for chain in chains) and self.program.avals[r].shape == shape]
+        self.before[value] = common[:_FARTHEST]
+        for argument in self.before[value]:
+            if argument in self.kept:
+                return
+            chain = Chain(self.program, self.between(argument, value), argument, value)
+            if len(chain.steps) <= _LONGEST and not all(map(self.is_affine, chain.steps)) and self.rectifies(chain)[0]:
+                self.keep(chain)
+                return
+
+    def between(self, argument: int, value: int) -> tuple[Step, ...]:
+        """The steps by which the value is made of the argument, in order."""
+        steps: dict[int, Step] = {}
+        ask = [value]
+        while ask:
+            r = ask.pop()
+            step = self.made.get(r)
+            if r == argument or r not in self.depends or step is None or self.place[id(step)] in steps:
+                continue
+            steps[self.place[id(step)]] = step
+            ask.extend(step.inputs)
+        return tuple(steps[n] for n in sorted(steps))
+
+    def is_affine(self, step: Step) -> bool:
+        return step.primitive in _AFFINE or (step.primitive in ("mul", "div") and len(self.varying(step)) == 1 and step.inputs[0] != step.inputs[-1])
+
+    def rectifies(self, chain: Chain) -> tuple[bool, bool]:
+        """Whether the chain is a rectifier, and a bounded one; equal chains are run once."""
+        signature = chain.signature()
+        if signature not in self.known:
+            rectifies = chain.rectifies()
+            self.known[signature] = rectifies, rectifies and chain.is_bounded()
+        return self.known[signature]
+
+    def keep(self, chain: Chain) -> None:
+        if self.is_gate(chain):
+            return
+        if self.guards(chain) or (chain.argument in self.given and self.rectifies(chain)[1]):
+            self.before[chain.value] = []  # nothing begins before it
+            return
+        inside = {id(step) for step in chain.steps}
+        for r in [r for r in self.kept if id(self.made[r]) in inside]:
+            if r in self.program.outputs or any(id(user) not in inside for user in self.users.get(r, ())):
+                return
+            del self.kept[r]
+        self.kept[chain.value] = Rectifier(tuple(chain.steps), chain.argument, chain.value)
+
+    def is_gate(self, chain: Chain) -> bool:
+        """Whether it is bounded, and no rectifier of the value of which, by numbers that are written down, its argument is made: `clip(v + 3, 0, 6)`."""
+        if not self.rectifies(chain)[1]:
+            return False
+        r = chain.argument
+        while r in self.made and self.made[r].unit and len(self.varying(self.made[r])) == 1:
+            step = self.made[r]
+            (below,) = self.varying(step)
+            fixed = [self.program.constants.get(i) for i in step.inputs if i != below]
+            if any(c is None or np.ndim(c) for c in fixed) or below in self.kept:
+                return False
+            if not self.rectifies(Chain(self.program, self.between(below, chain.value), below, chain.value))[0]:
+                return True
+            r = below
         return False
-    with jax.ensure_compile_time_eval():
-        low, zero, high = (float(_apply(program, steps, root, value, jnp.full(aval.shape, p, aval.dtype)).reshape(-1)[0]) for p in _PROBES)
-    return 0 < high <= 25 and abs(low) <= high / 4 and abs(zero) <= high / 4
 
+    def guards(self, chain: Chain) -> bool:
+        """Whether it keeps a root, a logarithm or a power from what it cannot take: a clamp at a tiny number, or of a statistic that is not negative anyway."""
+        step = chain.steps[-1]
+        if step.primitive in KNOWN or not self.leads_to_guarded(chain.value):
+            return False
+        return 0 < chain.lowest() <= _TINY or self.is_statistic(chain.argument)
 
-def _guards(program: Program, value: int) -> bool:
-    """Whether the value goes, by elementwise steps, into a root or a logarithm."""
-    follows = {value}
-    for step in program.steps:
-        if follows.isdisjoint(step.inputs):
-            continue
-        if step.primitive in _GUARDED:
-            return True
-        others = [r for r in step.inputs if r not in follows]
-        plain = step.unit or step.primitive in ("broadcast_in_dim", "reshape")
-        if plain and all(r in program.constants and not np.ndim(program.constants[r]) for r in others):
-            follows.update(step.outputs)
-    return False
+    def leads_to_guarded(self, value: int) -> bool:
+        """Whether the value goes, by elementwise steps with what does not depend on x, into a root, a logarithm or a power."""
+        follows = {value}
+        for step in self.program.steps[self.place[id(self.made[value])] + 1 :]:
+            if follows.isdisjoint(step.inputs):
+                continue
+            if step.primitive in _GUARDED:
+                return True
+            if (step.unit or step.primitive in _MOVED) and self.varying(step) <= follows:
+                follows.update(step.outputs)
+        return False
 
-
-def _apply(program: Program, steps: tuple[Step, ...], argument: int, value: int, v: Array) -> Array:
-    constants = {r: program.constants[r] for step in steps for r in step.inputs if r in program.constants}
-    values = {**constants, argument: v}
-    for step in steps:
-        values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
-    return values[value]
-
-
-def _ruled(program: Program, found: Rectifier, rule: Rule) -> tuple[Callable[[Array], Array], int]:
-    def phi(v: Array) -> Array:
-        return _apply(program, found.steps, found.argument, found.value, v)
-
-    ruled = jax.custom_vjp(phi)
-    ruled.defvjp(lambda v: (phi(v), v), lambda v, g: (rule(phi, v, g),))
-    return ruled, found.argument
-
-
-def _holds_rectifier(step: Step) -> bool:
-    """Whether a loop or conditional has a known rectifier somewhere inside."""
-    return any(equations.called(eqn) in _KNOWN for eqn in equations.inside(step.params))
+    def is_statistic(self, value: int) -> bool:
+        """Whether it is made of sums and maxima alone, as a variance is."""
+        ask, seen, reduced = [value], set(), False
+        while ask:
+            r = ask.pop()
+            step = self.made.get(r)
+            if r in seen or r not in self.depends:
+                continue
+            seen.add(r)
+            if step is None:
+                return False
+            if step.primitive in _REDUCED:
+                reduced = True
+            elif step.unit or step.primitive in _MOVED:
+                ask.extend(step.inputs)
+            else:
+                return False
+        return reduced

@@ -23,7 +23,9 @@ def sum_of(x, **options):
 @pytest.mark.parametrize("init", ["circle", pytest.param("random", marks=pytest.mark.slow)])
 def test_meaningful_deletes_the_square_that_holds_the_evidence(init):
     region = square(32, 4, 16, 8)
-    a = jax.jit(lambda x: meaningful_perturbation(detector(region, 20), x, 0, KEY, steps=200, init=init, l1=1e-2, l2=1e-3, **SMALL))(image(32))
+    a = jax.jit(lambda x: meaningful_perturbation(detector(region, 20), x, 0, KEY, steps=200, init=init, score="probability", l1=1e-2, l2=1e-3, **SMALL))(
+        image(32)
+    )
     found = np.asarray(a) > 0.5
     assert (found & (region > 0)).sum() / (found | (region > 0)).sum() > 0.5
     assert energy(a, around(region)) > 0.85

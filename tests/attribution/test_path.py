@@ -101,9 +101,14 @@ def test_completeness_and_each_entry_on_a_smooth_net(score):
         np.testing.assert_allclose(values, exact, atol=gap, err_msg=rule)
 
 
-def test_the_default_score_is_the_probability():
-    s = lambda x: jax.nn.softmax(smooth(x))[0]
-    np.testing.assert_allclose(integrated_gradients(smooth, X, 0), integrated_gradients(s, X, None), rtol=1e-5, atol=1e-7)
+def test_a_score_is_explained_as_the_function_that_it_is():
+    for score, s in (
+        ("logit", lambda x: smooth(x)[0]),
+        ("probability", lambda x: jax.nn.softmax(smooth(x))[0]),
+        ("sigmoid", lambda x: jax.nn.sigmoid(smooth(x)[0])),
+    ):
+        options = {} if score == "logit" else {"score": score}
+        np.testing.assert_allclose(integrated_gradients(smooth, X, 0, **options), integrated_gradients(s, X, None), rtol=1e-5, atol=1e-7)
 
 
 def test_the_path_runs_from_the_baseline_to_x():
@@ -170,7 +175,7 @@ def test_blur_path_is_complete_on_a_smooth_net():
     s = jax.jit(lambda x: jax.nn.softmax(smooth_image(x))[1])
     blurred = ndimage.gaussian_filter(IMAGE, (20.0, 20.0, 0), mode="reflect")
     total = s(IMAGE) - s(blurred)
-    gaps = [abs(float(blur_integrated_gradients(smooth_image, IMAGE, 1, max_sigma=20.0, steps=n).sum() - total)) for n in (20, 200)]
+    gaps = [abs(float(blur_integrated_gradients(smooth_image, IMAGE, 1, max_sigma=20.0, steps=n, score="probability").sum() - total)) for n in (20, 200)]
     assert abs(float(total)) > 0.01 and gaps[1] < 1e-4 and gaps[1] < gaps[0]
 
 
@@ -204,7 +209,7 @@ def test_guided_path_without_freedom_is_the_left_rule():
 @pytest.mark.parametrize("max_dist", [0.02, 1.0])
 def test_guided_path_is_complete_on_a_smooth_net(max_dist):
     s = jax.jit(lambda x: jax.nn.softmax(smooth(x))[1])
-    gaps = [abs(float(guided_integrated_gradients(smooth, X, 1, steps=n, max_dist=max_dist).sum() - (s(X) - s(0 * X)))) for n in (50, 800)]
+    gaps = [abs(float(guided_integrated_gradients(smooth, X, 1, steps=n, max_dist=max_dist, score="probability").sum() - (s(X) - s(0 * X)))) for n in (50, 800)]
     assert gaps[1] < 5e-3 and gaps[1] < gaps[0] / 4
 
 

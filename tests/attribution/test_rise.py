@@ -90,8 +90,10 @@ def test_fill_of_a_linear_score_shifts_it():
 def test_all_kept_gives_the_score_everywhere_in_any_rank():
     for shape in [(5,), (4, 4, 3), (3, 4, 4, 2)]:
         x = np.float32(np.random.default_rng(5).uniform(size=shape))
-        got = np.asarray(jax.jit(lambda x: rise(lambda v: jnp.stack([v.sum(), 2.0]), x, 0, jax.random.key(6), num_masks=3, grid=2, p=1.0))(x))
-        truth = 1 / (1 + np.exp(2 - x.sum()))  # the paper's score is a probability
+        got = np.asarray(
+            jax.jit(lambda x: rise(lambda v: jnp.stack([v.sum(), 2.0]), x, 0, jax.random.key(6), num_masks=3, grid=2, p=1.0, score="probability"))(x)
+        )
+        truth = 1 / (1 + np.exp(2 - x.sum()))
         np.testing.assert_allclose(got, np.full(got.shape, truth), rtol=1e-5)
         assert got.shape == (shape[:-1] + (1,) if len(shape) > 1 else shape)
 

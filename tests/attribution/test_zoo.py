@@ -12,7 +12,7 @@ from jxai import attribution as A
 from jxai import each, taps
 from jxai.callables import partition
 from jxai.masks import upsample
-from jxai.tracing.rectifiers import with_rule
+from jxai.tracing.ruled import with_rule
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

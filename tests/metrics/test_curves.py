@@ -124,7 +124,7 @@ def test_insertion_mirrors_deletion_of_an_additive_model():
 
 @pytest.mark.parametrize("steps", [3, pytest.param(500, marks=pytest.mark.slow)])
 def test_steps_are_even_and_the_area_does_not_depend_on_their_number(steps):
-    result = delete(EXACT, f=flat, steps=steps)
+    result = delete(EXACT, f=flat, steps=steps, score="probability")
     assert len(result.y) == min(steps, 20) + 1 and np.allclose(result.x, np.floor(np.linspace(0, 20, min(steps, 20) + 1) + 0.5) / 20)
     # The published code's sum is divided by the number of steps: 1/2 stays 1/2.
     assert np.allclose(result.auc, 0.5)
@@ -136,14 +136,14 @@ def test_steps_are_even_and_the_area_does_not_depend_on_their_number(steps):
 def test_the_exact_attribution_is_best_and_its_reverse_worst():
     noise = [RNG.normal(size=X.shape).astype(np.float32) for _ in range(4)]
     for metric, best in ((delete, min), (insert, max), (area_over, max), (remove_features, max)):
-        options = {"fill": 0.0, "score": "logit"} | ({"grid": (4, 5)} if metric in (area_over, remove_features) else {"steps": 6})
+        options = {"fill": 0.0} | ({"grid": (4, 5)} if metric in (area_over, remove_features) else {"steps": 6})
         values = [float(getattr(r, "auc", r)) for r in (metric(a, **options) for a in (EXACT, *noise, -EXACT))]
         assert best(values) == values[0] and (max if best is min else min)(values) == values[-1]
 
 
 def test_a_map_of_positions_removes_all_channels_and_so_does_a_full_one():
-    one = delete(EXACT.sum(-1, keepdims=True), steps=5)
-    assert np.allclose(one.y, delete(EXACT, steps=5).y) and np.allclose(one.y[-1], 0.5)
+    one = delete(EXACT.sum(-1, keepdims=True), steps=5, score="probability")
+    assert np.allclose(one.y, delete(EXACT, steps=5, score="probability").y) and np.allclose(one.y[-1], 0.5)
     # A row's map broadcasts: rows go one after the other.
     row = delete(EXACT.sum((1, 2), keepdims=True), score="logit", steps=4)
     assert np.allclose(row.y, removed_one_by_one(POSITION.sum(1)), atol=1e-5)
@@ -166,7 +166,7 @@ def test_segments_go_by_their_mean_and_positions_of_none_stay():
 )
 def test_labels_without_positions_are_no_features(metric):
     labels = np.repeat(np.arange(4), 5).reshape(4, 5)
-    options = {"fill": 0.0, "score": "logit"}
+    options = {"fill": 0.0}
     own, padded = metric(EXACT, segments=labels, **options), metric(EXACT, segments=2 * labels, num_segments=11, **options)
     assert np.allclose(getattr(own, "auc", own), getattr(padded, "auc", padded), atol=1e-5)
     assert metric is not delete or np.allclose(padded.x[-1], 1)
@@ -187,9 +187,10 @@ def test_selectivity_and_irof_are_curves_over_single_patches():
     y = removed_one_by_one(POSITION)
     result = select(EXACT, grid=(4, 5))
     assert np.allclose(result.y, y, atol=1e-5)
-    assert np.allclose(remove_features(EXACT, grid=(4, 5), fill=0.0, score="logit"), 1 - np.trapezoid(y / y[0], dx=1 / 20), atol=1e-5)
-    assert np.allclose(remove_features(EXACT, f=Partial(_model, 0 * W, np.float32(1)), grid=(4, 5), fill=0.0, score="logit"), 0)
-    assert np.isnan(remove_features(EXACT, f=flat, grid=(4, 5), fill=0.0, score="logit"))
+    number = {"target": None, "grid": (4, 5), "fill": 0.0}  # a scalar f: no score is asked
+    assert np.allclose(remove_features(EXACT, f=Partial(lambda f, x: f(x)[0], linear), **number), 1 - np.trapezoid(y / y[0], dx=1 / 20), atol=1e-5)
+    assert np.allclose(remove_features(EXACT, f=Partial(lambda x: 1 + 0 * x.sum()), **number), 0)
+    assert np.isnan(remove_features(EXACT, f=Partial(lambda x: 0 * x.sum()), **number))
 
 
 def test_undefined_attributions_give_nan_and_constant_ones_any_order():

@@ -150,7 +150,7 @@ def test_5_what_is_removed_is_what_is_said():
 
 
 def test_6_areas_do_not_grow_with_the_number_of_steps():
-    areas = np.asarray(jax.jit(lambda x, a: [metrics.deletion(F, x, 0, a, steps=n).auc for n in (6, 36)])(X, TRUTH))
+    areas = np.asarray(jax.jit(lambda x, a: [metrics.deletion(F, x, 0, a, steps=n, score="probability").auc for n in (6, 36)])(X, TRUTH))
     assert np.ptp(areas) < 0.05 and 0 < min(areas) and max(areas) < 1
 
 

@@ -46,8 +46,8 @@ def test_comprehensiveness_and_sufficiency_average_over_the_fractions():
     top = np.array([TERMS[:n].sum() for n in (1, 2, 4, 8, 20)])
     assert np.allclose(judged(comprehensiveness, linear, X, None, EXACT), top.mean(), atol=1e-5)
     assert np.allclose(judged(sufficiency, linear, X, None, EXACT), (TERMS.sum() - top).mean(), atol=1e-5)
-    assert np.allclose(judged(comprehensiveness, share, X, 0, EXACT, fractions=(0.1,)), TERMS[:4].sum() / 40, atol=1e-5)
-    assert np.allclose(judged(sufficiency, share, X, 1, EXACT, fractions=(0.2, 1.0)), -(TERMS[8:].sum() / 40) / 2, atol=1e-5)
+    assert np.allclose(judged(comprehensiveness, share, X, 0, EXACT, fractions=(0.1,), score="probability"), TERMS[:4].sum() / 40, atol=1e-5)
+    assert np.allclose(judged(sufficiency, share, X, 1, EXACT, fractions=(0.2, 1.0), score="probability"), -(TERMS[8:].sum() / 40) / 2, atol=1e-5)
 
 
 def test_the_exact_attribution_is_best_and_its_reverse_worst():
@@ -90,7 +90,7 @@ def certain(x):
 @pytest.mark.parametrize("target", [0, 1])
 def test_completeness_and_soundness_are_the_papers_ratios(target):
     p = abs(target - EXACT.sum() / 40)
-    q = judged(insertion, share, X, target, EXACT, steps=28, fill=0.0).auc
+    q = judged(insertion, share, X, target, EXACT, steps=28, fill=0.0, score="probability").auc
     for alpha, eps in ((1.0, 0.01), (0.1, 0.01), (1.0, 0.9)):
         value = judged(completeness_score, share, X, target, EXACT, alpha=alpha, eps=eps, fill=0.0)
         assert np.allclose(value, min(max(eps, q) / min(alpha, p), 1), atol=1e-5)

@@ -17,11 +17,8 @@ from jxai.models import CNN
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-# The papers' score, where a test names no other.
-batched_gradient_sis, random_subset, ranked_subset, sis, sis_collection = (
-    functools.partial(getattr(sufficiency, name), score="probability")
-    for name in ("batched_gradient_sis", "random_subset", "ranked_subset", "sis", "sis_collection")
-)
+NAMES = ("batched_gradient_sis", "random_subset", "ranked_subset", "sis", "sis_collection")  # with the papers' score, where a test names no other
+batched_gradient_sis, random_subset, ranked_subset, sis, sis_collection = (functools.partial(getattr(sufficiency, n), score="probability") for n in NAMES)
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(10, 3)).astype(np.float32)
 X = RNG.uniform(0.5, 2, size=10).astype(np.float32) * np.float32(RNG.choice([-1, 1], 10))
@@ -31,7 +28,7 @@ EVERY = [sis, batched_gradient_sis, random_subset, lambda f, x, target, key, **o
 
 
 def two(s):
-    """A model of two logits whose first is s(x), for `score="logit"`."""
+    """A model of two logits whose first is s(x)."""
     return Partial(lambda x: jnp.stack([s(x), jnp.zeros(())]))
 
 
@@ -269,23 +266,23 @@ def test_bad_input(options, message):
             method(LINEAR, X, target, key, **options)
 
 
-def test_more_bad_input():
-    with pytest.raises(ValueError, match="one-class"):
-        sis(lambda x: x[:1], X)
-    with pytest.raises(ValueError, match="vector of logits"):
-        batched_gradient_sis(lambda x: x.sum(), X)
-    with pytest.raises(ValueError, match="per_step=0"):
-        batched_gradient_sis(LINEAR, X, per_step=0)
-    with pytest.raises(ValueError, match="noise=-1"):
-        batched_gradient_sis(LINEAR, X, noise=-1.0)
-    with pytest.raises(ValueError, match="chunk"):
-        sis(LINEAR, X, chunk=0)
-    with pytest.raises(ValueError, match="max_subsets=0"):
-        sis_collection(LINEAR, X, max_subsets=0)
-    with pytest.raises(ValueError, match="attribution must have shape"):
-        ranked_subset(LINEAR, X, None, np.zeros(3))
-    with pytest.raises(ValueError, match="floating-point"):
-        sis(LINEAR, np.arange(10))
+@pytest.mark.parametrize(
+    "message, call",
+    [
+        ("one-class", lambda: sis(lambda x: x[:1], X)),
+        ("threshold=None must be a number, since no logit is known to suffice", lambda: sis(LINEAR, X, score="logit")),
+        ("vector of logits", lambda: batched_gradient_sis(lambda x: x.sum(), X)),
+        ("per_step=0", lambda: batched_gradient_sis(LINEAR, X, per_step=0)),
+        ("noise=-1", lambda: batched_gradient_sis(LINEAR, X, noise=-1.0)),
+        ("chunk", lambda: sis(LINEAR, X, chunk=0)),
+        ("max_subsets=0", lambda: sis_collection(LINEAR, X, max_subsets=0)),
+        ("attribution must have shape", lambda: ranked_subset(LINEAR, X, None, np.zeros(3))),
+        ("floating-point", lambda: sis(LINEAR, np.arange(10))),
+    ],
+)
+def test_more_bad_input(message, call):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_the_default_block_wastes_few_passes():
@@ -296,9 +293,8 @@ def test_the_default_block_wastes_few_passes():
         jax.debug.callback(lambda _: seen.append(1), x[0])
         return jnp.stack([x.sum(), 0.0])
 
-    x = np.ones(16, np.float32)
     for chunk, passes in ((None, sum(2 * -(-left // 2) for left in range(1, 17))), (16, 16 * 16)):
         seen.clear()
-        jax.block_until_ready(sis(f, x, 0, threshold=0.9, chunk=chunk))
+        jax.block_until_ready(sis(f, np.ones(16, np.float32), 0, threshold=0.9, chunk=chunk))
         jax.effects_barrier()
         assert passes <= len(seen) <= passes + 2, chunk  # and x itself
