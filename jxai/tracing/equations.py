@@ -36,7 +36,6 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "jit": ("jaxpr", "name"),
     "scan": ("jaxpr", "length", "reverse"),
     "broadcast_in_dim": ("broadcast_dimensions",),
-    "cond": ("branches",),
     "concatenate": ("dimension",),
     "cond": ("branches",),
     "conv2d": ("strides", "padding", "feature_group_count"),  # jxai's own

@@ -67,7 +67,6 @@ TRACED = {
     "scan": (lambda x: lax.scan(lambda c, v: (c + v, v), x[0], x, reverse=True), X, dict(jaxpr=..., length=4, reverse=True)),
     "broadcast_in_dim": (lambda x: lax.broadcast_in_dim(x, (4, 2, 6), (0, 2)), X, dict(broadcast_dimensions=(0, 2))),
     "concatenate": (lambda x: lax.concatenate([x, x], 1), X, dict(dimension=1)),
-    "cond": (lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x), X, dict(branches=...)),
     "conv2d": (
         lambda x: kernels.conv2d(x, jnp.ones((3, 3, 1, 3)), (1, 2), ((1, 1), (1, 1)), 3, None),
         *(IMAGE, dict(strides=(1, 2), padding=((1, 1), (1, 1)), feature_group_count=3)),
