@@ -114,7 +114,8 @@ def _last_spatial(program: interpret.Program, places: dict[int, axes.Place], fou
     above = _ancestors(program)
     spatial = [(references[item.path, item.output], item) for item in found if item.spatial and not item.place.raw]
     spatial = [(r, item) for r, item in spatial if r in reach and axes.positions_reached(item.place, reach[r].asked) > 1]
-    candidates = [(r, item) for r, item in spatial if not _is_output(program, item, reach[r])]
+    own = functools.reduce(lambda bits, r: bits | 1 << r, (r for r, item in spatial if _is_output(program, item, reach[r])), 0)
+    candidates = [(r, item) for r, item in spatial if not (above[r] | 1 << r) & own]
     last = _ends(candidates, above)
     if len(last) > 1 and (one := _shared(program, places, candidates, last, above)):
         last = [one]
@@ -136,7 +137,8 @@ def _last_spatial(program: interpret.Program, places: dict[int, axes.Place], fou
     else:
         what, shown = f"no value has spatial extent over x of shape {x.shape}", many[-6:]
     say = f" (and say which axes are positions, as in layer='{shown[0].index}@0,1')" if shown and not shown[0].spatial else ""
-    raise ValueError(f"layer=None: {what}; name one of: {'; '.join(map(str, shown)) or 'none'}{say}")
+    known = f"name one of: {'; '.join(map(str, shown))}{say}" if shown else "f is no network over positions, which its gradients and removals explain"
+    raise ValueError(f"layer=None: {what}; {known}")
 
 
 def _strewn(item: Layer, reach: demand.Reach | None) -> bool:

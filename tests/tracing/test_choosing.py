@@ -1,0 +1,120 @@
+"""The layer that is meant where none is named: not the picture itself, not an output's own map, not one that nothing but a step of reaches the class."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.tree_util import Partial
+from layer_probes import PICTURE, ROW, W, conv, normal, picture, windows
+
+from jxai import taps
+from jxai.attribution import ablation_cam, grad_cam, hires_cam
+
+LOGITS = normal(4, 5)
+MASK = np.zeros((8, 8, 1), np.float32)
+MASK[2:5, 3:6] = 1
+
+
+def features(w, x):
+    return jax.nn.relu(conv(jax.nn.relu(conv(x, w["first"])), w["kernel"]))
+
+
+def segmented(target):
+    return Partial(lambda w, x: target(features(w, x) @ LOGITS), W)
+
+
+TARGETS = {
+    "a class's mean": lambda m: m[..., 2].mean(),
+    "a class in a region": lambda m: m[2:5, 3:6, 2].sum(),
+    "a masked class": lambda m: (m * MASK).sum((0, 1)),
+    "a region": lambda m: m[2:5, 3:6].mean((0, 1)),
+    "a resized class": lambda m: jax.image.resize(m, (16, 16, 5), "bilinear")[4:10, 6:12, 2].sum(),
+    "a class's sigmoid": lambda m: jax.nn.sigmoid(m[..., :1]).mean(),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_outputs_own_map_is_not_the_layer(name):
+    """A segmentation is explained by what its last weights read, not by the map of the very logits that are asked about."""
+    found = taps.find(segmented(TARGETS[name]), PICTURE)
+    assert found.primitive == "relu" and found.shape == (8, 8, 4) and found.index > 5
+
+
+def test_one_pixels_class_is_reached_through_what_its_last_window_reads():
+    found = taps.find(segmented(lambda m: m[3, 4]), PICTURE)
+    a, head = taps.split(segmented(lambda m: m[3, 4]), PICTURE, found.index)[1:]
+    reads = np.abs(taps.to_map(jax.grad(lambda v: head(v)[2])(a), found)).sum(-1) > 0
+    assert reads[2:5, 3:6].sum() == reads.sum() > 1
+
+
+def test_a_classifier_by_averaged_class_maps_is_read_at_them():
+    f = segmented(lambda m: jax.nn.relu(m).mean((0, 1)))
+    assert taps.find(f, PICTURE).shape == (8, 8, 5)
+    # Their sum is the class's logit: the map says how much each position gives.
+    cam = hires_cam(f, PICTURE, 2)
+    assert np.allclose(cam.sum(), f(PICTURE)[2], atol=1e-5)
+
+
+FLAT = normal(192, 5)
+
+
+@pytest.mark.parametrize("f", [lambda x: jax.nn.relu(x.ravel() @ FLAT), lambda x: ((x - 0.5) / 0.25).ravel() @ FLAT, lambda x: windows(x).ravel() @ FLAT])
+def test_a_network_without_positions_has_no_layer(f):
+    """The picture itself, scaled or moved, is none."""
+    with pytest.raises(ValueError, match="layer=None: no value has spatial extent over x"):
+        grad_cam(f, PICTURE, 1)
+
+
+def test_what_a_flag_chose_is_followed():
+    def f(x, train=False):
+        h = jax.lax.cond(train, lambda v: 0.5 * v, lambda v: jax.nn.relu(conv(v, W["first"]))[..., :3], x)
+        return h.mean((0, 1)) @ LOGITS[:3]
+
+    assert taps.find(f, PICTURE).shape == (8, 8, 3)
+
+
+def test_a_person_says_which_axes_are_positions():
+    hidden = lambda h: jnp.abs(jnp.fft.fft(h, axis=0))
+    f, x = picture(hidden)
+    with pytest.raises(ValueError, match=r"cannot be followed through 'fft' after layer 4 .*as in layer='\d+@0,1'"):
+        grad_cam(f, x, 1)
+    last = [item for item in taps.layers(f, x) if item.primitive == "relu"][-1]
+    with pytest.raises(ValueError, match="no spatial extent: its positions cannot be followed through 'fft'"):
+        grad_cam(f, x, 1, layer=last.index)
+    a, head = taps.split(f, x, last.index)[1:]
+    g = jax.grad(lambda v: head(v)[1])(a)
+    assert np.allclose(grad_cam(f, x, 1, layer=f"{last.index}@0,1")[..., 0], jax.nn.relu((a * g.mean((0, 1))).sum(-1)), atol=1e-6)
+    tokens, x = picture(lambda h: hidden(h).reshape(64, 4))
+    last = [item for item in taps.layers(tokens, x) if item.primitive == "relu"][-1]
+    assert np.allclose(grad_cam(tokens, x, 1, layer=f"{last.index}@0:8x8"), grad_cam(f, x, 1, layer=f"{last.index - 1}@0,1"), atol=1e-5)
+    for wrong, word in (
+        ("@0", "must be 2, one for each"),
+        ("@0,7", "different axes of a value"),
+        ("@0:9x9", "fit into one axis"),
+        ("@0:64", "must have 2 axes"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            grad_cam(tokens, x, 1, layer=f"{last.index}{wrong}")
+    assert "kernel" in taps.find(segmented(TARGETS["a region"]), x, "kernel@1,2").name
+
+
+def test_a_recurrent_network_is_read_at_its_states():
+    class Series(nnx.Module):
+        def __init__(self, rngs):
+            self.cell, self.out = nnx.Linear(7, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+
+        def __call__(self, x):
+            step = lambda s, v: (jnp.tanh(self.cell(jnp.concatenate([s, v]))),) * 2
+            return self.out(jax.lax.scan(step, jnp.zeros(4), x)[1].mean(0))
+
+    layer = taps.find(Series(nnx.Rngs(0)), ROW)
+    assert layer.primitive == "scan_stack" and layer.shape == (12, 4)
+
+
+def test_every_channel_of_windows_is_ablated_by_itself():
+    """`ablation_cam` over windows is that over the picture that they are cut from."""
+    cut, whole = (
+        Partial(lambda w, x, g=g: jnp.tanh(g(jax.nn.relu(conv(x, w["first"])))).mean(tuple(range(g(x).ndim - 1))) @ LOGITS, W) for g in (windows, lambda h: h)
+    )
+    assert np.allclose(ablation_cam(cut, PICTURE, 1), ablation_cam(whole, PICTURE, 1), atol=1e-5)
