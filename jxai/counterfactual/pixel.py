@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 from jxai.counterfactual.search import Candidate, Domain, Search, clipped, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen, relaxed, settled
 from jxai.counterfactual.search.domain import check_scale, unit
+from jxai.counterfactual.search.exchange import exchange
 from jxai.counterfactual.search.norms import DISTANCES, length, soft
 from jxai.scores import one_of, positive, wide, within
 from jxai.typing import Array, Clip, Model
@@ -40,6 +41,7 @@ def wachter(
     clip: Clip | None = (0.0, 1.0),
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
+    exchanges: int = 200,
 ) -> Search:
     """Wachter's counterfactuals: the nearest example that reaches the target, `min_x' max_λ λ · loss(f(x'), target) + d(x, x')`.
 
@@ -47,8 +49,11 @@ def wachter(
 
     The loss counts while x' is not valid. λ falls by a factor at each step that finds x' valid and grows by it at each that finds it short of the target
     by no less than the step before, so that x' hovers about the boundary; at x it is at least what moves x'. Where `patience` steps bring no nearer valid
-    point, the search goes back to the nearest, which is what it returns, and halves η. "l1" has a kink at `x'_i = x_i`: there an entry stays while
+    point, the search goes back to the nearest, and halves η. "l1" has a kink at `x'_i = x_i`: there an entry stays while
     `λ s_i |∂loss/∂x'_i| <= 1`, so that changes are sparse.
+
+    Steps and gradients find no optimum among levels and categories, and leave changes that nothing needs: what is found for a vector is brought nearer by
+    `exchange`, which takes back or exchanges one change after another. That is ours.
 
     Args:
       loss: "squared", `(p(target) − 1)²` (the paper's form); "cross_entropy", `−log p(target)`; "hinge", what f_target lacks to be valid: 0 at the
@@ -63,6 +68,7 @@ def wachter(
       steps: at most. learning_rate: η > 0, in units of the scale. optimizer: `learning_rate -> optax transformation`, a module-level function such as `optax.adam`.
       start: where x' begins, of x's shape: x by default, or an example of the target class (`nearest_unlike`) where the loss at x is flat; may differ
         by example. clip, constraints: as in `diffeomorphic`. region: likewise; may differ by example.
+      exchanges: steps of that second search at most, for vectors; 0 is none.
 
     Returns:
       A `Counterfactual`, its latent None.
@@ -70,7 +76,7 @@ def wachter(
     Raises:
       ValueError: bad x, target or option, an x outside of `clip`, constraints that nothing can keep to, a scale that is not given and needed.
 
-    Cost: a forward and a backward pass for each step.
+    Cost: a forward and a backward pass for each step, of either search.
     Reference: Wachter et al. 2018, "Counterfactual Explanations without Opening the Black Box", Harvard Journal of Law & Technology 31 (2).
     """
     one_of("loss", loss, LOSSES)
@@ -79,13 +85,14 @@ def wachter(
     within(math.ulp(0.0), math.inf, price=price, learning_rate=learning_rate)
     check_scale(scale)
     within(math.nextafter(1.0, 2.0), math.inf, growth=growth)
-    positive(steps=steps, patience=patience, halvings=halvings)
+    positive(steps=steps, patience=patience, halvings=halvings, exchanges=exchanges or 1)
     frozen(region)
     options = dict(loss=loss, distance=distance, scale=scale, threshold=threshold, growth=growth, price=price, patience=patience, halvings=halvings)
     domain = Domain(clip, tuple(constraints), region, scale)
     options |= dict(start=start, domain=domain, scale=scale)
     update = Partial(optimizer, learning_rate)
-    return Search(Partial(_init, update, options), Partial(_step, update, options), steps, domain)
+    nearer = exchange(lacking, domain, distance=distance, threshold=threshold, steps=exchanges) if exchanges else None
+    return Search(Partial(_init, update, options), Partial(_step, update, options), steps, domain, nearer)
 
 
 def _init(update: Callable, options: dict, f: Model, x: Array, target: Array, key: Array | None, region: Array | None = None, start: Array | None = None):
@@ -148,10 +155,15 @@ def missing(logits: Array, target: Array, loss: str, threshold: float) -> Array:
         return (jnp.exp(log_p) - 1) ** 2
     if loss == "cross_entropy":
         return -log_p
+    return jax.nn.relu(lacking(logits, target, threshold))
+
+
+def lacking(logits: Array, target: Array, threshold: float | Array) -> Array:
+    """`[]`: what f_target lacks to be valid, in logits; less than 0 where it is."""
     rest = jnp.where(jnp.arange(logits.shape[0]) == target, -jnp.inf, logits)
     # p(target) >= t where f_target exceeds the log-sum-exp of the others by log(t / (1 − t)).
     needed = jnp.maximum(rest.max(), jax.nn.logsumexp(rest) + jnp.log(threshold) - jnp.log1p(-threshold))
-    return jax.nn.relu(needed - logits[target])
+    return needed - logits[target]
 
 
 def steepest(pull: Array, d: Array, distance: str) -> Array:

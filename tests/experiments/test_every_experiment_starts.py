@@ -30,6 +30,7 @@ SMALLEST = {
         **{"images": 2, "seeds": 1, "members": 1, "train": 512, "tests": 300, "k": 2},
         **{"radii": (1.0,), "weights": (0.0,), "steps": 2, "uncertain": 2},
     },
+    "counterfactual/constrained_optimum": {"kinds": ("mixed",), "methods": ("wachter",), "problems": 2, "steps": 5},
     "counterfactual/deduce": {
         **{"methods": ("deduce", "jsma"), "certainties": (), "seeds": 1, "images": 1, "judged": 1, "train": 512, "steps": 30, "widths": (4, 8)},
         **{"blocks": 1, "threshold": 0.105, "search_steps": 5, "judge_steps": 2, "judge_starts": 1},

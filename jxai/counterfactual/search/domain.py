@@ -35,6 +35,7 @@ class Domain:
         """`[]`: whether v keeps to the domain of the example x, up to 1e-5 of an entry's size (in half precision two roundings); `[k]` of points `[k, …]`."""
         if v.ndim > x.ndim:
             return jax.vmap(lambda one: self.contains(one, x))(v)
+        v, x = jnp.asarray(v), jnp.asarray(x)
         held = jnp.isfinite(v).all()
         for constraint in (*(() if self.clip is None else (Range(*self.clip),)), *self.all):
             held = held & keeps(constraint, v, x)

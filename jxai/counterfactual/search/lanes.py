@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from jxai.callables import Static, partition
-from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, result
+from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, further, result
 from jxai.counterfactual.search.domain import check_examples
 from jxai.loops import at_once
 from jxai.scores import num_classes, positive
@@ -89,8 +89,14 @@ def run(
     weights, model = partition(f)
     arrays, rest = partition(search)
     lanes = _Lanes(weights, arrays, key, model, rest, min(width, _power(which.size)))
-    lanes.load(lambda at: (x[which[at]], None if target is None else target[at], places[at], {k: v[which[at]] for k, v in own.items()}), which.size)
+    given = lambda at: (x[which[at]], None if target is None else target[at], places[at])
+    lanes.load(lambda at: (*given(at), {k: v[which[at]] for k, v in own.items()}), which.size)
     found = lanes.drain(block, on_progress)
+    if search.then is not None and x.ndim == 2:
+        region, (arrays, rest) = {k: v for k, v in own.items() if k == "region"}, partition(search.then)
+        lanes = _Lanes(weights, arrays, key, model, rest, min(width, _power(which.size)))
+        lanes.load(lambda at: (*given(at), {k: v[which[at]] for k, v in region.items()} | {"start": found.x[at]}), which.size)
+        found = jax.tree.map(np.asarray, jax.vmap(further)(found, lanes.drain(block, None)))
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
 
 

@@ -60,6 +60,8 @@ class Search(NamedTuple):
     """Moves at most."""
     domain: Domain = Domain()
     """Where a valid point lies, besides."""
+    then: Search | None = None
+    """For vectors: a search that goes on from what this one found, its own option `start`; where it finds a valid point, that is the result."""
 
 
 class State(NamedTuple):
@@ -128,8 +130,14 @@ def solve(search: Search, f: Model, x: Array, target: int | Array | None, key: A
       ValueError: bad x or target, f(x) that is no vector.
     """
     check_search(f, x, target)
-    state = begin(search, f, x, target, key)
-    return result(lax.while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), state))
+    loop = lambda search, **own: lax.while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), begin(search, f, x, target, key, **own))
+    found = result(loop(search))
+    return found if search.then is None or x.ndim > 1 else further(found, result(loop(search.then, start=found.x)))
+
+
+def further(found: Counterfactual, then: Counterfactual) -> Counterfactual:
+    """What two searches found, one after the other: of the second where that is valid, the steps of both."""
+    return _where(then.valid, then, found)._replace(steps=found.steps + then.steps)
 
 
 def check_search(f: Model, x: Array, target: int | Array | None) -> None:
