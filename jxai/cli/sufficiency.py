@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def suffice(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None
     if not values[label] >= args.threshold:
         raise UserError(f"--threshold {args.threshold:g} is above the {score} of {subject.label(label)}, {values[label]:.4g}")
     try:
-        found = fn(subject.model, x, label, jax.random.key(args.seed), **_segmented(setting, x))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no feature is needed")  # it is said below
+            found = fn(subject.model, x, label, jax.random.key(args.seed), **_segmented(setting, x))
     except (ValueError, ImportError) as error:
         raise UserError(first_line(error)) from error
     out, num = Path(args.out), found.held.shape[-1]
@@ -51,6 +54,8 @@ def suffice(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None
     print(
         f"{path.name}: {int(found.size)} of {num} {features} ({float(found.size) / num:.1%}) suffice for {name} at {score} {float(found.value):.3g}, of {values[label]:.3g}"
     )
+    if found.vacuous:
+        print(f"  which says nothing of {path.name}: all replaced by the fill it is {name} already; try --{args.method}.fill blur:10, mean or another number")
     _wrote(out)
 
 

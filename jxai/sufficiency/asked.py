@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jxai.callables import compiled
 from jxai.certificates import Digests, digests
@@ -111,6 +113,18 @@ class Found(NamedTuple):
     def certificate(self, asked: Asked, shape: Shape, about: Digests | None) -> SufficientSubset:
         """As a certificate."""
         return SufficientSubset(asked.label, self.held, asked.labels, self.fill, asked.threshold, self.value, *self.removal, shape.score, about)
+
+
+def looked_at(certificate: SufficientSubset) -> SufficientSubset:
+    """The certificate; warns where it is concrete and vacuous."""
+    if not isinstance(certificate.held, jax.core.Tracer) and np.ndim(certificate.value) == 0 and certificate.vacuous:
+        warnings.warn(
+            f"no feature is needed: with everything replaced by the fill the {certificate.score} of class {int(certificate.label)} is {float(certificate.value):.3g} "
+            f"already, and the threshold {float(certificate.threshold):.3g}. This says nothing of x; take a fill that does not have the class, such as "
+            "fills.Blur, fills.Mean or another number",
+            stacklevel=3,
+        )
+    return certificate
 
 
 def smallest(asked: Asked, shape: Shape, removal: Removal, passes: Array) -> Found:

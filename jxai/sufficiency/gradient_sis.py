@@ -10,7 +10,7 @@ from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import positions
 from jxai.scores import objective, positive, wide, within
-from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, smallest
+from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, looked_at, smallest
 from jxai.sufficiency.subset import SufficientSubset, keeping
 from jxai.typing import Array, Model
 
@@ -51,7 +51,7 @@ def batched_gradient_sis(
 
     Returns:
       A `SufficientSubset` with the whole curve; where the score of x itself is below the threshold it does not hold, and holds all of x. Under a
-      trace it lacks digests (see there).
+      trace it lacks digests (see there). It may be `vacuous`, as that of `sis`.
 
     Raises:
       ValueError: bad x, target, threshold, fill, segments, grid, score, per_step or noise.
@@ -65,7 +65,7 @@ def batched_gradient_sis(
     positive(per_step=per_step)
     fills.check_finite("batched_gradient_sis goes by the slope from x to its fill; sis removes whole features", fill=fill)
     found, about = answered(_descent, f, asked, shape, per_step=min(per_step, shape.num), noise=float(noise))
-    return found.certificate(asked, shape, about)
+    return looked_at(found.certificate(asked, shape, about))
 
 
 def _descent(f: Model, asked: Asked, shape: Shape, *, per_step: int, noise: float) -> Found:

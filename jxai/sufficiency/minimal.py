@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -146,6 +147,8 @@ def minimal_explanation(
     of = features(x, segments, default_grid(x, segments, grid), num_segments)
     check_target(0 if target is None else target, num_classes(f, x))
     ball(x, radius, p, clip)  # says what is wrong with it: in the search nothing is concrete
+    if not isinstance(radius, jax.core.Tracer) and not np.any(radius):
+        warnings.warn(f"{radius=} lets nothing move: every feature may be freed, which says nothing of x", stacklevel=2)
     if isinstance(order, str):
         if one_of("order", order, ORDERS) == "random":
             need_key(key, f"{order=}")

@@ -10,7 +10,7 @@ from jxai.metrics.common import by_feature, check_attribution
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import Features, features, positions
 from jxai.scores import need_key, positive
-from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, smallest
+from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, looked_at, smallest
 from jxai.sufficiency.subset import SufficientSubset
 from jxai.typing import Array, Model
 
@@ -98,7 +98,7 @@ def _ordered(f, x, target, key, ranks: Array, of: Features, threshold, per_step:
     size = loops.at_once(x, chunk)
     positive(chunk=size)
     found, about = answered(_walk, f, asked, shape, per_step=per_step, size=size)
-    return found.certificate(asked, shape, about)
+    return looked_at(found.certificate(asked, shape, about))
 
 
 def _walk(f: Model, asked: Asked, shape: Shape, *, per_step: int, size: int) -> Found:

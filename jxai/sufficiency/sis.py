@@ -12,7 +12,7 @@ from jxai.loops import at_once
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import default_grid
 from jxai.scores import positive
-from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, smallest
+from jxai.sufficiency.asked import Asked, Found, Removal, Shape, answered, ask, looked_at, smallest
 from jxai.sufficiency.subset import SufficientSubset
 from jxai.typing import Array, Model
 
@@ -49,6 +49,7 @@ def sis(
     Returns:
       A `SufficientSubset`; where the score of x itself is below the threshold it does not hold, and holds all of x. Under a trace it lacks
       digests (see there). A score of NaN is below every threshold, and its feature is removed last.
+      Where the fill alone has the score, none is held and the certificate is `vacuous`, which is a warning outside of a trace.
 
     Raises:
       ValueError: bad x, target, threshold, fill, segments, grid, score or chunk.
@@ -58,7 +59,7 @@ def sis(
     """
     asked, shape = ask(f, x, target, key, threshold, fill, segments, default_grid(x, segments, grid), num_segments, score)
     found, about = answered(_one, f, asked, shape, size=_block(asked, shape, chunk))
-    return found.certificate(asked, shape, about)
+    return looked_at(found.certificate(asked, shape, about))
 
 
 def sis_collection(
@@ -95,6 +96,7 @@ def sis_collection(
     asked, shape = ask(f, x, target, key, threshold, fill, segments, default_grid(x, segments, grid), num_segments, score)
     found, about = answered(_several, f, asked, shape, size=_block(asked, shape, chunk), most=max_subsets)
     every = (jax.tree.map(lambda v: v[i], found).certificate(asked, shape, about) for i in range(max_subsets))
+    every = (looked_at(c) if n == 0 else c for n, c in enumerate(every))
     return tuple(c for c in every if isinstance(c.value, jax.core.Tracer) or c.holds)
 
 

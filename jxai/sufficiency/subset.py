@@ -58,6 +58,11 @@ class SufficientSubset:
         return self.value >= self.threshold
 
     @property
+    def vacuous(self) -> Array:
+        """`[]`: whether it holds of no feature: what replaces x has the score by itself, so that the claim says nothing of x."""
+        return self.holds & ~self.held.any(-1)
+
+    @property
     def size(self) -> Array:
         """`[]`: how many features are held."""
         return self.held.sum(-1)

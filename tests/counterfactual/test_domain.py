@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -147,6 +148,26 @@ def test_tolerances_are_relative_to_each_entry():
     assert keeps(Range(0.0, 0.3), jnp.asarray([0.3], jnp.bfloat16), jnp.zeros(1, jnp.bfloat16))
     tiny = jnp.asarray([1e-8, 2e-8])
     assert not keeps(Range(0.0, 1e-8), tiny, tiny)
+
+
+def test_what_needs_no_search_is_said():
+    f, x = Partial(lambda w, x: jnp.stack([jnp.zeros(()), w @ x - 0.5]), np.float32([1, 1])), np.float32([[0.5, 0.4], [0.1, 0.1]])
+    with pytest.warns(UserWarning, match="target=1 is the class that f gives x already: x itself is returned, after 0 steps"):
+        jsma(f, x[0], 1)
+    with pytest.warns(UserWarning, match="1 of 2 searches are for the class that x, or what the generator makes of it, has already"):
+        run(jsma.search(), f, x, np.asarray([1, 1]))
+    with pytest.warns(UserWarning, match="what the generator makes of x is of target=1 already"):
+        diffeomorphic(f, x[1], 1, generator=Brighter(), threshold=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jsma(f, x[1], 1)
+
+
+class Brighter(Identity):
+    """Makes everything .5 brighter."""
+
+    def decode(self, z):
+        return z + 0.5
 
 
 def test_native_guides_end_where_the_region_holds():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -97,6 +98,13 @@ def run(
         lanes = _Lanes(weights, arrays, key, model, rest, min(width, _power(which.size)))
         lanes.load(lambda at: (*given(at), {k: v[which[at]] for k, v in region.items()} | {"start": found.x[at]}), which.size)
         found = jax.tree.map(np.asarray, jax.vmap(further)(found, lanes.drain(block, None)))
+    still = (found.steps == 0) & found.valid.reshape(which.size, -1).all(1)
+    if not search.steps:
+        still &= (found.x.reshape(which.size, -1, x[0].size) == x[which].reshape(which.size, 1, -1)).all((1, 2))
+    if target is not None and still.any():
+        warnings.warn(
+            f"{int(still.sum())} of {which.size} searches are for the class that x, or what the generator makes of it, has already, after 0 steps", stacklevel=2
+        )
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
 
 

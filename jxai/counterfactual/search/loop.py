@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -130,9 +131,20 @@ def solve(search: Search, f: Model, x: Array, target: int | Array | None, key: A
       ValueError: bad x or target, f(x) that is no vector.
     """
     check_search(f, x, target)
-    loop = lambda search, **own: lax.while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), begin(search, f, x, target, key, **own))
-    found = result(loop(search))
-    return found if search.then is None or x.ndim > 1 else further(found, result(loop(search.then, start=found.x)))
+    first = begin(search, f, x, target, key)
+    ends = lambda search, state: result(lax.while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), state))
+    found = ends(search, first)
+    if search.then is not None and x.ndim == 1:
+        found = further(found, ends(search.then, begin(search.then, f, x, target, key, start=found.x)))
+    still = target is not None and not isinstance(found.valid, jax.core.Tracer) and bool(found.valid.all()) and int(found.steps) == 0
+    if still and (search.steps or bool(first.done)):
+        warnings.warn(
+            f"{target=} is the class that f gives x already: x itself is returned, after 0 steps"
+            if bool(first.done)
+            else f"what the generator makes of x is of {target=} already, after 0 steps: the change is what the generator does not make of x, and none that was searched for",
+            stacklevel=3,
+        )
+    return found
 
 
 def further(found: Counterfactual, then: Counterfactual) -> Counterfactual:
