@@ -17,13 +17,16 @@ from jxai.typing import Array, Model
 
 RANDOMIZERS = ("permutation", "normal")
 _ROUNDS = 24
+_LAST = re.compile(r"(\.[^.\[\]/]*|/[^.\[\]/]*|\[[^\]]*\])$")
 
 
 def layers(f: Model, x: Array) -> list[list[int]]:
     """The layers of f in order of first use: of each, the indices of its leaves among the array leaves of f.
 
-    A layer is the floating-point leaves that share a parent in the tree (`blocks[3].conv` of `blocks[3].conv.kernel`); a leaf
-    at the top is one by itself. Used is what meets a value that depends on x: a cast of all weights at the start does not count.
+    A layer is the floating-point leaves that share a parent in the tree (`blocks[3].conv` of `blocks[3].conv.kernel`, `conv1` of the key
+    `conv1/kernel`), but for parents that hold several layers: in lists and tuples each kernel (two axes or more) begins one, keys that end
+    in different numbers (`w1`, `b1`, `w2`) or begin alike up to a `_` (`conv_w`, `conv_b`, `out_w`) name one each, and of what else lies at
+    the top, or with several kernels in one container that holds all weights, each leaf is one. Used is what meets a value that depends on x: a cast of all weights at the start does not count.
     Leaves that are never used, integers and keys belong to no layer.
 
     Raises:
@@ -42,15 +45,46 @@ def layers(f: Model, x: Array) -> list[list[int]]:
         follows.update(step.outputs)
         for n in sorted(leaves):
             used.setdefault(n, None)
-    groups: dict[str, list[int]] = {}
-    for n in used:
-        parent = re.sub(r"(\.[^.\[\]]*|\[[^\]]*\])$", "", traced.names[n])
-        groups.setdefault(parent or traced.names[n], []).append(n)
+    groups = grouped({n: traced.names[n] for n in used}, {n for n in used if program.avals[weights[n]].ndim > 1})
     if not groups:
         raise ValueError(
             f"f={getattr(f, '__name__', type(f).__name__)} has no weights: no floating-point leaf that f(x) uses; pass a pytree whose weights are leaves"
         )
-    return list(groups.values())
+    return groups
+
+
+def grouped(names: dict[int, str], kernels: set[int]) -> list[list[int]]:
+    """The leaves of each layer, by their names in order of first use; `kernels` are those with two axes or more."""
+    children: dict[str, dict[int, str]] = {}
+    for n, name in names.items():
+        key = _LAST.search(name)
+        at = key.start() if key else 0
+        children.setdefault(name[:at], {})[n] = name[at:]
+    found = []
+    for parent, keys in children.items():
+        alone = not parent or (len(children) == 1 and len(kernels & set(keys)) > 1)
+        found += _split(keys, kernels, alone)
+    place = {n: i for i, n in enumerate(names)}
+    return sorted((sorted(group, key=place.__getitem__) for group in found), key=lambda group: place[group[0]])
+
+
+def _split(keys: dict[int, str], kernels: set[int], alone: bool) -> list[list[int]]:
+    """The layers among the leaves of one parent; alone: where each leaf is one if nothing says otherwise."""
+    if all(key.startswith("[") for key in keys.values()):
+        order = sorted(keys, key=lambda n: int(keys[n][1:-1]) if keys[n][1:-1].isdigit() else 0)
+        starts = [i for i, n in enumerate(order) if n in kernels]
+        if starts:
+            starts[0] = 0
+            return [order[a:b] for a, b in zip(starts, [*starts[1:], None])]
+    if len(kernels & set(keys)) > 1:
+        for pattern in (r"\d+$", r"^.*(?=_)"):
+            found = {n: re.search(pattern, key) for n, key in keys.items()}
+            parts = {n: match[0] if match else keys[n] for n, match in found.items()}
+            groups = [[n for n in keys if parts[n] == part] for part in dict.fromkeys(parts.values())]
+            named = len({match[0] for match in found.values() if match}) > 1
+            if named and (pattern == r"\d+$" or all(len(kernels & set(group)) < 2 for group in groups)):
+                return groups
+    return [[n] for n in keys] if alone else [list(keys)]
 
 
 def randomized(f: Model, groups: list[list[int]], key: Array, randomize: str) -> Callable[[Array], Model]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jxai.callables import is_array, partition
+from jxai.callables import Batched, LogProbabilities, is_array, partition
 from jxai.tracing import equations
 from jxai.typing import Array, Model
 
@@ -134,7 +134,7 @@ def trace(f: Model, x: Array) -> Traced:
     """Traces `f(x)` with every array leaf of f as an input, so that equations can be named by the weights they use."""
     weights, static = partition(f)
     paths, _ = jax.tree_util.tree_flatten_with_path(f)
-    names = [_clean(jax.tree_util.keystr(path)) for path, leaf in paths if is_array(leaf)]
+    names = [_clean(jax.tree_util.keystr(path).removeprefix(".f" * _adapters(f))) for path, leaf in paths if is_array(leaf)]
     closed, out = jax.make_jaxpr(lambda weights, x: static.combine(weights)(x), return_shape=True)(weights, x)
     return Traced(closed, weights, names, jax.tree.structure(out))
 
@@ -262,6 +262,11 @@ def _binder(eqn: jex.JaxprEqn) -> Callable[[list[Array]], list[Array]]:
         return list(out) if eqn.primitive.multiple_results else [out]
 
     return bind
+
+
+def _adapters(f: Model) -> int:
+    """How many of jxai's own adapters hold the model: the weights' paths begin inside."""
+    return 1 + _adapters(f.f) if isinstance(f, (Batched, LogProbabilities)) else 0
 
 
 def _clean(name: str) -> str:
