@@ -117,7 +117,9 @@ def ssim(
     """The mean structural similarity over all windows that lie inside the maps, channel by channel.
 
     In each window, `(2 μ_a μ_b + c₁) (2 σ_ab + c₂) / ((μ_a² + μ_b² + c₁) (σ_a² + σ_b² + c₂))` with weighted means, variances and
-    covariance, `c₁ = (0.01 L)²`, `c₂ = (0.03 L)²`.
+    covariance, `c₁ = (0.01 L)²`, `c₂ = (0.03 L)²`. It is made for pictures, whose brightness is not negative: signed maps are compared as the
+    pictures that they are, measured from the lowest value of both (so that a map is unlike its negative; taken as they come, its brightness
+    and its structure are both reversed, which would make them alike).
 
     Args:
       a, b: two maps of one shape, floating point. The last axis is channels, but for a vector; windows span all others.
@@ -153,7 +155,7 @@ def ssim(
     u, v = ((m - (low + high) / 2) / scale for m in (a, b))
     mean_u, mean_v, uu, vv, uv = _smooth(jnp.stack([u, v, u * u, v * v, u * v]), weights)
     spread, shared = sample * (uu - mean_u**2 + vv - mean_v**2), sample * (uv - mean_u * mean_v)
-    mean_a, mean_b = (m + (low + high) / 2 / scale for m in (mean_u, mean_v))
+    mean_a, mean_b = (m + ((low + high) / 2 - jnp.minimum(low, 0)) / scale for m in (mean_u, mean_v))
     light = (2 * mean_a * mean_b + _K1**2) / (mean_a**2 + mean_b**2 + _K1**2)
     structure = (2 * shared + _K2**2) / (spread + _K2**2)
     return _finite(jnp.where(high > low, (light * structure).mean(), 1.0), a, b)

@@ -18,7 +18,7 @@ _NOISE = 2**31 - 1
 
 
 def explainer(
-    f: Model, x: Array, target: int | Array | None, attribution: Array, key: Array | None, method: Method, options: dict[str, Any] | None
+    f: Model, x: Array, target: int | Array | None, attribution: Array, key: Array | None, method: Method | None, options: dict[str, Any] | None
 ) -> Callable[[Model, Array, int | Array | None], Array]:
     """`(f, x, target) -> attribution` in float32 or wider, by this method; checks all of them first.
 
@@ -26,8 +26,10 @@ def explainer(
     attribution, all of them see the same draws, and the method's sampling error is not taken for a change.
 
     Raises:
-      ValueError: bad x, target or attribution, or (once called) a method that returns another shape than the given attribution's.
+      ValueError: no method, bad x, target or attribution, or (once called) a method that returns another shape than the given attribution's.
     """
+    if method is None:
+        raise ValueError("method=None must be the method that made this attribution: another's maps would be compared with it")
     objective(f, x, target)
     check_attribution(attribution, x)
     shape = jnp.shape(attribution)

@@ -19,7 +19,6 @@ from jax import lax
 from jax.scipy.special import xlogy
 
 from jxai import loops
-from jxai.attribution.gradient import gradient
 from jxai.metrics import compare, statistics
 from jxai.metrics.common import curve, nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours
@@ -55,7 +54,7 @@ def parameter_randomization(
     similarity: Similarity = "spearman",
     absolute: bool = False,
     weights_key: Array | None = None,
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
 ) -> Curve:
     """Model parameter randomisation test: the similarity of the attribution and those of ever more random networks.
@@ -72,13 +71,13 @@ def parameter_randomization(
       similarity: `"spearman"`, `"pearson"`, `"kendall"`, `"ssim"`, `"top_k_overlap"`, or a function of two maps.
       absolute: compares magnitudes; the paper reports both.
       weights_key: one key for the networks of all examples.
-      method, method_options: what made the attribution, and its options.
+      method, method_options: what made the attribution (it must be named), and its options.
 
     Returns:
       x: the share of layers done, `1/L … 1`. y: the similarity. auc: the area. High: the method does not see the weights.
 
     Raises:
-      ValueError: no key, f without weights, a bad option, bad x, target or attribution, or of another shape than the method's.
+      ValueError: no key or method, f without weights, a bad option, bad x, target or attribution, or of another shape than the method's.
 
     Range: [−1, 1].
     Direction: lower is better.
@@ -106,7 +105,7 @@ def smooth_parameter_randomization(
     similarity: Similarity = "spearman",
     absolute: bool = False,
     weights_key: Array | None = None,
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
     chunk: int | None = None,
 ) -> Curve:
@@ -127,7 +126,7 @@ def smooth_parameter_randomization(
       A `Curve`, as of `parameter_randomization`.
 
     Raises:
-      ValueError: no key, f without weights, a bad option, bad x, target or attribution, or of another shape than the method's.
+      ValueError: no key or method, f without weights, a bad option, bad x, target or attribution, or of another shape than the method's.
 
     Range: [−1, 1].
     Direction: lower is better.
@@ -158,7 +157,7 @@ def efficient_parameter_randomization(
     bins: int | str = 100,
     randomize: str = "permutation",
     weights_key: Array | None = None,
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
 ) -> Array:
     """Efficient MPRT: the relative rise of the map's complexity with all weights random, `(H(â) − H(a)) / H(a)`.
@@ -175,7 +174,7 @@ def efficient_parameter_randomization(
       float32. Of a constant map, whose entropy is 0, the entropy `H(â)` itself in bits.
 
     Raises:
-      ValueError: no key, f without weights, a bad option, bad x, target or attribution, or of another shape than the method's.
+      ValueError: no key or method, f without weights, a bad option, bad x, target or attribution, or of another shape than the method's.
 
     Range: [−1, ∞).
     Direction: higher is better.
@@ -201,7 +200,7 @@ def random_logit(
     *,
     similarity: Similarity = "ssim",
     absolute: bool = False,
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
 ) -> Array:
     """Random logit test: the similarity of the attribution and that of another class, drawn at random.
@@ -209,13 +208,15 @@ def random_logit(
     Args:
       f: a model `x -> logits [K]`, K ≥ 2. x: one example. target: the class that the attribution explains.
       attribution: of the shape that `method` returns. key: for the class, and for `method`.
-      similarity, absolute, method, method_options: as in `parameter_randomization`; the paper's is SSIM.
+      similarity, absolute, method, method_options: as in `parameter_randomization`; the paper's is SSIM. (The authors' code scales each map to
+        [0, 1] and takes the larger of its SSIM with the other and with the other's negative: a map that only changes its sign passes for the same. Here
+        a sign counts, unless `absolute`.)
 
     Returns:
       float32; high where the method does not see the class.
 
     Raises:
-      ValueError: no key, `target=None`, a one-class model, a bad option, bad x, target or attribution, or of another shape than
+      ValueError: no key or method, `target=None`, a one-class model, a bad option, bad x, target or attribution, or of another shape than
         the method's.
 
     Range: [−1, 1].

@@ -14,7 +14,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.attribution.gradient import gradient
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
 from jxai.scores import wide
@@ -33,7 +32,7 @@ def max_sensitivity(
     num_samples: int = 10,
     radius: float | Array = 0.02,
     noise: str = "uniform",
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
     chunk: int | None = None,
 ) -> Array:
@@ -46,14 +45,14 @@ def max_sensitivity(
       radius: of the noise, in units of x, > 0 (captum's 0.02; Quantus has 0.2).
       noise: `"uniform"` in the cube `[−radius, radius]` around x (the paper's, captum's and Quantus's), or `"normal"` with that
         standard deviation.
-      method, method_options: what made the attribution, and its options.
+      method, method_options: what made the attribution (it must be named), and its options.
       chunk: noisy copies at once (None: `jxai.loops.at_once`); a `method` with its own `chunk` runs that many passes for each of them.
 
     Returns:
       float32; of a map of zeros, the largest `‖a(x + ε_i)‖` (captum's).
 
     Raises:
-      ValueError: no key, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
+      ValueError: no key or method, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
 
     Range: [0, ∞).
     Direction: lower is better.
@@ -74,7 +73,7 @@ def avg_sensitivity(
     num_samples: int = 10,
     radius: float | Array = 0.02,
     noise: str = "uniform",
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
     chunk: int | None = None,
 ) -> Array:
@@ -89,7 +88,7 @@ def avg_sensitivity(
       float32; of a map of zeros, the mean `‖a(x + ε_i)‖`. With one key, at most `max_sensitivity`.
 
     Raises:
-      ValueError: no key, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
+      ValueError: no key or method, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
 
     Range: [0, ∞).
     Direction: lower is better.
@@ -110,7 +109,7 @@ def local_lipschitz(
     num_samples: int = 50,
     radius: float | Array = 0.1,
     noise: str = "uniform",
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
     chunk: int | None = None,
 ) -> Array:
@@ -131,7 +130,7 @@ def local_lipschitz(
       float32, in units of the attribution per unit of x: it scales with the attribution.
 
     Raises:
-      ValueError: no key, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
+      ValueError: no key or method, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
 
     Range: [0, ∞).
     Direction: lower is better.

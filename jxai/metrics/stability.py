@@ -15,7 +15,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.attribution.gradient import gradient
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
 from jxai.scores import wide, within
@@ -36,7 +35,7 @@ def relative_input_stability(
     radius: float | Array = 0.05,
     noise: str = "normal",
     epsilon: float | Array = 1e-6,
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
     chunk: int | None = None,
 ) -> Array:
@@ -49,14 +48,14 @@ def relative_input_stability(
       radius: of the noise, in units of x, > 0. noise: `"normal"` with that standard deviation, or `"uniform"` in the cube
         `[−radius, radius]` around x (Quantus has 0.2).
       epsilon: ε, > 0 (Quantus's 1e-6).
-      method, method_options: what made the attribution, and its options.
+      method, method_options: what made the attribution (it must be named), and its options.
       chunk: noisy copies at once (None: `jxai.loops.at_once`); a `method` with its own `chunk` runs that many passes for each of them.
 
     Returns:
       float32 (the paper plots its logarithm); NaN where no copy keeps its class.
 
     Raises:
-      ValueError: no key, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
+      ValueError: no key or method, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
 
     Range: [0, ∞).
     Direction: lower is better.
@@ -78,7 +77,7 @@ def relative_output_stability(
     radius: float | Array = 0.05,
     noise: str = "normal",
     epsilon: float | Array = 1e-6,
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
     chunk: int | None = None,
 ) -> Array:
@@ -93,7 +92,7 @@ def relative_output_stability(
       float32, per unit of the logits; NaN where no copy keeps its class.
 
     Raises:
-      ValueError: no key, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
+      ValueError: no key or method, a bad option, bad x, target or attribution, or an attribution of another shape than the method's.
 
     Range: [0, ∞).
     Direction: lower is better.
@@ -121,7 +120,7 @@ def relative_representation_stability(
     radius: float | Array = 0.05,
     noise: str = "normal",
     epsilon: float | Array = 1e-6,
-    method: Method = gradient,
+    method: Method | None = None,
     method_options: dict[str, Any] | None = None,
     chunk: int | None = None,
 ) -> Array:
@@ -140,7 +139,7 @@ def relative_representation_stability(
       float32; NaN where no copy keeps its class.
 
     Raises:
-      ValueError: no such layer, no key, a bad option, bad x, target or attribution, or an attribution of another shape than
+      ValueError: no such layer, no key or method, a bad option, bad x, target or attribution, or an attribution of another shape than
         the method's.
 
     Range: [0, ∞).

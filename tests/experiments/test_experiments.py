@@ -102,7 +102,9 @@ def test_sanity_checks(tmp_path, digits, monkeypatch):
     f, x, target, source = digits
     # The evaluation's networks are those of its seed's key, for every image.
     judged = [
-        metrics.parameter_randomization(f, x[i], target[i], attribution.gradient(f, x[i], target[i]), jax.random.key(9), weights_key=jax.random.key(0))
+        metrics.parameter_randomization(
+            f, x[i], target[i], attribution.gradient(f, x[i], target[i]), jax.random.key(9), method=attribution.gradient, weights_key=jax.random.key(0)
+        )
         for i in range(3)
     ]
     found = row(results(config), method="gradient", metric="spearman", at="end")

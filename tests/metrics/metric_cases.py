@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jxai.attribution import input_x_gradient
+from jxai.attribution import gradient, input_x_gradient
 from jxai.masks import regular
 from jxai.testing import mask
 
@@ -62,7 +62,7 @@ def _steps(**rest: Any) -> Case:
 
 def _again(options: dict[str, Any], other: dict[str, Any], **rest: Any) -> Case:
     """A metric that explains again."""
-    return Case(options, other={"method": input_x_gradient, "method_options": {"score": "probability"}, **other}, **rest)
+    return Case({"method": gradient, **options}, other={"method": input_x_gradient, "method_options": {"score": "probability"}, **other}, **rest)
 
 
 def _noisy(passes: int, shapes: tuple[str, ...] = ("vector", "image", "video"), **other: Any) -> Case:

@@ -68,14 +68,23 @@ def test_ssim_agrees_with_scikit_image(window, shape):
     b = (a + 0.5 * RNG.normal(size=shape)).astype(np.float32)
     span = max(a.max(), b.max()) - min(a.min(), b.min())
     for data_range in (None, 2.5):
-        expected = structural_similarity(a, b, data_range=data_range or span, channel_axis=-1 if a.ndim > 1 else None, **theirs)
+        # Signed maps are compared as pictures, measured from the lowest value of both.
+        expected = structural_similarity(
+            *(m - min(a.min(), b.min()) for m in (a, b)), data_range=data_range or span, channel_axis=-1 if a.ndim > 1 else None, **theirs
+        )
         assert np.isclose(compiled(ssim, data_range=data_range, **options)(a, b), expected, atol=1e-5)
 
 
+def test_a_map_is_unlike_its_negative():
+    for a in (A, np.float32(RNG.normal(size=(12, 12, 1))), np.float32(RNG.normal(size=(8, 8, 1)))):
+        assert compiled(ssim)(a, -a) < 0 and np.isclose(compiled(ssim)(a, a), 1) and np.isclose(compiled(ssim)(-a, -a), 1)
+
+
 def test_ssim_of_another_window():
-    wide = structural_similarity(A, B, data_range=3, channel_axis=-1, gaussian_weights=True, sigma=0.7, win_size=5, use_sample_covariance=False)
+    low = min(A.min(), B.min())
+    wide = structural_similarity(A - low, B - low, data_range=3, channel_axis=-1, gaussian_weights=True, sigma=0.7, win_size=5, use_sample_covariance=False)
     assert np.isclose(compiled(ssim, size=5, sigma=0.7, data_range=3.0)(A, B), wide, atol=1e-5)
-    five = structural_similarity(A, B, data_range=3, channel_axis=-1, win_size=5)
+    five = structural_similarity(A - low, B - low, data_range=3, channel_axis=-1, win_size=5)
     assert np.isclose(compiled(ssim, window="uniform", size=5, data_range=3.0)(A, B), five, atol=1e-5)
 
 

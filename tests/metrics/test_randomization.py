@@ -32,7 +32,10 @@ def whole(metric):
 
     def call(f, x, target, attribution, key=None, **options):
         arrays = {name: options.pop(name) for name in list(options) if isinstance(options[name], jax.Array)}
-        return jax.tree.map(np.asarray, compiled(metric, target, tuple(sorted(options.items())))(f, x, attribution, key, arrays))
+        return jax.tree.map(
+            np.asarray,
+            compiled(metric, target, tuple(sorted({"method": gradient, **options}.items(), key=lambda item: item[0])))(f, x, attribution, key, arrays),
+        )
 
     return call
 
@@ -186,7 +189,7 @@ def test_curves_are_what_replacing_layers_by_hand_gives(order, direction):
 
 @pytest.mark.parametrize("name, fn", [("spearman", spearman), ("pearson", pearson), ("kendall", kendall), ("ssim", ssim), ("top_k_overlap", top_k_overlap)])
 def test_similarities_by_name_are_the_functions(name, fn):
-    both = jax.jit(lambda f, a: [randomization.random_logit(f, X, 1, a, KEY, similarity=similarity) for similarity in (name, fn)])
+    both = jax.jit(lambda f, a: [randomization.random_logit(f, X, 1, a, KEY, similarity=similarity, method=gradient) for similarity in (name, fn)])
     found = np.asarray(both(F, A))
     assert np.isclose(*found, atol=1e-6) and np.isfinite(found[0])
 
@@ -238,17 +241,20 @@ def test_random_logit_takes_any_other_class_and_never_the_target():
     f = lambda x: jnp.stack([x[0], x[1], x[2], x[3]])
     found = jax.jit(
         jax.vmap(
-            lambda x, key: randomization.random_logit(f, x, 2, gradient(f, x, 2), key, similarity=lambda a, b: jnp.argmax(b).astype(jnp.float32)), (None, 0)
+            lambda x, key: randomization.random_logit(
+                f, x, 2, gradient(f, x, 2), key, method=gradient, similarity=lambda a, b: jnp.argmax(b).astype(jnp.float32)
+            ),
+            (None, 0),
         )
     )(X, jax.random.split(KEY, 300))
     values, counts = np.unique(found, return_counts=True)
     assert values.tolist() == [0, 1, 3] and counts.min() > 70
-    out = jax.jit(lambda t: randomization.random_logit(f, X, t, A, KEY))
+    out = jax.jit(lambda t: randomization.random_logit(f, X, t, A, KEY, method=gradient))
     assert np.isnan(out(4)) and np.isnan(out(-1)) and np.isfinite(out(3))
 
 
 def test_one_weights_key_is_one_set_of_networks_for_a_batch():
-    run = functools.partial(each, randomization.parameter_randomization, SMALL, np.stack([X, X]), np.array([1, 1]), np.stack([B, B]), key=KEY)
+    run = functools.partial(each, randomization.parameter_randomization, SMALL, np.stack([X, X]), np.array([1, 1]), np.stack([B, B]), key=KEY, method=gradient)
     shared, own = np.asarray(run(weights_key=SHARED).y), np.asarray(run().y)
     np.testing.assert_allclose(shared[0], shared[1], atol=1e-6)
     np.testing.assert_allclose(shared[0], parameter_randomization(SMALL, X, 1, B, weights_key=SHARED).y, atol=1e-5)
@@ -276,6 +282,7 @@ def test_bad_arguments_are_named():
     for metric in METRICS:
         for named, arguments, options in [
             ("key=None", (F, X, 1, A), {}),
+            ("method=None must be the method that made this attribution", (F, X, 1, A, KEY), {"method": None}),
             ("target=4", (F, X, 4, A, KEY), {}),
             ("attribution must have shape", (F, X, 1, A[:3], KEY), {}),
             ("x must be", (F, np.arange(7), 1, A, KEY), {}),
@@ -295,6 +302,6 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="num_samples=0"):
         smooth_parameter_randomization(F, X, 1, A, KEY, num_samples=0)
     with pytest.raises(ValueError, match="two classes or more"):
-        randomization.random_logit(lambda v: v[:1], X, 0, A, KEY)
+        randomization.random_logit(lambda v: v[:1], X, 0, A, KEY, method=gradient)
     with pytest.raises(ValueError, match="target=None"):
-        randomization.random_logit(lambda v: v[0], X, None, A, KEY)
+        randomization.random_logit(lambda v: v[0], X, None, A, KEY, method=gradient)

@@ -25,7 +25,7 @@ def whole(metric):
 
     def call(f, x, target, attribution, key=None, **options):
         f = f if isinstance(f, Partial) else Partial(f)
-        return np.asarray(compiled(metric, target, tuple(sorted(options.items())))(f, x, attribution, key))
+        return np.asarray(compiled(metric, target, tuple(sorted({"method": gradient, **options}.items(), key=lambda item: item[0])))(f, x, attribution, key))
 
     call.__name__ = metric.__name__
     return call
@@ -199,16 +199,18 @@ def test_one_class_one_feature_and_half_precision(metric):
 def test_nan_in_nan_out():
     options = [{"layer": 0} if "representation" in name else {} for module in (robustness, stability) for name in module.__all__]
     names = [getattr(module, name) for module in (robustness, stability) for name in module.__all__]
-    all_of = jax.jit(lambda a: [metric(deep, X, 1, a, KEY, num_samples=2, **own) for metric, own in zip(names, options)])
+    all_of = jax.jit(lambda a: [metric(deep, X, 1, a, KEY, num_samples=2, method=gradient, **own) for metric, own in zip(names, options)])
     assert np.isnan(all_of(np.where(np.arange(6) == 0, np.nan, X))).all() and np.isfinite(all_of(X)).all()
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_bad_arguments(metric):
     f, a = deep, X
-    run = functools.partial(metric, num_samples=2)
+    layer = {"layer": 0} if "representation" in metric.__name__ else {}
+    run = functools.partial(metric, num_samples=2, **layer)
     for named, arguments, options in [
         ("key=None", (f, X, 1, a), {}),
+        ("method=None must be the method that made this attribution", (f, X, 1, a, KEY), {"method": None}),
         ("attribution must have the shape of what method=gradient returns", (lambda v: f(v.ravel()[:6]), X[:, None], 1, a[:, None][:1], KEY), {}),
         ("attribution must have shape", (f, X, 1, a[:3], KEY), {}),
         ("noise='gauss'", (f, X, 1, a, KEY), {"noise": "gauss"}),
