@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from jxai import Batched
+from jxai import Batched, Linen
 from jxai.metrics import parameters
 from jxai.tracing.interpret import trace
 
@@ -47,3 +48,31 @@ def test_a_layer_is_one_however_weights_are_held(name):
         found = names(g, np.ones(6, np.float32))
         assert len(found) == count and sum(map(len, found)) == len(jax.tree.leaves(weights)), found
     assert names(g, np.ones(6, np.float32)) == names(f, np.ones(6, np.float32))
+
+
+def test_layers_of_nnx_linen_and_a_list():
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.head = nnx.Linear(5, 3, rngs=rngs)
+            self.norm = nnx.BatchNorm(5, use_running_average=True, rngs=rngs)
+            self.body = nnx.List([nnx.Linear(7, 5, rngs=rngs)])
+
+        def __call__(self, x):
+            return self.head(nnx.relu(self.norm(self.body[0](x))))
+
+    found = names(Net(nnx.Rngs(0)), X)
+    assert [sorted(group) for group in found] == [
+        ["body[0].bias", "body[0].kernel"],
+        ["norm.bias", "norm.mean", "norm.scale", "norm.var"],
+        ["head.bias", "head.kernel"],
+    ]
+
+    class Small(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return linen.Dense(3, name="a")(linen.relu(linen.Dense(5, name="b")(x)))
+
+    model = Linen(Small(), Small().init(KEY, X))
+    assert [group[0].rsplit(".", 1)[0][-1] for group in names(model, X)] == ["b", "a"]
+    pair = jax.tree_util.Partial(lambda w, x: jnp.tanh(x @ w[1]) @ w[0], [jnp.ones((5, 3)), jnp.ones((7, 5))])
+    assert names(pair, X) == [["[1]"], ["[0]"]]
