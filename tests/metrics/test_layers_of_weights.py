@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
+from flax import linen, nnx
 
 from jxai import Batched, Linen
 from jxai.metrics import parameters
 from jxai.tracing.interpret import trace
+
+X, KEY = np.linspace(0.1, 0.9, 7, dtype=np.float32), jax.random.key(0)
 
 
 def names(f, x):
