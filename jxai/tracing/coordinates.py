@@ -100,8 +100,7 @@ def windows(c: Coordinates, axis: int, count: int, size: int, stride: int, low: 
     values = np.moveaxis(c, axis, -1)[..., np.where(inside, at // base, 0)]
     values = np.where(inside, values, np.nan)
     mirrored = values[..., ::-1]
-    near = 2 * np.nanmedian(np.abs(np.diff(c, axis=axis)))
-    pairs = np.where(np.isnan(mirrored) | (np.abs(values - mirrored) > near * max(size, 2)), values, (values + mirrored) / 2)
+    pairs = np.where(np.isnan(mirrored) | (np.abs(values - mirrored) > _step(c, axis) * max(size, 2)), values, (values + mirrored) / 2)
     inward = np.argsort(np.abs(np.arange(size) - (size - 1) / 2), kind="stable")
     pairs = pairs[..., inward]
     first = np.argmax(~np.isnan(pairs), -1)
@@ -126,26 +125,35 @@ def resampled(c: Coordinates, axis: int, weights: np.ndarray, exact: bool) -> Co
     A resampling reads near each centre only, and its centres go up or down along the axis; or it picks single entries. `exact`: the weights are
     a program's own (a resize), not given ones, so that a few wide windows are taken for a resampling, too.
     """
-    size = weights**2
+    size, index = weights**2, np.arange(len(weights))
     total = size.sum(0)
     read = total > 0
-    if read.sum() < 2 or np.isnan(c).any():
+    if read.sum() < 2:
         return None
     share = size[:, read] / total[read]
-    moved = np.moveaxis(c, axis, -1) @ share
-    around = np.sqrt(np.maximum(np.moveaxis(c, axis, -1) ** 2 @ share - moved**2, 0))
-    steps = np.diff(moved, axis=-1)
-    picks = around.max() < 1e-3
-    slack = 0.1 * np.abs(steps).mean()  # a kernel with negative lobes moves a centre back by a little at the ends
-    ordered = (steps >= -slack).all() or (steps <= slack).all()
-    near = (size < 1e-6 * size.max(0)).mean() > 0.5 or exact
-    if not picks and not (ordered and near and extent(moved) > 1.2 * around.mean()):
-        return None
-    if not picks:
-        moved = np.maximum.accumulate(moved, -1) if steps.sum() > 0 else np.minimum.accumulate(moved, -1)
-    out = np.full(moved.shape[:-1] + read.shape, np.nan)
-    out[..., read] = moved
+    centre = index @ share
+    around = np.sqrt(np.maximum(index**2 @ share - centre**2, 0))
+    if around.max() >= 1e-3:  # not single entries
+        steps = np.diff(centre)
+        slack = 0.1 * np.abs(steps).mean()  # a kernel with negative lobes moves a centre back by a little at the ends
+        ordered = (steps >= -slack).all() or (steps <= slack).all()
+        near = (size < 1e-6 * size.max(0)).mean() > 0.5 or exact
+        if not (ordered and near and np.ptp(centre) > 1.2 * around.mean()):
+            return None
+        centre = np.maximum.accumulate(centre) if steps.sum() > 0 else np.minimum.accumulate(centre)
+    line = np.moveaxis(c, axis, -1)
+    low, high = line[..., np.floor(centre).astype(int)], line[..., np.ceil(centre).astype(int)]
+    part = centre - np.floor(centre)
+    between = low + (high - low) * part
+    nearest = np.where((part < 0.5) & ~np.isnan(low) | np.isnan(high), low, high)
+    out = np.full((*line.shape[:-1], len(read)), np.nan)
+    out[..., read] = np.where(np.abs(high - low) <= _step(c, axis), between, nearest)
     return np.moveaxis(out, -1, axis)
+
+
+def _step(c: Coordinates, axis: int) -> float:
+    """How far neighbours along an axis may lie apart to have anything between them: twice the usual."""
+    return 2 * float(np.nanmedian(np.abs(np.diff(c, axis=axis))))
 
 
 def regroup(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
