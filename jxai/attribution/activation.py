@@ -1,7 +1,8 @@
 """Class activation maps from a layer's values and gradients, on any traced function.
 
 The layer is any intermediate value with spatial extent (`jxai.taps`); tokens of a vision transformer become a grid. A is
-its value and g the gradient of the explained score there, both `[h, w, K]`; a map is resized to the positions of x.
+its value and g the gradient of the explained score there, both `[h, w, K]`; a map is stretched over the positions of x, as the papers do: where
+a model crops its picture, explain the crop.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def grad_cam(
 
     Args:
       f: model, `x -> logits [K]`. x: `[H, W, C]` or `[T, H, W, C]`. target: class, or None for a scalar f. key: unused.
-      layer: which value (see `jxai.taps.find`); None is the last one with spatial extent.
+      layer: which value (see `jxai.taps.find`); None is the last one from which the class is reached through positions.
       score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`.
       relu: keep positive evidence only (the paper; captum's default is False).
       interpolation: `"bilinear"` (the paper), `"bicubic"` (Xplique), `"nearest"` (captum).

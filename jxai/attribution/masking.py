@@ -34,7 +34,7 @@ def ablation_cam(
 
     Args:
       f: model, `x -> logits [K]`. x: `[H, W, C]` or `[T, H, W, C]`. target: class, or None for a scalar f. key: unused.
-      layer: which value (see `jxai.taps.find`); None is the last one with spatial extent.
+      layer: which value (see `jxai.taps.find`); None is the last one from which the class is reached through positions.
       score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`. relu: keep positive evidence only (the paper).
       interpolation: `"bilinear"`, `"bicubic"` or `"nearest"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
