@@ -50,6 +50,11 @@ def baselines(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(1).uniform(0, 0.3, (3, *shape)).astype(np.float32)
 
 
+def absolute_of_vectors(shape: tuple[int, ...]) -> str:
+    """Vectors have no range of their own."""
+    return "absolute" if len(shape) == 1 else "relative"
+
+
 def entries_or_three(shape: tuple[int, ...]) -> int | None:
     """A grid of three cells along every axis; the entries themselves of a vector."""
     return None if len(shape) == 1 else 3
@@ -66,7 +71,7 @@ UNKNOWN = Case(keyed=None)
 
 CASES: dict[str, Case] = {
     "ablation_cam": Case(shapes=_SPATIAL, other={"layer": 2}, black_box=True),
-    "blur_integrated_gradients": Case({"steps": 4, "max_sigma": 2.0}, other={"steps": 7, "max_sigma": 1.0}),
+    "blur_integrated_gradients": Case({"steps": 4, "max_sigma": 2.0}, shapes=_SPATIAL, other={"steps": 7, "max_sigma": 1.0}),
     "deconvnet": Case(passes=1),
     "eigen_cam": Case(shapes=_SPATIAL, other={"layer": 2, "center": True}, blind=True, smooth=False),  # where singular values coincide
     "eva": Case(
@@ -119,10 +124,10 @@ CASES: dict[str, Case] = {
     "score_cam": Case(shapes=_SPATIAL, other={"layer": 2, "fill": 0.3}, black_box=True),
     "shapley_sampling": Case({"grid": 3, "num_samples": 5}, keyed=True, other={"grid": 2, "num_samples": 3, "fill": 0.3}, black_box=True),
     "sidu": Case(shapes=_SPATIAL, other={"layer": 2, "threshold": 0.5, "sigma": 0.1, "fill": 0.3}, black_box=True, scalar=False),  # it looks at all logits
-    "smoothgrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
+    "smoothgrad": Case({"num_samples": 4, "sigma": 0.6, "noise": absolute_of_vectors}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "sobol": Case({"grid": 2, "num_designs": 4}, other={"grid": 3, "num_designs": 8, "fill": 0.3}, black_box=True),
-    "squaregrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
-    "vargrad": Case({"num_samples": 4, "sigma": 0.6}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
+    "squaregrad": Case({"num_samples": 4, "sigma": 0.6, "noise": absolute_of_vectors}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
+    "vargrad": Case({"num_samples": 4, "sigma": 0.6, "noise": absolute_of_vectors}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "xgrad_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
     "xrai": Case({"segments": overlapping, "method_options": {"steps": 3}}, shapes=_SPATIAL, other={"min_area": 30}, smooth=False),
 }

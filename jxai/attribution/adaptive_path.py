@@ -12,6 +12,7 @@ from jax import lax
 from jxai import loops
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
+from jxai.removal.doubts import flat, kept_by_fill
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import as_map, positions
 from jxai.scores import objective, one_of, positive, wide, within
@@ -42,7 +43,7 @@ def blur_integrated_gradients(
     PAIR's code takes the gradient at `L_k` and a forward difference of width 0.01 in σ instead.
 
     Args:
-      f: a model `x -> logits [K]`. x: `[H, W, C]`; `[T, H, W, C]`, frame by frame; or a signal `[D]`. target: a class, or `None`. key: unused.
+      f: a model `x -> logits [K]`. x: `[H, W, C]`; `[T, H, W, C]`, frame by frame; or a series `[T, C]`. target: a class, or `None`. key: unused.
       max_sigma: blur where the path starts, in positions, > 0, static (PAIR's 50, for images of 224 to 299).
       steps: intervals of σ, evenly spaced (PAIR's 100).
       padding: `"symmetric"`: edges are reflected, so that a flat image stays flat (`fills.Blur`); `"constant"`: zeros beyond the edge (PAIR).
@@ -63,6 +64,8 @@ def blur_integrated_gradients(
     one_of("padding", padding, PADDINGS)
     if isinstance(max_sigma, jax.core.Tracer) or not 0 < max_sigma < math.inf:
         raise ValueError(f"{max_sigma=} must be a positive Python number")
+    if x.ndim == 1:
+        raise ValueError(f"x of shape {x.shape} is a vector, whose entries are no neighbours of one another; a signal is given as [T, 1]")
     image = wide(x)
     radius = int(4 * max_sigma + 0.5)
 
@@ -71,7 +74,9 @@ def blur_integrated_gradients(
         slope = jax.grad(s)(((sharp + blurred) / 2).astype(x.dtype))
         return slope.astype(image.dtype) * (sharp - blurred)
 
-    return as_map(loops.sums(step, steps, loops.at_once(x, chunk)), x)
+    found = as_map(loops.sums(step, steps, loops.at_once(x, chunk)), x)
+    flat("blur_integrated_gradients", found, s, x, [_blur(image, max_sigma, radius, padding).astype(x.dtype)])
+    return found
 
 
 def guided_integrated_gradients(
@@ -113,6 +118,7 @@ def guided_integrated_gradients(
     Reference: Kapishnikov et al. 2021, "Guided Integrated Gradients: an Adaptive Path Method for Removing Noise", CVPR.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("guided_integrated_gradients", f, x, target, baseline, key, "baseline")
     positive(steps=steps)
     within(0, 1, fraction=fraction, max_dist=max_dist)
     group = _group(fraction, x.size)
@@ -131,7 +137,9 @@ def guided_integrated_gradients(
         return (moved, total + slope * (moved - z)), None
 
     total = lax.scan(jax.checkpoint(step), (start, jnp.zeros_like(end)), jnp.arange(steps))[0][1]
-    return as_map(total.reshape(x.shape), x)
+    found = as_map(total.reshape(x.shape), x)
+    flat("guided_integrated_gradients", found, s, x, [start.reshape(x.shape).astype(x.dtype)])
+    return found
 
 
 def _advance(z: Array, goal: Array, size: Array, need: Array, group: int) -> Array:

@@ -14,6 +14,7 @@ from jax import lax
 
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import as_map
 from jxai.scores import SCORES, check_example, objective, one_of, positive, scored, wide
 from jxai.typing import Array, Model
@@ -79,6 +80,8 @@ def extremal_perturbation(
     """
     _check(x, areas, steps, variant, blur, levels, spacing, sigma)
     s = objective(*_rewarded(f, x, target, one_of("reward", reward, REWARDS), score))
+    if fill is not None:
+        kept_by_fill("extremal_perturbation", f, x, target, fill, key)
     shares = jnp.atleast_1d(jnp.asarray(areas, jnp.float32))
     perturb = _perturbation(x, fill, blur, levels, key)
     signs = jnp.asarray({"preserve": [1.0], "delete": [-1.0], "dual": [1.0, -1.0]}[variant])

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jxai import loops
+from jxai.removal.doubts import concrete, flat
 from jxai.removal.masks import as_map
+from jxai.removal.scales import span
 from jxai.scores import check_example, need_key, objective, one_of, wide, within
 from jxai.typing import Array, Method, Model
 
@@ -35,7 +38,10 @@ def gradient(f: Model, x: Array, target: int | Array | None, key: Array | None =
 
     Reference: Simonyan et al. 2014, "Deep Inside Convolutional Networks: Visualising Image Classification Models and Saliency Maps", ICLR Workshop.
     """
-    return as_map(jax.grad(objective(f, x, target, score))(x), x)
+    s = objective(f, x, target, score)
+    found = as_map(jax.grad(s)(x), x)
+    flat("gradient", found, s, x, [jnp.zeros_like(x)])
+    return found
 
 
 def input_x_gradient(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, score: str = "logit") -> Array:
@@ -78,7 +84,8 @@ def smoothgrad(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: for the noise.
       num_samples: n (the paper's 50; captum's NoiseTunnel has 5, PAIR 25).
       sigma: the noise level, ≥ 0. The paper advises 0.1 to 0.2 of the range of x; PAIR's default is 0.15, Xplique's 0.2.
-      noise: `"relative"`: σ is `sigma · (max x − min x)` (the paper, PAIR); `"absolute"`: σ is `sigma`, in units of x (captum, Xplique).
+      noise: `"relative"`: σ is `sigma · (max x − min x)` (the paper, PAIR), of a series `[T, C]` each channel's own; `"absolute"`: σ is
+        `sigma`, in units of x (captum, Xplique); of a vector it must be, with a sigma for each feature, since their units differ.
       method: the attribution `a` that is smoothed, and `method_options`: its own options.
       score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`; handed on to `method`.
       chunk: noisy copies at once (None: `jxai.loops.at_once`); a `method` with its own `chunk` runs that many passes for each of them.
@@ -87,14 +94,16 @@ def smoothgrad(
       The shape of what `method` returns (x's for gradients), signed.
 
     Raises:
-      ValueError: no key, a bad option, or bad x, target or score.
+      ValueError: no key, a bad option, relative noise on a vector, or bad x, target or score.
 
     Cost: `num_samples` forward and backward passes (`num_samples` times the cost of another `method`).
 
     Reference: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", arXiv 1706.03825.
     """
     sample = _noisy("smoothgrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.means(sample, num_samples, loops.at_once(x, chunk))
+    found = loops.means(sample, num_samples, loops.at_once(x, chunk))
+    _flat("smoothgrad", found, f, x, target, score)
+    return found
 
 
 def squaregrad(
@@ -121,14 +130,16 @@ def squaregrad(
       The shape of what `method` returns, in its units squared. With the same key it is `smoothgrad² + vargrad`.
 
     Raises:
-      ValueError: no key, a bad option, or bad x, target or score.
+      ValueError: no key, a bad option, relative noise on a vector, or bad x, target or score.
 
     Cost: `num_samples` forward and backward passes (`num_samples` times the cost of another `method`).
 
     Reference: Hooker et al. 2019, "A Benchmark for Interpretability Methods in Deep Neural Networks", NeurIPS.
     """
     sample = _noisy("squaregrad", f, x, target, key, sigma, noise, method, method_options, score)
-    return loops.means(lambda i: sample(i) ** 2, num_samples, loops.at_once(x, chunk))
+    found = loops.means(lambda i: sample(i) ** 2, num_samples, loops.at_once(x, chunk))
+    _flat("squaregrad", found, f, x, target, score)
+    return found
 
 
 def vargrad(
@@ -158,7 +169,7 @@ def vargrad(
       The shape of what `method` returns, in its units squared; 0 for a linear score.
 
     Raises:
-      ValueError: no key, a bad option, or bad x, target or score.
+      ValueError: no key, a bad option, relative noise on a vector, or bad x, target or score.
 
     Cost: `num_samples` forward and backward passes (`num_samples` times the cost of another `method`).
 
@@ -166,6 +177,12 @@ def vargrad(
     """
     sample = _noisy("vargrad", f, x, target, key, sigma, noise, method, method_options, score)
     return loops.moments(sample, num_samples, loops.at_once(x, chunk))[1]
+
+
+def _flat(name: str, found: Array, f: Model, x: Array, target: int | Array | None, score: str) -> None:
+    """Says where a smoothed map of steps is 0: what `flat` says of `gradient`."""
+    if concrete(found, x):
+        flat(name, found, objective(f, x, target, score), x, [jnp.zeros_like(x)])
 
 
 def _noisy(
@@ -177,7 +194,7 @@ def _noisy(
     one_of("noise", noise, NOISES)
     within(0, math.inf, sigma=sigma)
     clean = wide(x)
-    level = sigma * (clean.max() - clean.min()) if noise == "relative" else sigma
+    level = sigma * span(x, "sigma=[…] for each feature, with noise='absolute'") if noise == "relative" else sigma
 
     def sample(i: Array) -> Array:
         draw, inner = jax.random.split(jax.random.fold_in(key, i))

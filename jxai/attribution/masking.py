@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jxai import loops
 from jxai.attribution.activation import resize
 from jxai.removal import fills
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import positions, upsample
 from jxai.scores import SHARES, objective, one_of, scored, wide
 from jxai.tracing import taps
@@ -93,6 +94,7 @@ def score_cam(
     """
     one_of("weights", weights, ("softmax", "score"))
     s = objective(f, x, target, score)
+    kept_by_fill("score_cam", f, x, target, fill, key)
     a = _layer_map(f, x, layer)
     removed = fills.mixer("score_cam", x, fill, key)
 
@@ -145,6 +147,7 @@ def sidu(
     if not sigma > 0:
         raise ValueError(f"{sigma=} must be above 0")
     objective(f, x, target, one_of("score", score, SHARES))
+    kept_by_fill("sidu", f, x, target, fill, key)
     masks = (_layer_map(f, x, layer) > threshold).astype(jnp.float32)
     removed = fills.mixer("sidu", x, fill, key)
 

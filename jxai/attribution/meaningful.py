@@ -10,6 +10,7 @@ from jax import lax
 
 from jxai import loops
 from jxai.removal import fills
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import as_map
 from jxai.scores import need_key, objective, one_of, positive, wide
 from jxai.typing import Array, Model, Scalar
@@ -68,6 +69,7 @@ def meaningful_perturbation(
     Reference: Fong and Vedaldi 2017, "Interpretable Explanations of Black Boxes by Meaningful Perturbation", ICCV.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("meaningful_perturbation", f, x, target, fill, key)
     key = need_key(key, "meaningful_perturbation")
     _check(x, steps, mask_scale, jitter, tv_beta, init)
     v = wide(x)

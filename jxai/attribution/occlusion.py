@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, remover
 from jxai.removal.masks import as_map, default_grid, features, position_shape, positions, spread
 from jxai.scores import objective, one_of, positive
@@ -58,6 +59,7 @@ def occlusion(
     Reference: Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", ECCV.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("occlusion", f, x, target, fill, key)
     one_of("reduction", reduction, REDUCTIONS)
     windows = _windows(positions(x), window, stride, one_of("borders", borders, BORDERS))
     counts = tuple(count for count, _, _ in windows)
@@ -116,6 +118,7 @@ def feature_ablation(
     Reference: Kokhlikyan et al. 2020, "Captum: A Unified and Generic Model Interpretability Library for PyTorch", arXiv 2009.07896.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("feature_ablation", f, x, target, fill, key)
     labels, num = features(x, segments, default_grid(x, segments, grid), num_segments)
     removed = remover(x, fill, key)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from jxai import loops
 from jxai.removal import fills
+from jxai.removal.doubts import flat, kept_by_fill
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import as_map
 from jxai.scores import check_example, need_key, objective, one_of, positive, wide, within
@@ -59,11 +60,14 @@ def integrated_gradients(
     Reference: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", ICML.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("integrated_gradients", f, x, target, baseline, key, "baseline")
     alphas, weights = _quadrature(rule, steps)
     start, end = fills.path("integrated_gradients", baseline, x, key)
     alphas, weights = jnp.asarray(alphas, end.dtype), jnp.asarray(weights, end.dtype)
     mean = loops.sums(lambda k: weights[k] * _slope(s, start + alphas[k] * (end - start), x), steps, loops.at_once(x, chunk))
-    return as_map((end - start) * mean, x)
+    found = as_map((end - start) * mean, x)
+    flat("integrated_gradients", found, s, x, [start.astype(x.dtype)])
+    return found
 
 
 def expected_gradients(
@@ -156,7 +160,9 @@ def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_s
         alpha = jax.random.uniform(where, (), end.dtype)
         return (noisy - start) * _slope(s, start + alpha * (noisy - start), x)
 
-    return as_map(loops.means(draw, num_samples, loops.at_once(x, chunk)), x)
+    found = as_map(loops.means(draw, num_samples, loops.at_once(x, chunk)), x)
+    flat(name, found, s, x, [starts[0].astype(x.dtype)])
+    return found
 
 
 def _quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, mixer
 from jxai.removal.masks import as_map, cells, position_shape, positions
 from jxai.scores import need_key, objective, one_of, positive, within
@@ -58,6 +59,7 @@ def rise(
     Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("rise", f, x, target, fill, key)
     positive(num_masks=num_masks)
     within(1e-6, 1.0, p=p)
     one_of("normalization", normalization, NORMALIZATIONS)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.estimators import DESIGN_KERNELS, SOBOL_ESTIMATORS, hsic_of_binary, total_order
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, mixer, remover
 from jxai.removal.masks import INTERPOLATIONS, as_map, cells, default_grid, design, features, position_shape, positions, spread, upsample
 from jxai.scores import objective, one_of, positive
@@ -64,6 +65,7 @@ def sobol(
     Reference: Fel et al. 2021, "Look at the Variance! Efficient Black-box Explanations with Sobol-based Sensitivity Analysis", NeurIPS.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("sobol", f, x, target, fill, key)
     _at_least_two(num_designs)
     one_of("estimator", estimator, SOBOL_ESTIMATORS)
     num, paint, heat = _layout(x, segments, grid, num_segments, interpolation, upsampling)
@@ -128,6 +130,7 @@ def hsic(
     Reference: Novello et al. 2022, "Making Sense of Dependence: Efficient Black-box Explanations Using Dependence Measure", NeurIPS.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("hsic", f, x, target, fill, key)
     _at_least_two(num_designs)
     one_of("kernel", kernel, DESIGN_KERNELS)
     if isinstance(width, (int, float)) and not width > 0:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.coalitions import game, ranks
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike
 from jxai.scores import need_key, objective, positive
 from jxai.typing import Array, Model
@@ -53,6 +54,7 @@ def shapley_sampling(
     Reference: Castro et al. 2009, "Polynomial Calculation of the Shapley Value Based on Sampling", Computers and Operations Research.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("shapley_sampling", f, x, target, fill, key)
     positive(num_samples=num_samples)
     order_key, fill_key = jax.random.split(need_key(key, "shapley_sampling"))
     d, _, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.coalitions import game, kernel_coalitions
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike
 from jxai.scores import need_key, objective, one_of, positive, within
 from jxai.typing import Array, Model
@@ -64,6 +65,7 @@ def lime(
     Reference: Ribeiro et al. 2016, "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("lime", f, x, target, fill, key)
     positive(num_samples=num_samples)
     within(0, 1, p=p)
     within(0, math.inf, regularization=regularization)
@@ -147,6 +149,7 @@ def kernel_shap(
     Reference: Lundberg and Lee 2017, "A Unified Approach to Interpreting Model Predictions", NeurIPS.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("kernel_shap", f, x, target, fill, key)
     positive(num_samples=num_samples)
     sample_key, fill_key = (None, None) if key is None else jax.random.split(key)
     d, _, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)

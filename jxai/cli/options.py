@@ -119,7 +119,7 @@ def show(value: Any) -> str:
     if inspect.isfunction(value):
         return value.__name__
     if dataclasses.is_dataclass(value):
-        arguments = ",".join(str(getattr(value, field.name)) for field in dataclasses.fields(value))
+        arguments = ",".join(str(v) for field in dataclasses.fields(value) if (v := getattr(value, field.name)) is not None)
         return type(value).__name__.lower() + (f":{arguments}" if arguments else "")
     if isinstance(value, tuple):
         return ",".join(map(str, value)) + ("," if len(value) == 1 else "")

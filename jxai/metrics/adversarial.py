@@ -110,7 +110,7 @@ def _search(
 ) -> Callable[[Array], Array]:
     """`free -> the least norm of a change of class`, where `free` is 1 at positions that may change and 0 elsewhere."""
     clean = wide(x)
-    slope = jax.value_and_grad(lambda delta: margin((clean + delta).astype(x.dtype)))
+    slope = jax.value_and_grad(lambda delta: margin((clean + delta).astype(x.dtype)).astype(clean.dtype))
     here, first_slope = slope(jnp.zeros_like(clean))
     if max_radius is None:
         max_radius = jnp.inf if clip is None else _size(jnp.maximum(clean - clip[0], clip[1] - clean), p)

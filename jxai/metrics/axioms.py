@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.metrics.additive import Terms, judged, terms
-from jxai.metrics.common import by_position, nan_unless_finite
+from jxai.metrics.common import nan_unless_finite, shared_out
 from jxai.metrics.removal import parts, schedule, walk
 from jxai.metrics.statistics import CORRELATIONS, correlate
 from jxai.removal import fills
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, remover
 from jxai.scores import objective, one_of, positive, within
 from jxai.typing import Array, Model, Scalar
@@ -28,6 +29,9 @@ def completeness_error(
     *,
     baseline: FillLike = 0.0,
     relative: bool = False,
+    segments: Array | None = None,
+    grid: int | tuple[int, ...] | None = None,
+    num_segments: int | None = None,
     score: str = "logit",
 ) -> Array:
     """What the attributions lack to the change of the score from the baseline b: `|Σ_p a_p − (s(x) − s(b))|`.
@@ -36,6 +40,8 @@ def completeness_error(
       f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x.
       key: for a baseline that draws noise. baseline: what the attribution measures from, as in path methods.
       relative: divided by `|s(x) − s(b)|`; 0 where both are 0, ∞ where only that is.
+      segments, grid, num_segments: the groups that the map is by, as of the method that made it (LIME, kernel SHAP, feature ablation …): such a
+        map holds a group's value at each of its positions, and it counts once. By default the map is by entries.
       score: `"logit"`, `"probability"` or `"sigmoid"`: what the attribution explained.
 
     Returns:
@@ -50,7 +56,8 @@ def completeness_error(
     Reference: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", ICML.
     """
     s = objective(f, x, target, score)
-    total = by_position(attribution, x).sum()
+    kept_by_fill("completeness_error", f, x, target, baseline, key, "baseline")
+    total = shared_out(attribution, x, segments, grid, num_segments).sum()
     start = fills.baseline(baseline, x, key)
     change = loops.stack(lambda i: s(jnp.where(i == 0, x, start)), 2, 2)
     change = change[0] - change[1]
@@ -100,6 +107,7 @@ def monotonicity(
     Reference: Luss et al. 2021, "Leveraging Latent Features for Local Explanations", KDD.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("monotonicity", f, x, target, fill, key)
     of = parts(x, segments, grid, num_segments)
     counts = schedule(of, steps)
     y = walk(s, x, attribution, key, of, counts, "least", True, fill, chunk)
@@ -122,6 +130,7 @@ def non_sensitivity(
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
+    pooling: str = "sum",
     fill: FillLike = fills.Uniform(),
     score: str = "logit",
     chunk: int | None = None,
@@ -136,6 +145,7 @@ def non_sensitivity(
       eps: below it, an attribution (summed over the feature's positions and channels) and an influence count as none.
       relative: the share of features instead of their number. num_samples: draws of u for every feature; a fill that draws nothing needs one.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
+      pooling: a feature's attribution is the `"sum"` over its positions, or, of a map by these very features, their `"mean"`.
       fill: where u comes from. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -150,8 +160,9 @@ def non_sensitivity(
     Reference: Nguyen and Rodríguez Martínez 2020, "On quantitative aspects of model interpretability", arXiv 2007.07584.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("non_sensitivity", f, x, target, fill, key)
     within(0.0, math.inf, eps=eps)
-    chosen = terms(x, attribution, segments, grid, num_segments)
+    chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     influence = _influences(s, x, chosen, num_samples, fill, key, chunk)
     differ = ((jnp.abs(chosen.totals) < eps) != (influence < eps)) & (chosen.index >= 0)
     # A score that is NaN differs from nothing: it must not pass for a number.
@@ -171,6 +182,7 @@ def monotonicity_correlation(
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
+    pooling: str = "sum",
     fill: FillLike = fills.Uniform(),
     score: str = "logit",
     chunk: int | None = None,
@@ -185,6 +197,7 @@ def monotonicity_correlation(
       num_samples: draws of u for every feature; a fill that draws nothing needs one.
       correlation: `"spearman"` (the paper's) or `"pearson"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
+      pooling: a feature's attribution is the `"sum"` over its positions, or, of a map by these very features, their `"mean"`.
       fill: where u comes from. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -199,8 +212,9 @@ def monotonicity_correlation(
     Reference: Nguyen and Rodríguez Martínez 2020, "On quantitative aspects of model interpretability", arXiv 2007.07584.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("monotonicity_correlation", f, x, target, fill, key)
     one_of("correlation", correlation, CORRELATIONS)
-    chosen = terms(x, attribution, segments, grid, num_segments)
+    chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     influence = _influences(s, x, chosen, num_samples, fill, key, chunk)
     return judged(correlate(correlation, jnp.abs(chosen.totals), influence, chosen.index >= 0), attribution, x)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import ops
 
-from jxai.removal.masks import Features, position_shape, positions
+from jxai.removal.masks import Features, features, position_shape, positions
 from jxai.scores import wide
 from jxai.typing import Array, Curve
 
@@ -29,6 +29,20 @@ def by_feature(attribution: Array, x: Array, features: Features) -> Array:
     # Out of range labels (no feature) are dropped by the scatter.
     total = ops.segment_sum(values, labels, features.num)
     return total / jnp.maximum(ops.segment_sum(jnp.ones_like(values), labels, features.num), 1)
+
+
+def shared_out(attribution: Array, x: Array, segments: Array | None, grid: int | tuple[int, ...] | None, num_segments: int | None) -> Array:
+    """`by_position`, but of a map by groups, which holds a group's whole value at each of its positions: shared out among them, so that it counts once.
+
+    Args:
+      segments, grid, num_segments: the groups that the map is by, as of the method that made it; none: the map is by entries.
+    """
+    values = by_position(attribution, x)
+    if segments is None and grid is None:
+        return values
+    labels, num = features(x, segments, grid, num_segments)
+    area = ops.segment_sum(jnp.ones(values.size), jnp.ravel(jnp.asarray(labels)), num)
+    return values / area.at[jnp.asarray(labels)].get(mode="fill", fill_value=1, wrap_negative_indices=False)
 
 
 def check_attribution(attribution: Array, x: Array, name: str = "attribution") -> None:

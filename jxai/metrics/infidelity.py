@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
-from jxai.metrics.common import by_position, nan_unless_finite
+from jxai.metrics.common import nan_unless_finite, shared_out
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, baseline, remover
 from jxai.removal.masks import position_shape, positions
+from jxai.removal.scales import or_pictures
 from jxai.scores import need_key, objective, one_of, positive, wide, within
 from jxai.typing import Array, Model, Scalar
 
@@ -31,8 +33,11 @@ def infidelity(
     sizes: int | tuple[int, ...] = 4,
     stride: int | None = None,
     num_samples: int = 100,
-    sigma: float | Array = 0.2,
+    sigma: float | Array | None = None,
     scaled: bool = False,
+    segments: Array | None = None,
+    grid: int | tuple[int, ...] | None = None,
+    num_segments: int | None = None,
     fill: FillLike = 0.0,
     score: str = "logit",
     chunk: int | None = None,
@@ -48,8 +53,10 @@ def infidelity(
         entry (gradient, SmoothGrad), the same in all channels where the map has one, and `Iᵀa` is the product with I.
         The authors' code pairs them so; its patches have `sizes=tuple(range(1, 11)), stride=1`, its noise is clipped to [0, 1].
       sizes: sides of patches, cut at the far border and at short axes. stride: positions between patches; None: side by side.
-      num_samples: draws of noise. sigma: their standard deviation. scaled: the attribution is first multiplied by the β that fits best,
-        `E[(Iᵀa) Δs] / E[(Iᵀa)²]`, as the authors' code does.
+      num_samples: draws of noise. sigma: their standard deviation, in units of x; None: 0.2 for pictures.
+      scaled: the attribution is first multiplied by the β that fits best, `E[(Iᵀa) Δs] / E[(Iᵀa)²]`, as the authors' code does.
+      segments, grid, num_segments: the groups that a map for `"square"` is by, as of the method that made it: such a map holds a group's value at
+        each of its positions; it counts once, shared out among them. By default the map is by entries.
       fill: what a removed position becomes. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once.
 
     Returns:
@@ -64,8 +71,11 @@ def infidelity(
     Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", NeurIPS.
     """
     s = objective(f, x, target, score)
-    a = by_position(attribution, x)
+    kept_by_fill("infidelity", f, x, target, fill, key)
+    a = shared_out(attribution, x, segments, grid, num_segments)
     one_of("perturbation", perturbation, PERTURBATIONS)
+    if perturbation != "square" and (segments is not None or grid is not None):
+        raise ValueError(f"{perturbation=} takes a map of slopes, which is by entries: segments and grid are for 'square'")
     positive(num_samples=num_samples)
     within(math.ulp(0.0), math.inf, sigma=sigma)
     # Checked whatever the perturbation is.
@@ -73,7 +83,7 @@ def infidelity(
     if perturbation == "square":
         n, apply = len(side), _filled(x, a, first, side, remover(x, fill, key))
     else:
-        n, apply = num_samples, _noisy(x, attribution, need_key(key, f"perturbation={perturbation!r}"), perturbation, sigma, fill)
+        n, apply = num_samples, _noisy(x, attribution, need_key(key, f"perturbation={perturbation!r}"), perturbation, or_pictures("sigma", sigma, 0.2, x), fill)
 
     predicted, drop = _measure(s, x, apply, n, loops.at_once(x, chunk))
     scale = _best_scale(predicted, drop) if scaled else 1.0

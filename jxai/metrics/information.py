@@ -14,6 +14,7 @@ import numpy as np
 from jxai import loops
 from jxai.metrics.common import by_position, curve, nan_unless_finite
 from jxai.metrics.removal import measure, when
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, Neighbours, remover
 from jxai.removal.masks import position_shape, positions
 from jxai.scores import SHARES, need_key, one_of, wide, within
@@ -65,6 +66,7 @@ def performance_information_curve(
     Reference: Kapishnikov et al. 2019, "XRAI: Better Attributions Through Regions", ICCV.
     """
     s = measure(f, x, target, one_of("score", score, (*SHARES, "accuracy")))
+    kept_by_fill("performance_information_curve", f, x, target, fill, key)
     _check_image(x)
     if any(b <= a for a, b in zip((0.0, *shares), (*shares, 1.0))):
         raise ValueError(f"{shares=} must ascend in (0, 1)")

@@ -23,6 +23,7 @@ from jxai.metrics import compare, statistics
 from jxai.metrics.common import curve, nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours
 from jxai.metrics.parameters import layers, randomized
+from jxai.removal.scales import span
 from jxai.scores import need_key, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Curve, Method, Model
 
@@ -117,7 +118,8 @@ def smooth_parameter_randomization(
     Args:
       f: a model `x -> logits [K]` with weights as leaves. x: one example. target: a class, or None.
       attribution: of the shape that `method` returns. key: for the noise, `method`, and the weights where `weights_key` is None.
-      num_samples: noisy copies (Quantus's 50). sigma: their noise, > 0, as a share of `max x − min x` (Quantus's 0.1).
+      num_samples: noisy copies (Quantus's 50). sigma: their noise, > 0, as a share of `max x − min x` (Quantus's 0.1); of a series `[T, C]` of each
+        channel's own; for a vector an array of its shape, in units of its features.
       order, randomize, similarity, absolute, weights_key, method, method_options: as in `parameter_randomization`.
       direction: `"bottom_up"` from the input (Quantus's default here), or `"top_down"` from the logits.
       chunk: noisy copies at once (None: `jxai.loops.at_once`).
@@ -136,7 +138,8 @@ def smooth_parameter_randomization(
     need_key(key, "smooth_parameter_randomization")
     explain = explainer(f, x, target, attribution, key, method, method_options)
     within(0, math.inf, sigma=sigma)
-    level = sigma * (wide(x).max() - wide(x).min())
+    own = x.ndim == 1 and jnp.shape(sigma) == x.shape
+    level = sigma if own else sigma * span(x, "sigma as an array of x's shape: the noise of each feature in its own unit")
     noisy = neighbours("smooth_parameter_randomization", x, key, "normal", level, num_samples)
 
     def smooth(g: Model) -> Array:

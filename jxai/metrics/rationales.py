@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import Parts, parts, walk
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, mixer
 from jxai.removal.masks import position_shape
 from jxai.scores import SHARES, objective, one_of, within
@@ -60,6 +61,7 @@ def comprehensiveness(
     Reference: DeYoung et al. 2020, "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL.
     """
     s, of = objective(f, x, target, score), parts(x, segments, grid, num_segments)
+    kept_by_fill("comprehensiveness", f, x, target, fill, key)
     counts = jnp.array([0, *_top(fractions, of)])
     y = walk(s, x, attribution, key, of, counts, fill=fill, chunk=chunk)
     return (y[0] - y[1:]).mean()
@@ -103,6 +105,7 @@ def sufficiency(
     Reference: DeYoung et al. 2020, "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL.
     """
     s, of = objective(f, x, target, score), parts(x, segments, grid, num_segments)
+    kept_by_fill("sufficiency", f, x, target, fill, key)
     # All features are x itself; positions of no feature are kept in any case.
     y = walk(s, x, attribution, key, of, jnp.array([*_top(fractions, of), of.count]), keep=True, fill=fill, chunk=chunk)
     return (y[-1] - y[:-1]).mean()
@@ -137,7 +140,7 @@ def average_drop(
     Cost: 2 forward passes.
     Reference: Chattopadhay et al. 2018, "Grad-CAM++: Generalized Gradient-Based Visual Explanations for Deep Convolutional Networks", WACV.
     """
-    whole, seen = _through(f, x, target, attribution, key, fill, one_of("score", score, SHARES))
+    whole, seen = _through("average_drop", f, x, target, attribution, key, fill, one_of("score", score, SHARES))
     return _ratio(jnp.maximum(whole - seen, 0), whole)
 
 
@@ -171,7 +174,7 @@ def average_gain(
     Cost: 2 forward passes.
     Reference: Zhang et al. 2024, "Opti-CAM: Optimizing Saliency Maps for Interpretability", Computer Vision and Image Understanding.
     """
-    whole, seen = _through(f, x, target, attribution, key, fill, one_of("score", score, SHARES))
+    whole, seen = _through("average_gain", f, x, target, attribution, key, fill, one_of("score", score, SHARES))
     return _ratio(jnp.maximum(seen - whole, 0), 1 - whole)
 
 
@@ -204,16 +207,17 @@ def average_increase(
     Cost: 2 forward passes.
     Reference: Chattopadhay et al. 2018, "Grad-CAM++: Generalized Gradient-Based Visual Explanations for Deep Convolutional Networks", WACV.
     """
-    whole, seen = _through(f, x, target, attribution, key, fill, score)
+    whole, seen = _through("average_increase", f, x, target, attribution, key, fill, score)
     return jnp.where(jnp.isnan(whole + seen), jnp.nan, (seen > whole).astype(whole.dtype))
 
 
-def _through(f: Model, x: Array, target, attribution: Array, key: Array | None, fill: FillLike, score: str) -> tuple[Array, Array]:
+def _through(name: str, f: Model, x: Array, target, attribution: Array, key: Array | None, fill: FillLike, score: str) -> tuple[Array, Array]:
     """`s(x)` and `s(a ⊙ x)`; NaN both for an attribution that is not finite."""
     s = objective(f, x, target, score)
+    kept_by_fill(name, f, x, target, fill, key)
     a = jnp.maximum(by_position(attribution, x), 0).reshape(position_shape(x))
     top = a.max()
-    seen = mixer("a map of values between 0 and 1", x, fill, key)(a / jnp.where(top > 0, top, 1), 0)
+    seen = mixer(name, x, fill, key)(a / jnp.where(top > 0, top, 1), 0)
     return tuple(nan_unless_finite(jax.vmap(s)(jnp.stack([x, seen])), attribution))
 
 

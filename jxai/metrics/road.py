@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jxai.metrics.common import curve
 from jxai.metrics.removal import measure, parts, schedule, walk
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, Neighbours
 from jxai.typing import Array, Curve, Model
 
@@ -53,6 +54,7 @@ def road(
     Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods", ICML.
     """
     s, of = measure(f, x, target, score), parts(x, segments, grid, num_segments)
+    kept_by_fill("road", f, x, target, fill, key)
     counts = schedule(of, steps, max_fraction)
     y = walk(s, x, attribution, key, of, counts, order, fill=fill, chunk=chunk)
     return curve(counts / of.count, y)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jxai import loops
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
+from jxai.removal.scales import or_pictures
 from jxai.scores import wide
 from jxai.typing import Array, Method, Model
 
@@ -30,7 +31,7 @@ def max_sensitivity(
     key: Array | None = None,
     *,
     num_samples: int = 10,
-    radius: float | Array = 0.02,
+    radius: float | Array | None = None,
     noise: str = "uniform",
     method: Method | None = None,
     method_options: dict[str, Any] | None = None,
@@ -42,7 +43,8 @@ def max_sensitivity(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or None. key: for the noise, and for `method`.
       attribution: `a`, of the shape that `method` returns.
       num_samples: noisy copies of x (captum's 10; Quantus has 200).
-      radius: of the noise, in units of x, > 0 (captum's 0.02; Quantus has 0.2).
+      radius: of the noise, in units of x, > 0, a number or an array that broadcasts against x; None: captum's 0.02 for pictures (Quantus has
+        0.2). That of a vector or a series must be given, as its features have units of their own.
       noise: `"uniform"` in the cube `[−radius, radius]` around x (the paper's, captum's and Quantus's), or `"normal"` with that
         standard deviation.
       method, method_options: what made the attribution (it must be named), and its options.
@@ -59,7 +61,7 @@ def max_sensitivity(
     Cost: `num_samples` explanations.
     Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", NeurIPS.
     """
-    change = _changes("max_sensitivity", f, x, target, attribution, key, noise, radius, num_samples, method, method_options)
+    change = _changes("max_sensitivity", f, x, target, attribution, key, noise, or_pictures("radius", radius, 0.02, x), num_samples, method, method_options)
     return _over(jnp.max, lambda i: change(i)[1], attribution, num_samples, x, chunk)
 
 
@@ -71,7 +73,7 @@ def avg_sensitivity(
     key: Array | None = None,
     *,
     num_samples: int = 10,
-    radius: float | Array = 0.02,
+    radius: float | Array | None = None,
     noise: str = "uniform",
     method: Method | None = None,
     method_options: dict[str, Any] | None = None,
@@ -95,7 +97,7 @@ def avg_sensitivity(
     Cost: `num_samples` explanations.
     Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", NeurIPS.
     """
-    change = _changes("avg_sensitivity", f, x, target, attribution, key, noise, radius, num_samples, method, method_options)
+    change = _changes("avg_sensitivity", f, x, target, attribution, key, noise, or_pictures("radius", radius, 0.02, x), num_samples, method, method_options)
     return _over(jnp.mean, lambda i: change(i)[1], attribution, num_samples, x, chunk)
 
 
@@ -107,7 +109,7 @@ def local_lipschitz(
     key: Array | None = None,
     *,
     num_samples: int = 50,
-    radius: float | Array = 0.1,
+    radius: float | Array | None = None,
     noise: str = "uniform",
     method: Method | None = None,
     method_options: dict[str, Any] | None = None,
@@ -122,7 +124,7 @@ def local_lipschitz(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or None. key: for the noise, and for `method`.
       attribution: `a`, of the shape that `method` returns.
       num_samples: noisy copies of x (Quantus has 200).
-      radius: of the noise, in units of x, > 0. noise: `"uniform"` in the cube `[−radius, radius]` around x (the paper's
+      radius: as in `max_sensitivity`, but 0.1 for pictures. noise: `"uniform"` in the cube `[−radius, radius]` around x (the paper's
         neighbourhood), or `"normal"` with that standard deviation (Quantus has 0.1).
       method, method_options, chunk: as in `max_sensitivity`.
 
@@ -137,7 +139,7 @@ def local_lipschitz(
     Cost: `num_samples` explanations.
     Reference: Alvarez-Melis and Jaakkola 2018, "On the Robustness of Interpretability Methods", ICML Workshop on Human Interpretability.
     """
-    change = _changes("local_lipschitz", f, x, target, attribution, key, noise, radius, num_samples, method, method_options)
+    change = _changes("local_lipschitz", f, x, target, attribution, key, noise, or_pictures("radius", radius, 0.1, x), num_samples, method, method_options)
 
     def ratio(i: Array) -> Array:
         moved, relative, size = change(i)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jxai import loops
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
+from jxai.removal.scales import or_pictures
 from jxai.scores import wide, within
 from jxai.tracing import taps
 from jxai.typing import Array, Method, Model
@@ -32,7 +33,7 @@ def relative_input_stability(
     key: Array | None = None,
     *,
     num_samples: int = 50,
-    radius: float | Array = 0.05,
+    radius: float | Array | None = None,
     noise: str = "normal",
     epsilon: float | Array = 1e-6,
     method: Method | None = None,
@@ -45,7 +46,8 @@ def relative_input_stability(
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or None. key: for the noise, and for `method`.
       attribution: `a`, of the shape that `method` returns.
       num_samples: noisy copies of x (Quantus has 200).
-      radius: of the noise, in units of x, > 0. noise: `"normal"` with that standard deviation, or `"uniform"` in the cube
+      radius: of the noise, in units of x, > 0, a number or an array that broadcasts against x; None: 0.05 for pictures. That of a vector or a
+        series must be given, as its features have units of their own. noise: `"normal"` with that standard deviation, or `"uniform"` in the cube
         `[−radius, radius]` around x (Quantus has 0.2).
       epsilon: ε, > 0 (Quantus's 1e-6).
       method, method_options: what made the attribution (it must be named), and its options.
@@ -74,7 +76,7 @@ def relative_output_stability(
     key: Array | None = None,
     *,
     num_samples: int = 50,
-    radius: float | Array = 0.05,
+    radius: float | Array | None = None,
     noise: str = "normal",
     epsilon: float | Array = 1e-6,
     method: Method | None = None,
@@ -117,7 +119,7 @@ def relative_representation_stability(
     *,
     layer: int | str | None = None,
     num_samples: int = 50,
-    radius: float | Array = 0.05,
+    radius: float | Array | None = None,
     noise: str = "normal",
     epsilon: float | Array = 1e-6,
     method: Method | None = None,
@@ -170,7 +172,7 @@ def _stability(
 ) -> Array:  # fmt: skip
     """The stability against what `view` sees of a copy, `v -> (z, output)`; z's change is `relative` to z, or not."""
     within(math.ulp(0.0), math.inf, epsilon=epsilon)
-    neighbour = neighbours(name, x, key, noise, radius, num_samples)
+    neighbour = neighbours(name, x, key, noise, or_pictures("radius", radius, 0.05, x), num_samples)
     explain = explainer(f, x, target, attribution, key, method, method_options)
 
     def change(v: Array, other: Array) -> Array:

@@ -7,19 +7,18 @@ positions is no feature: it is neither drawn nor counted.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jxai import loops
 from jxai.kernels.order import order_keys
-from jxai.metrics.additive import Terms, judged, terms
+from jxai.metrics.additive import Terms, judged, size_of, sizes_of, terms
 from jxai.metrics.common import curve
 from jxai.metrics.draws import subsets as draw_subsets
 from jxai.metrics.statistics import CORRELATIONS, correlate
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, remover
 from jxai.removal.masks import positions
 from jxai.scores import need_key, objective, one_of, positive
@@ -29,7 +28,6 @@ __all__ = ["faithfulness_correlation", "faithfulness_estimate", "mu_fidelity", "
 
 DRAWS = ("exact", "bernoulli")
 SUBSETS = ("random", "ranked")
-_MOST = 0.8
 
 
 def mu_fidelity(
@@ -42,6 +40,7 @@ def mu_fidelity(
     grid: int | tuple[int, ...] | None = None,
     segments: Array | None = None,
     num_segments: int | None = None,
+    pooling: str = "sum",
     subset_size: int | float = 0.2,
     subsets: str = "exact",
     num_samples: int = 200,
@@ -59,6 +58,7 @@ def mu_fidelity(
       subset_size: features in S, a number or a share in (0, 1] of them. subsets: `"exact"`: exactly so many, as Bhatt et al.;
         `"bernoulli"`: each feature with that probability, as Xplique's MuFidelity does.
       num_samples: sets. correlation: `"spearman"` (Xplique) or `"pearson"` (Bhatt et al.).
+      pooling: a feature's attribution is the `"sum"` over its positions, or, of a map by these very features, their `"mean"`.
       fill: what a removed position becomes. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -73,10 +73,11 @@ def mu_fidelity(
     Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("mu_fidelity", f, x, target, fill, key)
     if segments is None and grid is None and x.ndim > 1:
         grid = tuple(min(9, size) for size in positions(x))
     one_of("subsets", subsets, DRAWS)
-    chosen = terms(x, attribution, segments, grid, num_segments)
+    chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     return _correlation(s, x, attribution, key, chosen, subset_size, subsets, num_samples, correlation, fill, chunk)
 
 
@@ -93,6 +94,7 @@ def faithfulness_correlation(
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
+    pooling: str = "sum",
     fill: FillLike = 0.0,
     score: str = "logit",
     chunk: int | None = None,
@@ -104,6 +106,7 @@ def faithfulness_correlation(
       subset_size: features in S, a number (Quantus: 224) or a share in (0, 1] of them. num_samples: sets S.
       correlation: `"pearson"` (the paper's) or `"spearman"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions.
+      pooling: a feature's attribution is the `"sum"` over its positions, or, of a map by these very features, their `"mean"`.
       fill: what a removed position becomes. score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: passes at once (None: `jxai.loops.at_once`).
 
     Returns:
@@ -118,7 +121,8 @@ def faithfulness_correlation(
     Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI.
     """
     s = objective(f, x, target, score)
-    chosen = terms(x, attribution, segments, grid, num_segments)
+    kept_by_fill("faithfulness_correlation", f, x, target, fill, key)
+    chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     return _correlation(s, x, attribution, key, chosen, subset_size, "exact", num_samples, correlation, fill, chunk)
 
 
@@ -133,6 +137,7 @@ def faithfulness_estimate(
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
+    pooling: str = "sum",
     fill: FillLike = 0.0,
     score: str = "logit",
     chunk: int | None = None,
@@ -143,6 +148,7 @@ def faithfulness_estimate(
       f: a model `x -> logits [K]`. x: one example. target: a class, or `None`. attribution: has x's rank, broadcasts against x.
       key: for a fill that draws noise. correlation: `"pearson"` (the paper's) or `"spearman"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions, of which a large image has many.
+      pooling: a feature's attribution is the `"sum"` over its positions, or, of a map by these very features, their `"mean"`.
       fill: what a removed position becomes. score: `"logit"`, `"probability"` (the paper's) or `"sigmoid"`. chunk: passes at once (None:
         `jxai.loops.at_once`).
 
@@ -158,8 +164,9 @@ def faithfulness_estimate(
     Reference: Alvarez-Melis and Jaakkola 2018, "Towards Robust Interpretability with Self-Explaining Neural Networks", NeurIPS.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("faithfulness_estimate", f, x, target, fill, key)
     one_of("correlation", correlation, CORRELATIONS)
-    chosen = terms(x, attribution, segments, grid, num_segments)
+    chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     removed = remover(x, fill, key)
     left = loops.stack(lambda i: s(removed(chosen.but(i), i)), chosen.totals.size, loops.at_once(x, chunk))
     return judged(correlate(correlation, chosen.totals, -left, chosen.index >= 0), attribution, x)
@@ -179,6 +186,7 @@ def sensitivity_n(
     segments: Array | None = None,
     grid: int | tuple[int, ...] | None = None,
     num_segments: int | None = None,
+    pooling: str = "sum",
     fill: FillLike = 0.0,
     score: str = "logit",
     chunk: int | None = None,
@@ -194,6 +202,7 @@ def sensitivity_n(
         over images, and the attribution of one step alone with the drop of all steps.)
       num_samples: sets of every size. correlation: `"pearson"` (the paper's) or `"spearman"`.
       segments, grid, num_segments: a label map or a regular grid of features instead of the positions.
+      pooling: a feature's attribution is the `"sum"` over its positions, or, of a map by these very features, their `"mean"`.
       fill: what a removed position becomes. score: `"logit"` (the paper's), `"probability"` or `"sigmoid"`. chunk: passes at once.
 
     Returns:
@@ -208,11 +217,12 @@ def sensitivity_n(
     Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods for Deep Neural Networks", ICLR.
     """
     s = objective(f, x, target, score)
+    kept_by_fill("sensitivity_n", f, x, target, fill, key)
     one_of("subsets", subsets, SUBSETS)
     one_of("correlation", correlation, CORRELATIONS)
     positive(num_samples=num_samples)
-    chosen = terms(x, attribution, segments, grid, num_segments)
-    n = _sizes(sizes, chosen)
+    chosen = terms(x, attribution, segments, grid, num_segments, pooling)
+    n = sizes_of(sizes, chosen)
     keyless = key is None and subsets == "ranked"
     first, fill_key = (None, None) if keyless else jax.random.split(need_key(key, "sensitivity_n"))
     if subsets == "random":
@@ -243,7 +253,7 @@ def _measure(s: Scalar, x: Array, chosen: Terms, inside: Callable[[Array], Array
 def _correlation(s, x, attribution, key, chosen: Terms, subset_size, draw, num_samples, correlation, fill, chunk) -> Array:
     one_of("correlation", correlation, CORRELATIONS)
     positive(num_samples=num_samples)
-    size = _size("subset_size", subset_size, chosen)
+    size = size_of("subset_size", subset_size, chosen)
     draw_key, fill_key = jax.random.split(need_key(key, "a metric over random subsets"))
     drawn = draw_subsets(draw_key, chosen.index, chosen.num)
     share = subset_size if isinstance(subset_size, float) else size / chosen.num
@@ -255,32 +265,6 @@ def _correlation(s, x, attribution, key, chosen: Terms, subset_size, draw, num_s
 
     total, left = _measure(s, x, chosen, inside, num_samples, fill, fill_key, chunk)
     return judged(correlate(correlation, total, -left), attribution, x)
-
-
-def _size(name: str, value: int | float, chosen: Terms) -> Array:
-    """A number of features, given as such or as a share; at least 1, at most all."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not real or (not 1 <= value <= chosen.totals.size if whole else not 0 < value <= 1):
-        raise ValueError(f"{name}={value!r} must be an integer in [1, {chosen.totals.size}] (features) or a share in (0, 1]")
-    count = value if whole else jnp.round(jnp.float32(value) * chosen.num)
-    return jnp.clip(count, 1, chosen.num).astype(jnp.int32)
-
-
-def _sizes(sizes: int | tuple[int | float, ...], chosen: Terms) -> Array:
-    """The sizes n of the subsets, ascending int32."""
-    if isinstance(sizes, (tuple, list)):
-        same = len({isinstance(n, numbers.Integral) for n in sizes}) == 1
-        if not same or any(a >= b for a, b in zip(sizes, sizes[1:])):
-            raise ValueError(f"{sizes=} must be ascending, all numbers of features or all shares of them")
-        return jnp.stack([_size("sizes", n, chosen) for n in sizes])
-    positive(sizes=sizes)
-    count = min(sizes, max(1, int(_MOST * chosen.totals.size)))
-    largest = jnp.maximum(jnp.floor(_MOST * jnp.float32(chosen.num)), 1)
-    steps = np.linspace(0, 1, count) if count > 1 else np.ones(1)
-    # Strictly growing from the first size on, as far as there are features.
-    grown = jnp.maximum(jnp.round(largest**steps), np.arange(1, count + 1))
-    return jnp.minimum(grown, largest).astype(jnp.int32)
 
 
 def _places(chosen: Terms, key: Array | None) -> Array:

@@ -18,6 +18,7 @@ import numpy as np
 
 from jxai.removal.harmonic import harmonic
 from jxai.removal.masks import positions
+from jxai.removal.scales import or_pictures
 from jxai.scores import wide
 from jxai.typing import Array, Fill
 
@@ -134,13 +135,16 @@ def check_finite(why: str, **values: FillLike) -> None:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """The mean of every channel of x over its positions (of a vector: the mean of its entries)."""
+    """The mean of every channel of a picture, video or series over its positions; entries that are NaN, which stand for missing, are left out.
+
+    A vector has no such mean, for its entries have units of their own: give their data set's means as an array.
+    """
 
     per_mask = False
 
     def __call__(self, x: Array, m: Array, key: Array | None) -> Array:
-        v = wide(x)
-        return v.mean(axis=tuple(range(len(positions(x)))), keepdims=True)
+        _not_a_table("Mean", x, "an array of its features' means over the data, or a number")
+        return jnp.nanmean(wide(x), axis=tuple(range(x.ndim - 1)), keepdims=True)
 
 
 @jax.tree_util.register_dataclass
@@ -148,29 +152,36 @@ class Mean:
 class Blur:
     """x blurred by a Gaussian of standard deviation `sigma` in positions, edges reflected, cut at 4 sigma.
 
-    The boundary and the cut are `scipy.ndimage.gaussian_filter(mode="reflect")`'s. Video is blurred frame by frame.
+    The boundary and the cut are `scipy.ndimage.gaussian_filter(mode="reflect")`'s. Video is blurred frame by frame, a series `[T, C]` along
+    time. The features of a vector are no neighbours of one another: a signal is given as `[T, 1]`.
     """
 
     sigma: float = dataclasses.field(default=10.0, metadata={"static": True})
     per_mask = False
 
     def __call__(self, x: Array, m: Array, key: Array | None) -> Array:
+        _not_a_table("Blur", x, "a number or an array; a signal is an x of shape [T, 1]")
         return gaussian_blur(x, self.sigma)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """Independent uniform noise in [low, high) for every entry of x, drawn anew for every mask."""
+    """Independent uniform noise in [low, high) for every entry of x, drawn anew for every mask.
 
-    low: float | Array = 0.0
-    high: float | Array = 1.0
+    Attributes:
+      low, high: numbers, or arrays that broadcast against x; None: 0 and 1 for pictures. Those of a vector or a series must be given.
+    """
+
+    low: float | Array | None = None
+    high: float | Array | None = None
     per_mask = True
 
     def __call__(self, x: Array, m: Array, key: Array | None) -> Array:
         if key is None:
             raise ValueError("fills.Uniform draws random numbers: key=None must be a jax.random.key(…)")
-        return jax.random.uniform(key, x.shape, jnp.float32, self.low, self.high)
+        low, high = or_pictures("fills.Uniform's low", self.low, 0.0, x), or_pictures("fills.Uniform's high", self.high, 1.0, x)
+        return jax.random.uniform(key, x.shape, jnp.float32, low, high)
 
 
 @jax.tree_util.register_dataclass
@@ -205,6 +216,11 @@ class Neighbours:
         filled = jnp.moveaxis(harmonic(planes, where, self.tol, self.steps), -3, -1)
         noise = self.noise * jax.random.normal(key, x.shape) if self.noise else 0.0
         return jnp.where(known, v, filled + noise)
+
+
+def _not_a_table(name: str, x: Array, instead: str) -> None:
+    if x.ndim == 1:
+        raise ValueError(f"fills.{name}: x of shape {x.shape} is a vector, whose features have units of their own: give a fill for each, {instead}")
 
 
 def gaussian_blur(x: Array, sigma: float, truncate: float = 4.0, padding: str = "symmetric") -> Array:

@@ -1,6 +1,7 @@
 """Gradients and their smoothed kin against closed forms and NumPy."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,15 @@ def whole(method):
     def call(f, x, target, key=None, **options):
         return np.asarray(jax.jit(lambda x: method(f, x, target, key, **options))(x))
 
-    return call
+    def of_a_row(f, x, target, key=None, **options):
+        """As of a picture of one row, whose entries have one scale."""
+        return call(lambda row: f(row.reshape(x.shape)), x.reshape(1, -1, 1), target, key, **options).reshape(x.shape)
+
+    return of_a_row if "noise" in inspect.signature(method).parameters else call
 
 
 PLAIN = gradient, input_x_gradient = [whole(method) for method in (gradient, input_x_gradient)]
+smooth = smoothgrad
 SMOOTHED = smoothgrad, squaregrad, vargrad = [whole(method) for method in (smoothgrad, squaregrad, vargrad)]
 
 
@@ -147,3 +153,15 @@ def test_bad_input_of_the_plain_gradients(method):
         method(linear, X, -1)
     with pytest.raises(ValueError, match="score='margin'"):
         method(linear, X, 0, score="margin")
+
+
+def test_noise_is_in_each_features_own_scale():
+    """An income beside a flag: a series' channels have ranges of their own, a vector's features must be given."""
+    f = lambda x: jnp.tanh(x[..., 0] / 1e5).sum() + jnp.tanh(x[..., 1]).sum()
+    row = np.float32([6e4, 0.3])
+    with pytest.raises(ValueError, match=r"x of shape \(2,\) is a vector, .* give sigma=\[…\] for each feature, with noise='absolute'"):
+        smooth(f, row, None, KEY)
+    series = np.float32([[6e4, 0.3], [5e4, 0.2], [6e4, 0.3]])
+    for x, options in ((row, {"sigma": np.float32([1e3, 0.01]), "noise": "absolute"}), (series, {})):
+        found = np.asarray(jax.jit(lambda x, options=options: smooth(f, x, None, KEY, num_samples=200, **options))(x)).reshape(-1, 2)
+        np.testing.assert_allclose(found[0], [(1 - np.tanh(0.6) ** 2) / 1e5, 1 - np.tanh(0.3) ** 2], rtol=0.01)

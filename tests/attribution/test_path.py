@@ -187,11 +187,13 @@ def test_blur_path_of_a_quadratic_is_complete_in_any_number_of_steps():
         np.testing.assert_allclose(values.sum(), s(IMAGE) - s(blurred), rtol=1e-4)
 
 
-def test_blur_path_of_an_even_image_and_of_a_signal():
+def test_blur_path_of_an_even_image_and_of_a_series():
     np.testing.assert_allclose(blur_integrated_gradients(smooth_image, np.full(IMAGE.shape, 0.5, np.float32), 0, steps=4), 0, atol=1e-6)
     blurred = ndimage.gaussian_filter(np.asarray(X), 2.0, mode="reflect")
-    values = blur_integrated_gradients(linear, X, 1, max_sigma=2.0, steps=3, score="logit")
-    np.testing.assert_allclose(values, W1[:, 1] * (X - blurred), atol=1e-5)
+    values = blur_integrated_gradients(lambda x: linear(x[:, 0]), X[:, None], 1, max_sigma=2.0, steps=3, score="logit")
+    np.testing.assert_allclose(values[:, 0], W1[:, 1] * (X - blurred), atol=1e-5)
+    with pytest.raises(ValueError, match="is a vector, .* a signal is given as"):
+        blur_integrated_gradients(linear, X, 1)
 
 
 def test_guided_path_of_a_linear_model_is_integrated_gradients():

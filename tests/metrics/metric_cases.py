@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jxai import fills
 from jxai.attribution import gradient, input_x_gradient
 from jxai.masks import regular
 from jxai.testing import mask
@@ -51,6 +52,26 @@ def cells(shape: tuple[int, ...]) -> int | None:
     return None if len(shape) == 1 else 3
 
 
+def noise(shape: tuple[int, ...]) -> fills.Uniform:
+    """The default of pictures, said for vectors."""
+    return fills.Uniform(0.0, 1.0) if len(shape) == 1 else fills.Uniform()
+
+
+def blurred(shape: tuple[int, ...]) -> float | fills.Blur:
+    """The default of pictures, a number for vectors."""
+    return 0.4 if len(shape) == 1 else fills.Blur(5.0)
+
+
+def averaged(shape: tuple[int, ...]) -> float | fills.Mean:
+    """The default of pictures, a number for vectors."""
+    return 0.4 if len(shape) == 1 else fills.Mean()
+
+
+def own_noise(shape: tuple[int, ...]) -> float | np.ndarray:
+    """A share of a picture's range, each feature's own of a vector."""
+    return np.full(shape, 0.1, np.float32) if len(shape) == 1 else 0.1
+
+
 def _removal(options: dict[str, Any] | None = None, other: dict[str, Any] | None = None, **rest: Any) -> Case:
     """A metric that removes features: every position, or those of a label map or a grid."""
     return Case(options or {}, other={"segments": mosaic, "grid": 2, "fill": 0.3, **(other or {})}, **rest)
@@ -67,7 +88,7 @@ def _again(options: dict[str, Any], other: dict[str, Any], **rest: Any) -> Case:
 
 def _noisy(passes: int, shapes: tuple[str, ...] = ("vector", "image", "video"), **other: Any) -> Case:
     """A metric that explains noisy copies again."""
-    return _again({"num_samples": 6}, {"num_samples": 150, "radius": 0.3, **other}, keyed=True, passes=passes, shapes=shapes)
+    return _again({"num_samples": 6, "radius": 0.05}, {"num_samples": 150, "radius": 0.3, **other}, keyed=True, passes=passes, shapes=shapes)
 
 
 def _random_weights(options: dict[str, Any], other: dict[str, Any], **rest: Any) -> Case:
@@ -80,49 +101,51 @@ def _localization(options: dict[str, Any] | None = None, **other: Any) -> Case:
 
 _SHARED = dict.fromkeys(("similarity", "order", "direction", "randomize"), "by the code of parameter_randomization")
 _COUNT = dict.fromkeys(("score", "fill", "segments", "grid"), "a count of features or steps")
+_POOLED = {"pooling": "positions, or cells of one area"}
 _BINARY = dict.fromkeys(("score", "fill", "weights"), "0 or 1")
 
 CASES: dict[str, Case] = {
-    "aopc": _steps(options={"grid": cells}, keyed=True),
+    "aopc": _steps(options={"grid": cells, "fill": noise}, keyed=True),
     "average_drop": Case({"fill": 0.9}, other={"fill": 0.5}, passes=2),
     "average_gain": Case(other={"fill": 0.3}, passes=2),
     "average_increase": Case(other={"fill": 0.3}, passes=2, equal=_BINARY),
     "avg_sensitivity": _noisy(6),
-    "completeness_error": Case(other={"baseline": 0.3, "relative": True}, passes=2),
-    "completeness_score": _removal({"steps": 4}, {"steps": 3, "alpha": 0.1, "eps": 0.9}, passes=5),
+    "completeness_error": Case(other={"baseline": 0.3, "relative": True, "segments": mosaic, "grid": 2}, passes=2),
+    "completeness_score": _removal({"steps": 4, "fill": averaged}, {"steps": 3, "alpha": 0.1, "eps": 0.9}, passes=5),
     "comprehensiveness": _removal({"fractions": (0.1, 0.4)}, {"fractions": (0.1, 0.6)}, passes=3),
     "deletion": _steps(curve=True),
     "effective_complexity": Case({"eps": 0.3}, blind=True, other={"eps": 0.5, "relative": False}),
     "efficient_parameter_randomization": _random_weights({"bins": 9}, {"bins": "sturges"}, passes=1),
     "energy_pointing": _localization(),
     "entropy": Case(blind=True),
-    "faithfulness_correlation": _removal({"num_samples": 6}, {"num_samples": 9, "subset_size": 0.5}, keyed=True, passes=6),
-    "faithfulness_estimate": _removal({"grid": cells}, passes=9),
+    "faithfulness_correlation": _removal({"num_samples": 6}, {"num_samples": 9, "subset_size": 0.5}, keyed=True, passes=6, equal=_POOLED),
+    "faithfulness_estimate": _removal({"grid": cells}, passes=9, equal=_POOLED),
     "focus": _localization(),
     "infidelity": Case(
         {"sizes": 3, "num_samples": 6},
-        other={"sizes": (2, 4), "stride": 2, "num_samples": 9, "sigma": 0.5, "scaled": True, "fill": 0.3},
+        other={"sizes": (2, 4), "stride": 2, "num_samples": 9, "sigma": 0.5, "scaled": True, "fill": 0.3, "segments": mosaic, "grid": 2},
         under={"num_samples": {"perturbation": "gaussian"}, "sigma": {"perturbation": "gaussian"}},
     ),
-    "insertion": _steps(curve=True),
-    "irof": _removal({"grid": cells}, passes=10),
+    "insertion": _steps(options={"fill": blurred}, curve=True),
+    "irof": _removal({"grid": cells, "fill": averaged}, passes=10),
     "local_lipschitz": _noisy(6),
     "localization_auc": _localization(),
     "max_sensitivity": _noisy(6),
     "monotonicity": _removal({"steps": 20}, {"steps": 7}, passes=21, equal=_COUNT),
-    "monotonicity_correlation": _removal({"num_samples": 2, "grid": cells}, {"num_samples": 3}, keyed=True, passes=19),
+    "monotonicity_correlation": _removal({"num_samples": 2, "grid": cells, "fill": noise}, {"num_samples": 3}, keyed=True, passes=19, equal=_POOLED),
     "mu_fidelity": _removal(
         {"num_samples": 6, "grid": cells, "correlation": "pearson"},
         {"num_samples": 9, "subset_size": 0.5},
         keyed=True,
         passes=6,
+        equal=_POOLED,
     ),
     "non_sensitivity": _removal(
-        {"num_samples": 2, "grid": cells, "eps": 0.3},
+        {"num_samples": 2, "grid": cells, "eps": 0.3, "fill": noise},
         {"num_samples": 3, "eps": 0.1, "relative": True},
         keyed=True,
         passes=19,
-        equal=_COUNT | {"num_samples": _COUNT["fill"]},
+        equal=_COUNT | _POOLED | {"num_samples": _COUNT["fill"]},
     ),
     "parameter_randomization": _random_weights({}, {"absolute": True}, curve=True),
     "performance_information_curve": Case(
@@ -159,9 +182,10 @@ CASES: dict[str, Case] = {
         keyed=True,
         curve=True,
         passes=10,
+        equal=_POOLED,
     ),
     "smooth_parameter_randomization": _random_weights(
-        {"num_samples": 3},
+        {"num_samples": 3, "sigma": own_noise},
         {"num_samples": 5, "sigma": 0.5, "absolute": True},
         curve=True,
         equal=_SHARED,

@@ -9,7 +9,7 @@ import pytest
 from jax.tree_util import Partial
 from scipy import stats
 
-from jxai import fills
+from jxai import fills, metrics
 from jxai.metrics import axioms
 
 
@@ -160,7 +160,9 @@ def test_monotonicity_correlation_ranks_magnitudes_by_influence():
     # Uniform noise in one entry of a linear model: the expected change has a closed form.
     x, w = X[..., 0].ravel(), W[..., 0].ravel()
     expected = w**2 * (x**2 - x + 1 / 3)
-    many = monotonicity_correlation(Partial(lambda v: (v @ w)[None]), x, 0, expected, KEY, num_samples=2000, correlation="pearson", **LOGIT)
+    many = monotonicity_correlation(
+        Partial(lambda v: (v @ w)[None]), x, 0, expected, KEY, num_samples=2000, correlation="pearson", fill=fills.Uniform(0.0, 1.0), **LOGIT
+    )
     assert many > 0.999
 
 
@@ -198,3 +200,23 @@ def test_bad_options(metric):
         monotonicity_correlation(linear, X, 0, OTHER, KEY, correlation="kendall")
     with pytest.raises(ValueError, match="steps=0"):
         monotonicity(linear, X, 0, OTHER, steps=0)
+
+
+def test_a_group_counts_once_in_a_map_by_groups():
+    """Of groups of unequal size, a map by groups predicts what its groups do: completeness, infidelity, correlations."""
+    x, labels = np.float32([1, 2, 3, 5]), np.array([0, 1, 1, 1])
+    s = lambda v: v.sum()
+    by_groups = np.float32([1, 10, 10, 10])
+
+    @jax.jit
+    def measure():
+        found = metrics.completeness_error(s, x, None, by_groups, segments=labels), metrics.completeness_error(s, x, None, by_groups)
+        apart = [metrics.infidelity(s, x, None, by_groups, sizes=4, segments=given) for given in (labels, None)]
+        options = dict(segments=np.array([0, 1, 1, 2]), correlation="pearson", fill=0.0)
+        map_of_three = np.float32([1, 5, 5, 5])
+        return *found, *apart, *(metrics.faithfulness_estimate(s, x, None, map_of_three, pooling=how, **options) for how in ("mean", "sum"))
+
+    once, thrice, right, wrong, means, sums = map(float, measure())
+    assert abs(once) < 1e-6 and thrice == pytest.approx(20, abs=1e-4)
+    assert right < 1e-9 and wrong == pytest.approx(400, rel=1e-4)
+    assert means == pytest.approx(1, abs=1e-6) and sums < 0.95

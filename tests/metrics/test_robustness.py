@@ -20,12 +20,16 @@ def compiled(metric, target, options):
     return jax.jit(lambda f, x, a, key: metric(f, x, target, a, key, **dict(options)))
 
 
+PICTURES = {"max_sensitivity": 0.02, "avg_sensitivity": 0.02, "local_lipschitz": 0.1}
+
+
 def whole(metric):
     """The metric compiled whole, and once for each set of options: models and keys are data."""
 
     def call(f, x, target, attribution, key=None, **options):
         f = f if isinstance(f, Partial) else Partial(f)
-        return np.asarray(compiled(metric, target, tuple(sorted({"method": gradient, **options}.items(), key=lambda item: item[0])))(f, x, attribution, key))
+        options = {"method": gradient, "radius": PICTURES.get(metric.__name__, 0.05)} | options  # vectors have no default
+        return np.asarray(compiled(metric, target, tuple(sorted(options.items(), key=lambda item: item[0])))(f, x, attribution, key))
 
     call.__name__ = metric.__name__
     return call
@@ -82,6 +86,18 @@ def copies(x=X, n=10, noise="uniform", radius=0.02):
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_gradient_of_a_linear_model_stands_still(metric):
     assert metric(linear(), X, 1, W[:, 1], KEY, **({"layer": 0} if "representation" in metric.__name__ else {})) < 1e-5
+
+
+def test_a_radius_is_that_of_pictures_or_each_features_own():
+    names = [getattr(module, name) for module in (robustness, stability) for name in module.__all__]
+    for metric in names:
+        with pytest.raises(ValueError, match=r"radius=None is 0\.\d+ for pictures; .* \(6,\) have units of their own"):
+            metric(linear(), X, 1, W[:, 1], KEY, method=gradient)
+    # Units: what moves by the same share of its own scale moves the map by the same share.
+    units = np.float32([1, 1e3, 1, 1, 1e-3, 1])
+    scaled = lambda x: _quadratic(M, np.float32(1), x / units)
+    change = lambda f, x, a, radius: np.asarray(jax.jit(lambda x, a: robustness.max_sensitivity(f, x, 0, a, KEY, radius=radius, method=input_x_gradient))(x, a))
+    assert np.isclose(change(scaled, X * units, X * slope(), 0.02 * units), change(quadratic(), X, X * slope(), 0.02), rtol=1e-3)
 
 
 @pytest.mark.parametrize("noise", ["uniform", pytest.param("normal", marks=pytest.mark.slow)])
@@ -199,7 +215,7 @@ def test_one_class_one_feature_and_half_precision(metric):
 def test_nan_in_nan_out():
     options = [{"layer": 0} if "representation" in name else {} for module in (robustness, stability) for name in module.__all__]
     names = [getattr(module, name) for module in (robustness, stability) for name in module.__all__]
-    all_of = jax.jit(lambda a: [metric(deep, X, 1, a, KEY, num_samples=2, method=gradient, **own) for metric, own in zip(names, options)])
+    all_of = jax.jit(lambda a: [metric(deep, X, 1, a, KEY, num_samples=2, radius=0.02, method=gradient, **own) for metric, own in zip(names, options)])
     assert np.isnan(all_of(np.where(np.arange(6) == 0, np.nan, X))).all() and np.isfinite(all_of(X)).all()
 
 

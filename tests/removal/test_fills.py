@@ -34,9 +34,11 @@ def test_remove_keeps_where_the_mask_is_one_and_mixes_in_between(fill):
     assert np.abs(removed - X).max() > 0.05
 
 
-def test_mean_is_each_channels_mean_and_a_vectors_own():
+def test_mean_is_each_channels_mean_over_what_is_there():
+    holed = np.where(mask() > 0, X, np.nan)
     assert np.allclose(fills.baseline(fills.Mean(), X), np.broadcast_to(np.mean(X, (0, 1)), X.shape), atol=1e-6)
-    assert np.allclose(fills.baseline(fills.Mean(), X[0, 0]), np.mean(X[0, 0]), atol=1e-6)
+    assert np.allclose(fills.baseline(fills.Mean(), holed), np.nanmean(holed, (0, 1)), atol=1e-6)
+    assert np.allclose(fills.baseline(fills.Mean(), X[0]), X[0].mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 6.0, pytest.param(2.0, marks=pytest.mark.slow)])
@@ -143,5 +145,12 @@ def test_bad_fills_say_so():
     ]:
         with pytest.raises(ValueError, match=word):
             fills.remove(X, mask(), fill)
+    for fill, word in [
+        (fills.Mean(), "fills.Mean: x of shape"),
+        (fills.Blur(), r"a signal is an x of shape \[T, 1\]"),
+        (fills.Uniform(), "Uniform's low=None"),
+    ]:
+        with pytest.raises(ValueError, match=word):
+            fills.remove(X[0, 0], 0.0, fill, KEY)
     with pytest.raises(ValueError, match="Neighbours needs an image"):
         fills.remove(X[0, 0], 0.0, fills.Neighbours(), KEY)
