@@ -115,6 +115,72 @@ def is_array(leaf: Any) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
 
 
+def fresh(f: Any) -> Any:
+    """f whose state is made anew from its leaves at every call, so that what a call changes in it stays within the trace that makes it.
+
+    An nnx module counts the random numbers that its layers might draw (a GRU's first state, say), which no trace lets it do from outside.
+
+    Raises, when called:
+      ValueError: the call changes weights or statistics of f, or its answer depends on random numbers: f is in training mode.
+    """
+    leaves, treedef = jax.tree.flatten(f)
+    if not any(map(is_array, leaves)):
+        return functools.partial(_held, f)
+
+    def call(x: Array) -> Any:
+        own = treedef.unflatten(leaves)
+        out = _held(own, x)
+        after = jax.tree.leaves(own)
+        if len(after) != len(leaves) or any(a is not b for a, b in zip(leaves, after)):
+            _check_state(f, own, x)
+        return out
+
+    return call
+
+
+EVALUATION = (
+    "explain an evaluation view, nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False), "
+    "or call the model with its flag for evaluation"
+)
+
+
+def _held(f: Any, x: Array) -> Any:
+    """`f(x)`; a clear word where f holds a module whose state an outer trace owns."""
+    try:
+        return f(x)
+    except Exception as error:
+        if type(error).__name__ != "TraceContextError":
+            raise
+        raise ValueError(
+            f"f changes a module's state while it is traced: hand on the module itself, no function around it; in training mode {EVALUATION}"
+        ) from error
+
+
+def _check_state(f: Any, own: Any, x: Array) -> None:
+    """Raises ValueError where a call changed numbers of f, or its random numbers matter; a count that does not may change."""
+    paths, treedef = jax.tree_util.tree_flatten_with_path(f)
+    after = dict(jax.tree_util.tree_flatten_with_path(own)[0])
+    changed = {path for path, leaf in paths if path in after and after[path] is not leaf and is_array(leaf)}
+    for path, leaf in paths:
+        if path in changed and jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise ValueError(f"f changes f{jax.tree_util.keystr(path)} when it is called, as in training mode: {EVALUATION}")
+    random = [n for n, (path, leaf) in enumerate(paths) if path in changed or (is_array(leaf) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))]
+
+    def drawn(varied: list[Array]) -> Any:
+        leaves = [leaf for _, leaf in paths]
+        for n, leaf in zip(random, varied):
+            leaves[n] = leaf
+        return treedef.unflatten(leaves)(x)
+
+    try:
+        # An answer that depends on them is one for each of two, which `out_axes=None` does not take.
+        jax.eval_shape(jax.vmap(drawn, out_axes=None), [jax.ShapeDtypeStruct((2, *paths[n][1].shape), paths[n][1].dtype) for n in random])
+    except ValueError as error:
+        if "out_axes" not in str(error):
+            raise
+        raise ValueError(f"f draws random numbers when it is called, as dropout does in training mode: {EVALUATION}") from error
+
+
 class _Array:
     def __repr__(self) -> str:
         return "<array>"

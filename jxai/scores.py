@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai import outputs
+from jxai.callables import fresh
 from jxai.typing import Array, Model, Scalar
 
 SCORES = ("logit", "probability", "sigmoid")
@@ -34,11 +35,12 @@ def objective(f: Model, x: Array, target: int | Array | None, score: str = "logi
     Raises:
       ValueError: x is not a floating array with an axis, `f(x)` is no vector (no scalar for `target=None`), `target`
         is a Python integer out of range or no integer, `score` is unknown, or it asks for the probability of a
-        one-class model (a constant). Of concrete values: x is not finite and its score is not, either; `f(x)` is probabilities.
+        one-class model (a constant), or f is in training mode (`jxai.callables.fresh`). Of concrete values: x is not finite and its score is not, either; `f(x)` is probabilities.
     """
     one_of("score", score, SCORES)
     check_example(x)
-    seen = outputs.ending(f, x) if outputs.concrete(f, x) else None
+    concrete, f = outputs.concrete(f, x), fresh(f)
+    seen = outputs.ending(f, x) if concrete else None
     out = seen.out if seen else jax.eval_shape(lambda v: f(v), x)
     shape = getattr(out, "shape", None)
     if target is None:
@@ -94,7 +96,7 @@ def margin(logits: Array, label: int | Array) -> Array:
 
 def num_classes(f: Model, x: Array) -> int:
     """K of `f(x) [K]`; ValueError where f(x) is no vector, or K is 1: then the class cannot change."""
-    out = jax.eval_shape(lambda v: f(v), x)
+    out = jax.eval_shape(fresh(f), x)
     shape = getattr(out, "shape", None)
     if shape is None or len(shape) != 1:
         raise ValueError(f"f(x) must be a vector of logits [K], got {_shown(out)}")
@@ -116,6 +118,11 @@ def check_values(f: Model, x: Array, score: str = "logit") -> Any:
 
 def check_example(x: Array, name: str = "x") -> None:
     """Raises ValueError unless x is one floating-point array with at least one axis and no empty one."""
+    if isinstance(x, (tuple, list, dict)):
+        raise ValueError(
+            f"{name} must be one array, got a {type(x).__name__} of {len(x)}: of several inputs explain one while the others are held, "
+            "f = lambda v: model((v, other)), or join them to one array that f takes apart"
+        )
     dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"{name} must be a floating-point array (pixels in [0, 1]), got {type(x).__name__} of {dtype}")

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from jxai.callables import fresh
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
@@ -142,6 +143,7 @@ def _rewarded(f: Model, x: Array, target: int | Array | None, reward: str, score
     if reward == "simple":
         return f, x, target, score
     one_of("score", score, SCORES)
+    f = fresh(f)
     shape = getattr(jax.eval_shape(lambda v: f(v), x), "shape", ())
     if target is None or len(shape) != 1 or shape[0] < 2:
         raise ValueError(f"reward='contrastive' needs a class among two or more, got {target=} and f(x) of shape {shape}")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.activation import resize
+from jxai.callables import fresh
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import positions, upsample
@@ -151,8 +152,10 @@ def sidu(
     masks = (_layer_map(f, x, layer) > threshold).astype(jnp.float32)
     removed = fills.mixer("sidu", x, fill, key)
 
+    model = fresh(f)
+
     def outputs(v: Array) -> Array:
-        out = wide(jnp.atleast_1d(f(v)))
+        out = wide(jnp.atleast_1d(model(v)))
         return out if target is None else scored(out, score)
 
     count = masks.shape[-1]

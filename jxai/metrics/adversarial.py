@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
+from jxai.callables import fresh
 from jxai.metrics.common import by_feature, by_position, curve, nan_unless_finite
 from jxai.metrics.explaining import norm
 from jxai.metrics.removal import parts, when
@@ -102,7 +103,8 @@ def _margin(f: Model, x: Array, target: int | Array | None) -> Callable[[Array],
         raise ValueError("target=None must be a class, for the class to change")
     check_example(x)
     check_target(target, num_classes(f, x))
-    return lambda v: margin(wide(f(v)), target)
+    model = fresh(f)
+    return lambda v: margin(wide(model(v)), target)
 
 
 def _search(

@@ -66,8 +66,8 @@ def performance_information_curve(
     Reference: Kapishnikov et al. 2019, "XRAI: Better Attributions Through Regions", ICCV.
     """
     s = measure(f, x, target, one_of("score", score, (*SHARES, "accuracy")))
-    kept_by_fill("performance_information_curve", f, x, target, fill, key)
     _check_image(x)
+    kept_by_fill("performance_information_curve", f, x, target, fill, key)
     if any(b <= a for a, b in zip((0.0, *shares), (*shares, 1.0))):
         raise ValueError(f"{shares=} must ascend in (0, 1)")
     within(0.0, 1.0, seed_share=seed_share)

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
+from jxai.callables import fresh
 from jxai.kernels.order import order_keys
 from jxai.metrics.common import by_feature, by_position, nan_unless_finite
 from jxai.removal.fills import FillLike, remover
@@ -165,8 +166,10 @@ def measure(f: Model, x: Array, target: int | Array | None, score: str) -> Scala
         raise ValueError("score='accuracy' needs a target class, got target=None")
     objective(f, x, target)
 
+    model = fresh(f)
+
     def right(v: Array) -> Array:
-        logits = wide(f(v))
+        logits = wide(model(v))
         known = (target >= 0) & (target < logits.size) & ~jnp.isnan(logits).any()
         return jnp.where(known, (jnp.argmax(logits) == target).astype(logits.dtype), jnp.nan)
 

@@ -15,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.callables import fresh
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
 from jxai.removal.scales import or_pictures
@@ -65,7 +66,7 @@ def relative_input_stability(
     Reference: Agarwal et al. 2022, "Rethinking Stability for Attribution-based Explanations", ICLR Workshop on Privacy, Accountability, Interpretability, Robustness, Reasoning on Structured Data.
     """
     options = (num_samples, radius, noise, epsilon, method, method_options, chunk)
-    return _stability("relative_input_stability", f, x, target, attribution, key, lambda v: (v, f(v)), True, *options)
+    return _stability("relative_input_stability", f, x, target, attribution, key, lambda v: (v, fresh(f)(v)), True, *options)
 
 
 def relative_output_stability(
@@ -104,7 +105,7 @@ def relative_output_stability(
     options = (num_samples, radius, noise, epsilon, method, method_options, chunk)
 
     def view(v: Array) -> tuple[Array, Array]:
-        out = f(v)
+        out = fresh(f)(v)
         return out, out
 
     return _stability("relative_output_stability", f, x, target, attribution, key, view, False, *options)

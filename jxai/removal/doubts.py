@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.callables import fresh
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.typing import Array, Model, PyTree, Scalar
@@ -44,7 +45,7 @@ def blank_class(f: Model, x: Array, fill: FillLike, key: Array | None = None) ->
     """The class of x with everything replaced; None where two are equal, of a fill that draws without a key, and of what is no vector of logits."""
     if getattr(fill, "per_mask", False) and key is None:
         return None
-    out = f(jnp.broadcast_to(fills.resolve(fill, x, jnp.zeros_like(x), key), x.shape))
+    out = fresh(f)(jnp.broadcast_to(fills.resolve(fill, x, jnp.zeros_like(x), key), x.shape))
     if not concrete(out) or np.ndim(out) != 1 or np.size(out) < 2:
         return None
     logits = np.asarray(out, np.float64)

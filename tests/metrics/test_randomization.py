@@ -30,6 +30,8 @@ def whole(metric):
     """The metric compiled whole, and once for each set of options: eagerly, every operation of every test would be compiled by itself."""
 
     def call(f, x, target, attribution, key=None, **options):
+        if metric is randomization.smooth_parameter_randomization:  # of a vector, the noise of each feature in its own unit
+            options["sigma"] = jnp.asarray(np.full(np.shape(x), options.get("sigma", 0.1) * np.ptp(X), np.float32))
         arrays = {name: options.pop(name) for name in list(options) if isinstance(options[name], jax.Array)}
         return jax.tree.map(
             np.asarray,

@@ -95,7 +95,7 @@ def test_paths_and_words_are_errors_that_say_what_there_is():
     with pytest.raises(ValueError, match="baseline must be finite: integrated_gradients goes from"):
         attribution.integrated_gradients(f, jnp.ones(3), 0, baseline=jnp.nan)
     with pytest.raises(ValueError, match="x must be finite: guided_integrated_gradients"):
-        attribution.guided_integrated_gradients(f, jnp.float32([1, jnp.nan]), 0)
+        attribution.guided_integrated_gradients(lambda x: f(jnp.nan_to_num(x)), jnp.float32([1, jnp.nan]), 0)
     with pytest.raises(ValueError, match="fill must be finite: batched_gradient_sis"):
         sufficiency.batched_gradient_sis(f, jnp.ones(3), 0, threshold=0.5, fill=jnp.inf)
     with pytest.raises(ValueError, match=r"fill='mean' must be a number, .* Mean\(\), Blur\(\), Uniform\(\), Neighbours\(\)"):
