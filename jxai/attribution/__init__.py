@@ -2,7 +2,7 @@
 
 - by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs); by layer: `activation` (Grad-CAM and its kin), `masking`.
 - by removal: `occlusion`, `rise`, `sensitivity` (Sobol, HSIC), `surrogate` (LIME, kernel SHAP), `shapley`, `regions`; by search: `meaningful`, `extremal`.
-- by proof: `verified` (EVA), on `overlap`. Not methods: `estimators` (Sobol's) and `coalitions` (which features are in).
+- by proof: `verified` (EVA), on `overlap`. Not methods: `estimators` (Sobol's), `coalitions` (which features are in), `signs` (whether a map has one).
 
 What may be touched: a new method is one function in the file of its kind, or a file of its own, plus its name here and a row of small options in
 the tests; the command line, sweeps and the contract read its signature and docstring (`jxai.testing.check_method` says what is missing). It removes
@@ -30,6 +30,7 @@ from jxai.attribution.regions import xrai
 from jxai.attribution.rise import rise
 from jxai.attribution.sensitivity import hsic, sobol
 from jxai.attribution.shapley import shapley_sampling
+from jxai.attribution.signs import is_signed as is_signed
 from jxai.attribution.surrogate import kernel_shap, lime
 from jxai.attribution.verified import eva
 

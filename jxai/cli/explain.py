@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jxai.attribution import is_signed
 from jxai.callables import partition
 from jxai.cli import inputs, options, programs
 from jxai.cli.errors import UserError, first_line, known
@@ -230,7 +231,8 @@ def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], value
     probabilities = _confidences(job.logits, score)
     names = [f"{subject.label(t)} {probabilities[t]:.1%}" for t in job.targets]
     picture, arrays = job.folder / "explanation.png", job.folder / "explanation.npz"
-    plot.save(plot.grid(job.x, maps, names, title=f"{job.image.name}, {subject.name}"), picture)
+    signs = {name: is_signed(options.methods()[name], values[name]) for name in maps}
+    plot.save(plot.grid(job.x, maps, names, title=f"{job.image.name}, {subject.name}", signed=signs), picture)
     settings = {"model": subject.name, "image": str(job.image), "seed": seed, "options": values}
     extra = {"x": job.x, "logits": job.logits, "targets": np.asarray(job.targets)}
     save_arrays(arrays, **maps, **extra, settings=np.asarray(json.dumps(settings, default=repr)))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from jxai.scores import one_of
 
 CHANNELS = ("sum", "abs_max")
+_DIP = 0.1
 SIGNED, UNSIGNED = "RdBu_r", "inferno"
 NOT_FINITE = (0.0, 1.0, 0.0)  # a green that neither colour map holds
 
@@ -41,18 +42,20 @@ def normalize(attribution: ArrayLike, percentile: float = 99.0, signed: bool | N
 
     Args:
       attribution: any shape. percentile: in (50, 100]; 100 clips nothing.
-      signed: whether 0 is the middle; None means: if any value is negative.
+      signed: whether 0 is the middle, which the method knows (`jxai.attribution.is_signed`); None guesses it of the map: whether some value is
+        below 0 by more than a tenth of what is drawn as the largest (a resize dips by less).
     """
     if not 50 < percentile <= 100:
         raise ValueError(f"{percentile=} must be in (50, 100]")
     a = np.asarray(attribution, np.float32)
     finite = np.isfinite(a)
     known = a[finite]
-    signed = bool((known < 0).any()) if signed is None else signed
     if known.size == 0:
-        return Scaled(np.full(a.shape, np.nan, np.float32), 0.0, 0.0, signed)
+        return Scaled(np.full(a.shape, np.nan, np.float32), 0.0, 0.0, bool(signed))
+    largest = _first_positive(np.percentile(np.abs(known), percentile), np.abs(known).max())
+    signed = bool(known.min() < -_DIP * largest) if signed is None else signed
     if signed:
-        high = _first_positive(np.percentile(np.abs(known), percentile), np.abs(known).max())
+        high = largest
         low = -high
         values = np.clip(a / (high or 1), -1, 1)
     else:

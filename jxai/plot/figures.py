@@ -48,6 +48,7 @@ def grid(
     title: str = "",
     columns: int | None = None,
     names: Sequence[str] | None = None,
+    signed: bool | Mapping[str, bool | None] | None = None,
     **options: Any,
 ) -> Figure:
     """Methods × targets beside the example; every map has its own scale.
@@ -56,8 +57,10 @@ def grid(
       image: the example x. maps: method's name to attributions `[len(targets), …]`.
       targets: what is explained. One target fills the page in rows; several make one row for each.
       title: above everything. columns: panels in a row, with one target. names: of a vector's features.
+      signed: whether 0 is the middle of all maps, or of each method's (`jxai.attribution.is_signed`); None looks at the map.
       options: of `blend`.
     """
+    signs = signed if isinstance(signed, Mapping) else dict.fromkeys(maps, signed)
     for name, a in maps.items():
         if len(a) != len(targets):
             raise ValueError(f"maps[{name!r}] has {len(a)} maps for {len(targets)} targets")
@@ -72,7 +75,7 @@ def grid(
     for row, target in enumerate(targets):
         cells = axes.flat if single else axes[row]
         for axis, (name, a) in zip(cells, [("", None), *((name, np.asarray(a[row])) for name, a in maps.items())]):
-            _draw(axis, x, a, names, shown, options)
+            _draw(axis, x, a, names, shown, {**options, "signed": signs.get(name)})
             if a is None:
                 axis.set_title(textwrap.shorten(target, 32, placeholder=" …"), fontsize=9, fontweight="bold")
             elif single or row == 0:
@@ -80,7 +83,7 @@ def grid(
     for axis in axes.flat[count * (1 if single else rows) :]:
         axis.set_axis_off()
     if x.ndim > 1:
-        _legend(figure, maps.values(), options)
+        _legend(figure, [(signs.get(name), m) for name, a in maps.items() for m in a], options)
     return figure
 
 
@@ -96,7 +99,7 @@ def _draw(axes, image, attribution, names, shown, options) -> None:
     if attribution is not None and np.ndim(attribution) != rank:
         raise ValueError(f"attribution must have the image's rank {rank}, got shape {np.shape(attribution)}")
     if rank == 1:
-        _bars(axes, image if attribution is None else attribution, names, shown, attribution is None)
+        _bars(axes, image if attribution is None else attribution, names, shown, attribution is None, options.get("signed") is not False)
         return
     if rank not in (3, 4):
         raise ValueError(f"image must be [D], [H, W, C] or [T, H, W, C], got rank {rank}")
@@ -114,10 +117,10 @@ def _largest(vectors) -> np.ndarray:
     return np.sort(np.argsort(-scaled.max(0), kind="stable")[:_BARS])
 
 
-def _bars(axes, values, names, shown, plain: bool) -> None:
+def _bars(axes, values, names, shown, plain: bool, signed: bool) -> None:
     """Horizontal bars of some entries of a vector."""
     values = np.asarray(values, np.float32)
-    colour = ["0.5" if plain else colors(0.8 if value >= 0 else -0.8, True) for value in values[shown]]
+    colour = ["0.5" if plain else colors(0.8 if value >= 0 or not signed else -0.8, signed) for value in values[shown]]
     axes.barh(np.arange(len(shown)), np.nan_to_num(values[shown]), color=colour)
     for row in np.flatnonzero(~np.isfinite(values[shown])):
         axes.text(0, row, " not finite", va="center", fontsize=7, backgroundcolor=NOT_FINITE)
@@ -158,7 +161,7 @@ def _page(rows: int, columns: int, shape: tuple[int, ...]) -> tuple[Figure, np.n
 def _legend(figure: Figure, maps, options) -> None:
     """One bar for each colour map in use, on mid-grey; every map has its own scale, so the bars name ends, not numbers."""
     percentile, channels = options.get("percentile", 99.0), options.get("channels", "sum")
-    used = {normalize(reduce_channels(m, channels), percentile, options.get("signed")).signed for a in maps for m in a}
+    used = {normalize(reduce_channels(m, channels), percentile, signed).signed for signed, m in maps}
     width, height = figure.get_size_inches()
     for place, signed in enumerate(sorted(used, reverse=True)):
         left = 0.5 + 0.46 * (place - len(used) / 2) + 0.03
