@@ -17,7 +17,7 @@ from jxai.tracing.ruled import with_rule
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 LAYER_METHODS = ["grad_cam", "grad_cam_plus_plus", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "ablation_cam", "score_cam", "sidu"]
-SPATIAL = [("IMAGE", name) for name in zoo.IMAGE] + [("VIDEO", name) for name in zoo.VIDEO]
+SPATIAL = [(kind, name) for kind in ("IMAGE", "MOVING", "SERIES", "VIDEO") for name in getattr(zoo, kind)]
 EVERY = SPATIAL + [("VECTOR", name) for name in zoo.VECTOR]
 
 
@@ -63,7 +63,7 @@ def at_the_default_layer(f, x):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit_class_token", "vit_mean", *LIKE_OTHERS))
+@pytest.mark.parametrize(("kind", "name"), slow(SPATIAL, "vit_class_token", "vit_mean", "shifted_windows", "pyramid", *LIKE_OTHERS))
 def test_the_default_layer_has_the_gradient_that_vjp_gives(kind, name):
     """The value read is f's own, the head completes it, and its gradient is what moves f when the value is moved."""
     found = run(kind, name, at_the_default_layer)
@@ -86,7 +86,9 @@ def by_rules(f, x):
     return plain, as_it_was, A.guided_backprop(f, x, 2), A.deconvnet(f, x, 2)
 
 
-@pytest.mark.parametrize(("kind", "name"), slow([one for one in EVERY if one[1] != "gated_mlp"], "vit_class_token", "vit_mean", *LIKE_OTHERS))
+@pytest.mark.parametrize(
+    ("kind", "name"), slow([one for one in EVERY if one[1] != "gated_mlp"], "vit_class_token", "vit_mean", *zoo.MOVING, *zoo.SERIES, *LIKE_OTHERS)
+)
 def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     """With the rule "as it was", the rewritten function has the gradient of f; guided and deconvolution rules change it."""
     (logits, plain), (same_logits, same), guided, reversed_ = run(kind, name, by_rules)

@@ -1,13 +1,13 @@
 """Small models as a stranger would write them: plain functions, nnx, linen and Equinox, for tests of everything that walks a model.
 
-`IMAGE`, `VECTOR` and `VIDEO` map a name to `factory(seed) -> f`, with `f(x) -> logits [5]` of one example: `[16, 16, 3]`, `[8]` and
-`[4, 12, 12, 3]`. Weights are random, biases too, and batch statistics are not the trivial ones.
+`IMAGE`, `MOVING` (images, too), `SERIES`, `VECTOR` and `VIDEO` map a name to `factory(seed) -> f`, with `f(x) -> logits [5]` of one example: `[16, 16, 3]`,
+`[12, 4]`, `[8]` and `[4, 12, 12, 3]`. Weights are random, biases too, and batch statistics are not the trivial ones.
 """
 
-from . import frameworks, functions, others
+from . import frameworks, functions, moving, others
 from .layers import SHAPES
 
-__all__ = ["IMAGE", "SHAPES", "VECTOR", "VIDEO"]
+__all__ = ["IMAGE", "MOVING", "SERIES", "SHAPES", "VECTOR", "VIDEO"]
 
 IMAGE = {
     factory.__name__: factory
@@ -18,5 +18,7 @@ IMAGE = {
         frameworks.linen_batched, frameworks.vit_class_token, frameworks.vit_mean, frameworks.equinox_cnn,
     )
 }  # fmt: skip
+MOVING = {f.__name__: f for f in (moving.reflect_padded, moving.resized, moving.shifted_windows, moving.pyramid)}
+SERIES = {f.__name__: f for f in (moving.recurrent, moving.causal)}
 VECTOR = {"mlp": others.mlp, "gated_mlp": others.gated_mlp}
 VIDEO = {"video_cnn": others.video_cnn, "framewise_cnn": others.framewise_cnn}
