@@ -13,7 +13,7 @@ from jxai.callables import partition
 from jxai.data import Batch, Source
 from jxai.data.batches import number
 from jxai.data.sources import NO_LABEL
-from jxai.evaluate import tasks
+from jxai.evaluate import blank, tasks
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.identity import versions
 from jxai.evaluate.loop import Progress, Tell, work
@@ -106,6 +106,7 @@ class _Evaluation:
 
     def __init__(self, examples: Examples, target: str, seed: int, explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]]):
         self.examples, self.target, self.seed, self.explainers, self.judges = examples, target, seed, explainers, judges
+        self.blanks = blank.of_tasks([*explainers, *(task for by in judges.values() for task in by.values())])
 
     def block(self, indices: np.ndarray, tell: Tell) -> tuple[dict, dict]:
         """The scores and the explanations of these examples."""
@@ -113,6 +114,7 @@ class _Evaluation:
         target = predicted if self.target == "predicted" else batch.label
         columns = self.examples.columns(batch, target, predicted, confidence)
         shown, maps = self.examples.shown(target), {}
+        columns |= blank.columns(self.examples, self.blanks, batch, shown)
         for number_, task in enumerate(self.explainers):
             tell(task.label, number_ / len(self.explainers))
             explanations = self._sweep(task, batch, batch.x, shown)

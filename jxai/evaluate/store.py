@@ -111,7 +111,8 @@ class Run:
         """All examples so far, one row each, by their place in the data set.
 
         Returns:
-          `PER_EXAMPLE` columns, and `score/METHOD/METRIC` `[n]` (NaN where it failed), `curve/METHOD/METRIC/x` and `…/y` `[n, points]`.
+          `PER_EXAMPLE` columns, and `score/METHOD/METRIC` `[n]` (NaN where it failed), `curve/METHOD/METRIC/x` and `…/y` `[n, points]`,
+          and `blank/FILL` `[n]`: whether the example is of the explained class with everything replaced.
         """
         found = list(self.blocks())
         if not found:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jxai import metrics
+from jxai.evaluate import blank
 from jxai.evaluate.statistics import Ranking, mean_interval, ranking
 from jxai.evaluate.store import Run
 from jxai.metrics.documented import direction
@@ -102,6 +103,7 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     bounds = [f"{row.metric} {row.critical_difference:.2f}" for row in rows if row.method == run.methods[0] and np.isfinite(row.critical_difference)]
     if bounds:
         lines += ["", f"Critical differences of mean ranks (Nemenyi, 5 %): {', '.join(bounds)}."]
+    lines += ["", *said] if (said := blank.lines(table)) else []
     errors = [f"{i} ({name}): {error}" for i, name, error in zip(table["index"], table["name"], table["error"]) if error]
     if errors:
         lines += ["", f"Failed: {'; '.join(errors[:10])}{' …' if len(errors) > 10 else ''}."]

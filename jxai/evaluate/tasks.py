@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,10 @@ from jxai.typing import Array
 ABSOLUTE = "abs:"
 """Before a method's name: the magnitudes of its map."""
 _BASELINES = 8
+
+_BY_GROUPS = (attribution.eva, attribution.feature_ablation, attribution.kernel_shap, attribution.lime, attribution.shapley_sampling)
+"""Methods whose maps hold a group's whole value at each of its positions; by default of 8 cells along every axis."""
+_GROUPS = ("segments", "grid", "num_segments")
 
 Given = Sequence[str] | Mapping[str, Callable | tuple[Callable, Mapping[str, Any]]]
 
@@ -107,21 +112,23 @@ def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], see
                 options[name] = Segmentation("slic", (60.0,))
         if "weights_key" in schema and "weights_key" not in options:
             options["weights_key"] = jax.random.key(seed)  # the same random networks for every example
-        chosen = {task.label: options | _same_score(schema, options, task) for task in explainers}
+        chosen = {task.label: options | _same_score(schema, options, task) | _same_groups(fn, options, task, shape) for task in explainers}
         if "method" in schema and "method" not in options:
             table[label] = {task.label: _explaining_again(label, fn, chosen[task.label], task, shape) for task in explainers}
             continue
-        by_score = {own.get("score"): _task(label, fn, fn, own, shape) for own in chosen.values()}
-        table[label] = {name: by_score[own.get("score")] for name, own in chosen.items()}
+        differ = {name: json.dumps([shown(own.get(option)) for option in ("score", *_GROUPS)]) for name, own in chosen.items()}
+        made = {differ[name]: _task(label, fn, fn, own, shape) for name, own in chosen.items()}
+        table[label] = {name: made[differ[name]] for name in chosen}
     return table
 
 
 def described(by: Mapping[str, Task]) -> dict[str, Any]:
-    """What a metric computes, for the record of a run; where methods are judged by different scores, `score` says each one's."""
+    """What a metric computes, for the record of a run; an option that is not the same for all methods says each one's."""
     found = {name: task.describe() for name, task in by.items()}
     first = next(iter(found.values()))
-    scores = {name: one["options"]["score"] for name, one in found.items() if "score" in one["options"]}
-    return first if len(set(scores.values())) < 2 else {**first, "options": {**first["options"], "score": scores}}
+    each = {option: {name: one["options"].get(option) for name, one in found.items()} for option in ("score", *_GROUPS)}
+    differ = {option: values for option, values in each.items() if len({json.dumps(value) for value in values.values()}) > 1}
+    return {**first, "options": {**first["options"], **differ}} if differ else first
 
 
 def shown(value: Any) -> Any:
@@ -142,6 +149,17 @@ def shown(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {"type": type(value).__qualname__, **{f.name: shown(getattr(value, f.name)) for f in dataclasses.fields(value)}}
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _same_groups(metric: Callable, options: Mapping[str, Any], explainer: Task, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The groups of a map by groups, for a metric that counts each once and names none."""
+    if metric not in (metrics.completeness_error, metrics.infidelity) or explainer.source not in _BY_GROUPS:
+        return {}
+    if any(options.get(name) is not None for name in _GROUPS) or options.get("perturbation", "square") != "square":
+        return {}
+    theirs = {**explainer.options, **explainer.segmentations}
+    own = {name: theirs[name] for name in _GROUPS if theirs.get(name) is not None}
+    return own or {"grid": tuple(min(8, size) for size in shape[:-1])}
 
 
 def _same_score(schema: Mapping[str, inspect.Parameter], options: Mapping[str, Any], explainer: Task) -> dict[str, str]:
