@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jxai.attribution import is_signed
 from jxai.callables import partition
 from jxai.cli import inputs, options, programs
 from jxai.cli.errors import UserError, first_line, known
+from jxai.evaluate import blank
 from jxai.files import save_arrays
+from jxai.removal import fills
 from jxai.removal.masks import dense
 from jxai.removal.segments import XRAI, Segmentation
 from jxai.typing import Array, Model
@@ -99,6 +102,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
                 prepared.append({name: prepare(name, x, jobs[-1].targets) for name in chosen})
     for job, methods in zip(jobs, prepared):
         _print_classes(job, subject, shown)
+        _print_blanks(job, subject, {name: values[name] for name in methods}, traced, compiled, len(images))
         maps = _run(methods, compiled, len(images), console)
         _write(job, subject, maps, values, args.seed, shown)
 
@@ -223,6 +227,23 @@ def _print_classes(job: Job, subject: inputs.Subject, score: str) -> None:
     for index in [*top, *(t for t in job.targets if t not in top)]:
         print(f"  {probabilities[index]:6.1%}  {index:>4}  {subject.label(index)}{'  ← explained' if index in job.targets else ''}")
     print(flush=True)
+
+
+def _print_blanks(job: Job, subject: inputs.Subject, values: dict[str, dict], traced: dict[Any, Any], compiled: dict[Any, Callable], runs: int) -> None:
+    """Says which methods replace what they remove by something that is of an explained class by itself."""
+    by: dict[str, tuple[Any, list[str]]] = {}
+    for name, given in values.items():
+        for text, fill in blank.of_routine(options.methods()[name], given).items():
+            by.setdefault(text, (fill, []))[1].append(name)
+    for text, (fill, names) in by.items():
+        filled = np.broadcast_to(fills.baseline(fill, jnp.asarray(job.x), jax.random.key(0)), job.x.shape)
+        program, signature, (weights, _) = _prediction(subject, job.x, traced)
+        logits = _call(Prepared(program, signature, (weights, filled)), compiled, runs).value
+        if logits.size > 1 and np.sort(logits)[-1] > np.sort(logits)[-2] and (top := int(logits.argmax())) in job.targets:
+            print(
+                f"  all replaced by {text} it is {subject.label(top)} already: what {', '.join(names)} removes takes nothing of that away; try another fill, such as blur:10",
+                flush=True,
+            )
 
 
 def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], seed: int, score: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -25,12 +25,15 @@ def of_tasks(tasks: Iterable[Task]) -> dict[str, Any]:
     """The fills and baselines that methods and metrics take, by their names."""
     found = {}
     for task in tasks:
-        for option in ("fill", "baseline"):
-            parameter = inspect.signature(task.source).parameters.get(option)
-            fill = task.options.get(option, parameter.default) if parameter is not None else None
-            if fill is not None and fill is not inspect.Parameter.empty:
-                found[_name(fill)] = fill
+        found |= of_routine(task.source, task.options)
     return found
+
+
+def of_routine(routine: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fill, or the baseline, of one method or metric, by its name."""
+    parameters = inspect.signature(routine).parameters
+    taken = (options.get(option, parameters[option].default) for option in ("fill", "baseline") if option in parameters)
+    return {_name(fill): fill for fill in taken if fill is not None and fill is not inspect.Parameter.empty}
 
 
 def columns(examples: Examples, blanks: Mapping[str, Any], batch: Batch, target: np.ndarray) -> dict[str, np.ndarray]:

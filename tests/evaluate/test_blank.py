@@ -26,7 +26,9 @@ def test_examples_whose_blank_is_of_the_class_are_counted_by_the_fill(tmp_path):
 
 
 def test_fills_are_those_of_methods_and_of_metrics():
-    explainers = tasks.methods({"integrated_gradients": attribution.integrated_gradients, "grey": (feature_ablation, {"fill": 0.5})}, data.Digits(), (8, 8, 1), None)
+    explainers = tasks.methods(
+        {"integrated_gradients": attribution.integrated_gradients, "grey": (feature_ablation, {"fill": 0.5})}, data.Digits(), (8, 8, 1), None
+    )
     judges = tasks.judges(["insertion", "irof"], explainers, (8, 8, 1), 0)
     assert list(blank.of_tasks([*explainers, *(by["grey"] for by in judges.values())]).values()) == [0.0, 0.5, fills.Blur(5.0), fills.Mean()]
 
