@@ -68,6 +68,8 @@ class Program:
     avals: list[Any] = dataclasses.field(default_factory=list)
     makers: dict[int, Step] = dataclasses.field(default_factory=dict)
     """The step that computes a value, by reference."""
+    known: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    """Values that follow from constants alone, as far as they were asked for."""
 
     def reference(self, aval: Any) -> int:
         """A new reference to a value of this shape and dtype."""
@@ -81,22 +83,12 @@ class Program:
 
     def folded(self, reference: int) -> np.ndarray | None:
         """A value that follows from constants alone; None of any other, and under a trace of a traced constant."""
-        found = self._behind(reference)
-        if found is None:
-            return None
-        held, needed = found
-        if not needed:
-            return np.asarray(held[reference])
-
-        def compute() -> Array:
-            values = dict(held)
-            for step in self.steps:
-                if step.path in needed:
-                    values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
-            return values[reference]
-
-        with jax.ensure_compile_time_eval():
-            return np.asarray(jax.jit(compute)())
+        if reference not in self.known:
+            found = self._behind(reference)
+            if found is None:
+                return None
+            self.known[reference] = _computed([step for step in self.steps if step.path in found[1]], found[0], reference)
+        return self.known[reference]
 
     def rests_on_arrays(self, reference: int) -> bool:
         """Whether a value that follows from constants follows from arrays that the model holds, not only from numbers in its code."""
@@ -186,6 +178,31 @@ def around(*targets: Path) -> Callable[[jex.JaxprEqn, Path], bool]:
     """Opens just the calls and scans that these paths lie in."""
     prefixes = {_plain(target[:depth]) for target in targets for depth in range(1, len(target))}
     return lambda eqn, path: _plain(path) in prefixes
+
+
+_COMPUTED: dict[tuple, np.ndarray] = {}
+_KEPT = 256
+
+
+def _computed(steps: list[Step], held: dict[int, Any], reference: int) -> np.ndarray:
+    """A value from constants, by these steps. It is kept by what is computed, for a program traced anew asks for the same values in one program each."""
+    number = {r: n for n, r in enumerate([*held, *(r for step in steps for r in step.outputs)])}
+    constants = tuple((str(np.asarray(c).dtype), np.shape(c), np.asarray(c).tobytes()) for c in held.values())
+    key = (constants, tuple((s.primitive, equations.meaning(s), s.path[-2:], tuple(number[r] for r in s.inputs)) for s in steps), number[reference])
+    if key not in _COMPUTED:
+
+        def compute() -> Array:
+            values = dict(held)
+            for step in steps:
+                values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
+            return values[reference]
+
+        # Compiled by itself, so that it is a number under an outer trace, too.
+        value = np.asarray(jax.jit(compute).lower().compile()() if steps else held[reference])
+        if len(_COMPUTED) >= _KEPT:
+            _COMPUTED.clear()
+        _COMPUTED[key] = value
+    return _COMPUTED[key]
 
 
 def _plain(path: Path) -> Path:
