@@ -10,6 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jxai import outputs
 from jxai.attribution.backward import guided_backprop
 from jxai.removal.masks import as_map, positions, upsample
 from jxai.scores import objective, one_of, wide
@@ -210,6 +211,8 @@ def eigen_cam(
     Cost: 1 forward pass up to the layer.
     Reference: Muhammad & Yeasin 2020, "Eigen-CAM: Class Activation Map using Principal Components", IJCNN.
     """
+    if outputs.concrete(f, x):
+        outputs.check_finite(f, x, None, outputs.run)
     found, value, _ = taps.split(f, x, layer)
     a = wide(taps.to_map(value, found))
     flat = a.reshape(-1, a.shape[-1])

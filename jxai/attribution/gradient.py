@@ -13,7 +13,7 @@ from jxai import loops
 from jxai.removal.doubts import concrete, flat
 from jxai.removal.masks import as_map
 from jxai.removal.scales import span
-from jxai.scores import check_example, need_key, objective, one_of, wide, within
+from jxai.scores import need_key, objective, one_of, wide, within
 from jxai.typing import Array, Method, Model
 
 __all__ = ["gradient", "input_x_gradient", "smoothgrad", "squaregrad", "vargrad"]
@@ -189,7 +189,7 @@ def _noisy(
     name: str, f: Model, x: Array, target, key, sigma: float | Array, noise: str, method: Method, options: dict | None, score: str
 ) -> Callable[[Array], Array]:
     """`i -> a(x + σ ε_i)` in float32 or wider; draw i comes from `fold_in(key, i)`, whatever the block it runs in."""
-    check_example(x)
+    objective(f, x, target, score)
     need_key(key, name)
     one_of("noise", noise, NOISES)
     within(0, math.inf, sigma=sigma)

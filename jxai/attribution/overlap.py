@@ -22,7 +22,7 @@ from jxai.bounds.projection import random_point
 from jxai.bounds.region import magnitude
 from jxai.bounds.rounding import slack
 from jxai.removal.masks import Features, position_shape
-from jxai.scores import check_example, check_target, need_key, num_classes, one_of, positive, wide
+from jxai.scores import check_example, check_target, check_values, need_key, num_classes, one_of, positive, wide
 from jxai.tracing import taps
 from jxai.typing import Array, Model
 
@@ -104,6 +104,7 @@ def rivals(f: Model, x: Array, target: int | Array, adversary: int | Array | Non
     check_example(x)
     if target is None:
         raise ValueError("target=None must be a class: an overlap is between classes")
+    check_values(f, x)
     classes = num_classes(f, x)
     check_target(target, classes)
     if isinstance(adversary, numbers.Integral) and not isinstance(adversary, bool):

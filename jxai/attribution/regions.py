@@ -16,7 +16,7 @@ from jxai.attribution.path import integrated_gradients
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import as_map, features, position_shape, positions
-from jxai.scores import check_example, one_of, positive, wide
+from jxai.scores import objective, one_of, positive, wide
 from jxai.typing import Array, Method, Model
 
 __all__ = ["xrai"]
@@ -70,7 +70,7 @@ def xrai(
 
     Reference: Kapishnikov et al. 2019, "XRAI: Better Attributions Through Regions", ICCV.
     """
-    check_example(x)
+    objective(f, x, target, score)
     one_of("algorithm", algorithm, ALGORITHMS)
     one_of("channels", channels, CHANNELS)
     positive(min_area=min_area)

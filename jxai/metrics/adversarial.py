@@ -17,7 +17,7 @@ from jxai.metrics.common import by_feature, by_position, curve, nan_unless_finit
 from jxai.metrics.explaining import norm
 from jxai.metrics.removal import parts, when
 from jxai.removal.masks import Features, position_shape, spread
-from jxai.scores import check_example, check_target, margin, num_classes, one_of, positive, wide, within
+from jxai.scores import check_example, check_target, check_values, margin, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Curve, Model
 
 __all__ = ["robustness_sr"]
@@ -103,6 +103,7 @@ def _margin(f: Model, x: Array, target: int | Array | None) -> Callable[[Array],
         raise ValueError("target=None must be a class, for the class to change")
     check_example(x)
     check_target(target, num_classes(f, x))
+    check_values(f, x)
     model = fresh(f)
     return lambda v: margin(wide(model(v)), target)
 
