@@ -72,10 +72,13 @@ def _edited(found: Rectifier, here: dict[Path, Step], program: Program, rule: Ru
     same = {old: new for a, b in zip(found.steps, steps) for old, new in zip((*a.inputs, *a.outputs), (*b.inputs, *b.outputs))}
     argument, value = same[found.argument], same[found.value]
     inside = {r for step in steps for r in step.outputs}
-    fixed = sorted({r for step in steps for r in step.inputs} - inside - {argument})
+    given = {r for step in steps for r in step.inputs} - inside - {argument}
+    # What is learnt is an operand with a derivative of its own; a bound that is written down has none (JAX has no derivative of `clamp` by a scalar).
+    written = {r: program.constants[r] for r in given if r in program.constants}
+    fixed = sorted(given - set(written))
 
     def phi(v: Array, *others: Array) -> Array:
-        values = {argument: v, **dict(zip(fixed, others))}
+        values = {**written, argument: v, **dict(zip(fixed, others))}
         for step in steps:
             values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
         return values[value]

@@ -37,6 +37,8 @@ PHI = {
     "quick GELU": lambda v: v * jax.nn.sigmoid(1.702 * v),
     "GELU by tanh": lambda v: 0.5 * v * (1 + jnp.tanh(0.79788456 * (v + 0.044715 * v**3))),
     "mish": lambda v: v * jnp.tanh(jnp.log1p(jnp.exp(v))),
+    "relu6": jax.nn.relu6,
+    "one clamp": lambda v: lax.clamp(0.0, v, 6.0),
     "relu6 by two clamps": lambda v: jnp.minimum(jnp.maximum(v, 0), 6),
 }
 BETWEEN = {
