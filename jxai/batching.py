@@ -15,13 +15,14 @@ from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
 from jxai import outputs
-from jxai.callables import Static, compiled, is_array, partition
+from jxai.callables import Static, compiled, is_array, partition, plainly
 from jxai.loops import at_once
 from jxai.removal.masks import dense, positions
 from jxai.scores import positive
 from jxai.typing import Array, Model, PyTree
 
 
+@plainly
 def each(
     fn: Callable[..., PyTree],
     f: Model,

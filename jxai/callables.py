@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jxai.typing import Array, PyTree
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 
 @jax.tree_util.register_dataclass
@@ -108,6 +111,22 @@ def compiled(f: PyTree, *args: PyTree, **static: Any) -> PyTree:
 def _called(arrays: list[Array], *, rest: Static, static: tuple[tuple[str, Any], ...]) -> PyTree:
     f, args = rest.combine(arrays)
     return f(*args, **dict(static))
+
+
+def plainly(routine: Callable[P, R]) -> Callable[P, R]:
+    """The routine under JAX's own rules of promotion, of types and of ranks, whatever stricter ones a person wants for code of theirs.
+
+    `jax_numpy_dtype_promotion="strict"` and `jax_numpy_rank_promotion="raise"` refuse `mask * x` and `x - x.mean(0)`, also in the libraries used here.
+    """
+
+    @functools.wraps(routine)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> R:
+        if (jax.config.jax_numpy_dtype_promotion, jax.config.jax_numpy_rank_promotion) == ("standard", "allow"):
+            return routine(*args, **kwargs)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return routine(*args, **kwargs)
+
+    return plain
 
 
 def is_array(leaf: Any) -> bool:

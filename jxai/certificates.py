@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.callables import is_array
+from jxai.callables import is_array, plainly
 from jxai.files import save_arrays
 from jxai.typing import Array, Model
 
@@ -69,6 +69,7 @@ class Certificate(Protocol):
     def check(self, f: Model, x: Array) -> Verdict: ...
 
 
+@plainly
 def verify(f: Model, x: Array, certificate: Certificate) -> Verdict:
     """Checks a certificate's claim about this model at this example, by computing it again.
 

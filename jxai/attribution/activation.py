@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jxai import outputs
 from jxai.attribution.backward import guided_backprop
+from jxai.callables import plainly
 from jxai.removal.masks import as_map, positions, upsample
 from jxai.scores import objective, one_of, wide
 from jxai.tracing import taps
@@ -20,6 +21,7 @@ from jxai.typing import Array, Model
 __all__ = ["eigen_cam", "grad_cam", "grad_cam_plus_plus", "guided_grad_cam", "hires_cam", "layer_cam", "xgrad_cam"]
 
 
+@plainly
 def grad_cam(
     f: Model,
     x: Array,
@@ -53,6 +55,7 @@ def grad_cam(
     return resize((a * _over_positions(g, "mean")).sum(-1), x, relu, interpolation)
 
 
+@plainly
 def grad_cam_plus_plus(
     f: Model,
     x: Array,
@@ -92,6 +95,7 @@ def grad_cam_plus_plus(
     return resize((a * _over_positions(alpha * jax.nn.relu(g), reduction)).sum(-1), x, relu, interpolation)
 
 
+@plainly
 def layer_cam(
     f: Model,
     x: Array,
@@ -121,6 +125,7 @@ def layer_cam(
     return resize((jax.nn.relu(g) * a).sum(-1), x, relu, interpolation)
 
 
+@plainly
 def xgrad_cam(
     f: Model,
     x: Array,
@@ -152,6 +157,7 @@ def xgrad_cam(
     return resize((a * weight).sum(-1), x, relu, interpolation)
 
 
+@plainly
 def hires_cam(
     f: Model,
     x: Array,
@@ -182,6 +188,7 @@ def hires_cam(
     return resize((a * g).sum(-1), x, relu, interpolation)
 
 
+@plainly
 def eigen_cam(
     f: Model,
     x: Array,
@@ -224,6 +231,7 @@ def eigen_cam(
     return resize((sign * projection).reshape(a.shape[:-1]), x, False, interpolation)
 
 
+@plainly
 def guided_grad_cam(
     f: Model,
     x: Array,

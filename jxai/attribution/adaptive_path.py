@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
 from jxai.removal.doubts import flat, kept_by_fill
@@ -23,6 +24,7 @@ __all__ = ["blur_integrated_gradients", "guided_integrated_gradients"]
 PADDINGS = ("symmetric", "constant")
 
 
+@plainly
 def blur_integrated_gradients(
     f: Model,
     x: Array,
@@ -79,6 +81,7 @@ def blur_integrated_gradients(
     return found
 
 
+@plainly
 def guided_integrated_gradients(
     f: Model,
     x: Array,

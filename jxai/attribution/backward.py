@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jxai.callables import plainly
 from jxai.removal.masks import as_map
 from jxai.scores import objective
 from jxai.tracing.ruled import Rule, with_rule
@@ -13,6 +14,7 @@ from jxai.typing import Array, Model
 __all__ = ["deconvnet", "guided_backprop"]
 
 
+@plainly
 def guided_backprop(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, score: str = "logit") -> Array:
     """The gradient, with negative cotangents stopped at every rectifier.
 
@@ -37,6 +39,7 @@ def guided_backprop(f: Model, x: Array, target: int | Array | None, key: Array |
     return _ruled_gradient(f, x, target, score, lambda phi, v, g: jax.vjp(phi, v)[1](jnp.maximum(g, 0))[0])
 
 
+@plainly
 def deconvnet(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, score: str = "logit") -> Array:
     """The gradient, with every rectifier passed back as a rectifier of the cotangent.
 

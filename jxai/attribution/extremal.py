@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from jxai.callables import fresh
+from jxai.callables import fresh, plainly
 from jxai.kernels.order import kth_largest
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
@@ -29,6 +29,7 @@ _RATE, _MOMENTUM, _DAMPENING = 0.01, 0.9, 0.9
 _GROWTH = 1.0035
 
 
+@plainly
 def extremal_perturbation(
     f: Model,
     x: Array,

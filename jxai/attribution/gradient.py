@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.removal.doubts import concrete, flat
 from jxai.removal.masks import as_map
 from jxai.removal.scales import span
@@ -21,6 +22,7 @@ __all__ = ["gradient", "input_x_gradient", "smoothgrad", "squaregrad", "vargrad"
 NOISES = ("relative", "absolute")
 
 
+@plainly
 def gradient(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, score: str = "logit") -> Array:
     """The gradient of the score, `∂s(x)/∂x`, signed.
 
@@ -44,6 +46,7 @@ def gradient(f: Model, x: Array, target: int | Array | None, key: Array | None =
     return found
 
 
+@plainly
 def input_x_gradient(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, score: str = "logit") -> Array:
     """The input times the gradient, `x ⊙ ∂s(x)/∂x`; for a linear score it is complete, `Σ = s(x) − s(0)`.
 
@@ -64,6 +67,7 @@ def input_x_gradient(f: Model, x: Array, target: int | Array | None, key: Array 
     return wide(x) * gradient(f, x, target, score=score)
 
 
+@plainly
 def smoothgrad(
     f: Model,
     x: Array,
@@ -106,6 +110,7 @@ def smoothgrad(
     return found
 
 
+@plainly
 def squaregrad(
     f: Model,
     x: Array,
@@ -142,6 +147,7 @@ def squaregrad(
     return found
 
 
+@plainly
 def vargrad(
     f: Model,
     x: Array,

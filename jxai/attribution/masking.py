@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.activation import resize
-from jxai.callables import fresh
+from jxai.callables import fresh, plainly
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import positions, upsample
@@ -18,6 +18,7 @@ from jxai.typing import Array, Model
 __all__ = ["ablation_cam", "score_cam", "sidu"]
 
 
+@plainly
 def ablation_cam(
     f: Model,
     x: Array,
@@ -61,6 +62,7 @@ def ablation_cam(
     return resize((a * share).sum(-1), x, relu, interpolation)
 
 
+@plainly
 def score_cam(
     f: Model,
     x: Array,
@@ -112,6 +114,7 @@ def score_cam(
     return resize((a * jnp.where(varies, scores, 0)).sum(-1), x, relu, "bilinear")
 
 
+@plainly
 def sidu(
     f: Model,
     x: Array,

@@ -9,6 +9,7 @@ import optax
 from jax import lax
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import as_map
@@ -22,6 +23,7 @@ _SUPPRESSED = 1e-2  # the share of the score that a circle may leave
 _SHIFT_STREAM, _FILL_STREAM, _INIT_STREAM = 0, 1, 2
 
 
+@plainly
 def meaningful_perturbation(
     f: Model,
     x: Array,

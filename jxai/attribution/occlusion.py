@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, remover
 from jxai.removal.masks import as_map, default_grid, features, position_shape, positions, spread
@@ -20,6 +21,7 @@ BORDERS = ("clip", "valid")
 REDUCTIONS = ("mean", "sum")
 
 
+@plainly
 def occlusion(
     f: Model,
     x: Array,
@@ -83,6 +85,7 @@ def occlusion(
     return as_map(out.reshape(position_shape(x)), x)
 
 
+@plainly
 def feature_ablation(
     f: Model,
     x: Array,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.removal import fills
 from jxai.removal.doubts import flat, kept_by_fill
 from jxai.removal.fills import FillLike
@@ -24,6 +25,7 @@ __all__ = ["expected_gradients", "gradient_shap", "integrated_gradients"]
 RULES = ("midpoint", "trapezoid", "gauss_legendre", "left", "right")
 
 
+@plainly
 def integrated_gradients(
     f: Model,
     x: Array,
@@ -70,6 +72,7 @@ def integrated_gradients(
     return found
 
 
+@plainly
 def expected_gradients(
     f: Model,
     x: Array,
@@ -105,6 +108,7 @@ def expected_gradients(
     return _sampled("expected_gradients", f, x, target, key, baselines, num_samples, 0.0, score, chunk)
 
 
+@plainly
 def gradient_shap(
     f: Model,
     x: Array,

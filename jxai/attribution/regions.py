@@ -13,6 +13,7 @@ from jax import lax
 
 from jxai import loops
 from jxai.attribution.path import integrated_gradients
+from jxai.callables import plainly
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import as_map, features, position_shape, positions
@@ -25,6 +26,7 @@ ALGORITHMS = ("full", "fast")
 CHANNELS = ("max", "sum")
 
 
+@plainly
 def xrai(
     f: Model,
     x: Array,
@@ -106,7 +108,7 @@ def _label_maps(x: Array, segments: Array, num_segments: int | None) -> tuple[Ar
     checked = [features(x, labels, num_segments=num_segments) for labels in stack]
     num = max(one.num for one in checked)
     if num == 1:
-        warnings.warn("segments are one: every map of XRAI on them is flat", stacklevel=3)
+        warnings.warn("segments are one: every map of XRAI on them is flat", stacklevel=4)
     flat = jnp.stack([jnp.ravel(one.labels) for one in checked]).astype(jnp.int32)
     return jnp.where((flat >= 0) & (flat < num), flat, num), num
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, mixer
 from jxai.removal.masks import as_map, cells, position_shape, positions
@@ -18,6 +19,7 @@ __all__ = ["rise"]
 NORMALIZATIONS = ("expectation", "coverage")
 
 
+@plainly
 def rise(
     f: Model,
     x: Array,

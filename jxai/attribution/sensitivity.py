@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.estimators import DESIGN_KERNELS, SOBOL_ESTIMATORS, hsic_of_binary, total_order
+from jxai.callables import plainly
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, mixer, remover
 from jxai.removal.masks import INTERPOLATIONS, as_map, cells, default_grid, design, features, position_shape, positions, spread, upsample
@@ -20,6 +21,7 @@ __all__ = ["hsic", "sobol"]
 UPSAMPLINGS = ("nearest", "bilinear", "bicubic")
 
 
+@plainly
 def sobol(
     f: Model,
     x: Array,
@@ -83,6 +85,7 @@ def sobol(
     return as_map(heat(total_order(scores[0], scores[1:], estimator)), x)
 
 
+@plainly
 def hsic(
     f: Model,
     x: Array,

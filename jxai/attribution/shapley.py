@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.coalitions import game, ranks
+from jxai.callables import plainly
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike
 from jxai.scores import need_key, objective, positive
@@ -15,6 +16,7 @@ from jxai.typing import Array, Model
 __all__ = ["shapley_sampling"]
 
 
+@plainly
 def shapley_sampling(
     f: Model,
     x: Array,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.attribution.coalitions import game, kernel_coalitions
+from jxai.callables import plainly
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike
 from jxai.scores import need_key, objective, one_of, positive, within
@@ -20,6 +21,7 @@ __all__ = ["kernel_shap", "lime"]
 DISTANCES = ("cosine", "l2")
 
 
+@plainly
 def lime(
     f: Model,
     x: Array,
@@ -109,6 +111,7 @@ def _proximity(d: Array, distance: str, width: float | Array | None) -> Callable
     return kernel
 
 
+@plainly
 def kernel_shap(
     f: Model,
     x: Array,

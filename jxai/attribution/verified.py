@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai.attribution.overlap import overlaps, parts, rivals, worst
-from jxai.callables import Static, partition
+from jxai.callables import Static, partition, plainly
 from jxai.certificates import Digests, Verdict, digests, judged
 from jxai.removal.masks import Features, as_map, default_grid, features, spread
 from jxai.scores import check_example, wide
@@ -22,6 +22,7 @@ _TOLERANCE = 1e-4
 """Of the largest bound: what bounds may differ by between two devices or two ways to order a sum."""
 
 
+@plainly
 def eva(
     f: Model,
     x: Array,

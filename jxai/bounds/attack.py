@@ -13,6 +13,7 @@ from jax import lax
 
 from jxai.bounds.projection import contains, descent, projection, random_point
 from jxai.bounds.region import Region, checked
+from jxai.callables import plainly
 from jxai.loops import at_once
 from jxai.scores import check_target, margin, need_key, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Model
@@ -50,6 +51,7 @@ class _State(NamedTuple):
     found: tuple[Array, Array]
 
 
+@plainly
 def attack(
     f: Model,
     region: Region,

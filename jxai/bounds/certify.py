@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jxai.bounds.projection import contains
 from jxai.bounds.region import Region, ball
 from jxai.bounds.specification import margins
-from jxai.callables import Static, partition
+from jxai.callables import Static, partition, plainly
 from jxai.certificates import Digests, Verdict, digests, judged
 from jxai.scores import check_example, check_target, num_classes, positive, wide
 from jxai.typing import Array, Model
@@ -56,6 +56,7 @@ class RobustnessCertificate:
         return judged(f, x, self.digests, values, dict.fromkeys(values, 0.0))
 
 
+@plainly
 def certify(
     f: Model,
     x: Array,
@@ -96,6 +97,7 @@ def certify(
     return RobustnessCertificate(label, found, region, method, rounding, chosen, about)
 
 
+@plainly
 def certified_radius(
     f: Model,
     x: Array,

@@ -15,6 +15,7 @@ from jxai.bounds.interval import ROUNDINGS, Ranges, final, start, unit
 from jxai.bounds.operations import Linear, LinearMap, Relaxation, Unary, times
 from jxai.bounds.region import Interval, Region, magnitude
 from jxai.bounds.rounding import SAFETY, slack
+from jxai.callables import plainly
 from jxai.scores import one_of
 from jxai.typing import Array, Model
 
@@ -53,7 +54,7 @@ def forward(f: Model, *, rounding: str = "nearest") -> Callable[[Region], Interv
     Reference: Xu et al. 2020, "Automatic Perturbation Analysis for Scalable Certified Robustness and Beyond", NeurIPS.
     """
     one_of("rounding", rounding, ROUNDINGS)
-    return lambda region: final(forms(f, region, rounding)[0])
+    return plainly(lambda region: final(forms(f, region, rounding)[0]))
 
 
 def forms(f: Model, region: Region, rounding: str) -> tuple[Ranges, Form | None]:

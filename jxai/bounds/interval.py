@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jxai.bounds.graph import Graph, Node, graph
 from jxai.bounds.region import Interval, Region, checked, is_valid, magnitude
 from jxai.bounds.rounding import outward, precision, widened
+from jxai.callables import plainly
 from jxai.scores import one_of
 from jxai.typing import Array, Model
 
@@ -78,7 +79,7 @@ def interval(f: Model, *, rounding: str = "nearest") -> Callable[[Region], Inter
     Reference: Gowal et al. 2018, "On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models", arXiv 1810.12715.
     """
     one_of("rounding", rounding, ROUNDINGS)
-    return lambda region: final(ranges(f, region, rounding))
+    return plainly(lambda region: final(ranges(f, region, rounding)))
 
 
 def ranges(f: Model, region: Region, rounding: str) -> Ranges:

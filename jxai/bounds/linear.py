@@ -16,6 +16,7 @@ from jxai.bounds.interval import ROUNDINGS, Ranges, final, ranges
 from jxai.bounds.operations import Linear, Unary
 from jxai.bounds.receptive import Colouring, colouring
 from jxai.bounds.region import Ball, Interval, Region
+from jxai.callables import plainly
 from jxai.scores import one_of, positive
 from jxai.typing import Array, Model
 
@@ -46,6 +47,7 @@ def crown_ibp(f: Model, *, rounding: str = "nearest", chunk: int | None = None) 
     """
     check_options(rounding, chunk)
 
+    @plainly
     def bound(region: Region) -> Interval:
         found = ranges(f, region, rounding)
         tighten(found, found.graph.output, chunk)
@@ -75,6 +77,7 @@ def crown(f: Model, *, rounding: str = "nearest", chunk: int | None = None) -> C
     """
     check_options(rounding, chunk)
 
+    @plainly
     def bound(region: Region) -> Interval:
         return final(crown_ranges(f, region, rounding, chunk, True))
 

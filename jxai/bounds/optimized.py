@@ -15,6 +15,7 @@ from jxai.bounds.interval import Ranges, final, start
 from jxai.bounds.linear import check_options, crown_ranges, in_blocks, open_entries, rows_at_once, specification, tighten, tightened
 from jxai.bounds.operations import Unary
 from jxai.bounds.region import Interval, Region
+from jxai.callables import plainly
 from jxai.scores import positive
 from jxai.typing import Array, Model
 
@@ -46,6 +47,7 @@ def alpha_crown(
     check_options(rounding, chunk)
     check(steps, learning_rate)
 
+    @plainly
     def bound(region: Region) -> Interval:
         if intermediate:
             found = optimised_ranges(f, region, rounding, chunk, steps, learning_rate)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.callables import plainly
 from jxai.scores import check_example, wide
 from jxai.typing import Array
 
@@ -79,6 +80,7 @@ class Ball:
 Region = Box | Ball
 
 
+@plainly
 def ball(x: Array, radius: float | Array, p: float = math.inf, clip: tuple[float, float] | None = None) -> Region:
     """The ℓp ball around x, `‖(v − x) / radius‖_p <= 1`: for p = ∞ a `Box`, else a `Ball`.
 

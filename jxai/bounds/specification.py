@@ -19,6 +19,7 @@ from jxai.bounds.operations import Linear
 from jxai.bounds.optimized import alpha_crown, check, optimised, optimised_ranges
 from jxai.bounds.region import Interval, Region, is_valid
 from jxai.bounds.rounding import outward, slack
+from jxai.callables import plainly
 from jxai.scores import check_target, one_of
 from jxai.typing import Array, Model
 
@@ -40,6 +41,7 @@ class LinearBounds(NamedTuple):
     upper_b: Array
 
 
+@plainly
 def margins(
     f: Model,
     region: Region,
@@ -104,6 +106,7 @@ def margins(
     return jnp.where(inside, found, jnp.nan)
 
 
+@plainly
 def linear_bounds(
     f: Model,
     *,
@@ -135,6 +138,7 @@ def linear_bounds(
     return bounds
 
 
+@plainly
 def bound(f: Model, region: Region, *, method: str = "crown", **options: Any) -> Interval:
     """`METHODS[method](f, **options)(region)`: any of the bounds by its name, in the form that `jxai.each` takes.
 

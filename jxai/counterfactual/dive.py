@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.callables import Static, partition
+from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
@@ -76,6 +76,7 @@ def dive(
     return descent(_start, _look, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer, project=_within_masks)
 
 
+@plainly
 def fisher_masks(
     f: Model, generator: Any, examples: Array, num_masks: int = 8, key: Array | None = None, *, kind: str = "spectral", inverse: bool = False
 ) -> np.ndarray:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.callables import Static, partition
+from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.clue import check_members, check_untargeted, uncertainty_at
 from jxai.counterfactual.search import Candidate, Search, clipped, method
 from jxai.counterfactual.search.constraints import Constraint, frozen
@@ -57,6 +57,7 @@ def glam_clue(
     return direct(_translated, _check, {**options, "constraints": (*constraints, *frozen(region))})
 
 
+@plainly
 def fit_glam(
     f: Model,
     generator: Any,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.counterfactual import operators
 from jxai.counterfactual.search import Candidate, Search, State, advance, begin
 from jxai.counterfactual.search.descent import descent
@@ -37,6 +38,7 @@ class Reconstruction(NamedTuple):
     """`[]`, int32: the steps that were made."""
 
 
+@plainly
 def generative_regularizer(operator: Any, y: Array, generator: Any, x: Array, *, form: str = "hard", **options: Any) -> Reconstruction:
     """Solves `A x ≈ y` with a generator G as the regulariser.
 
@@ -65,6 +67,7 @@ def generative_regularizer(operator: Any, y: Array, generator: Any, x: Array, *,
     return reconstruction(state, y)
 
 
+@plainly
 def regularized(
     *,
     generator: Any,

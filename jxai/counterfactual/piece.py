@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jxai.callables import Static, partition
+from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
@@ -52,6 +52,7 @@ class ClassFeatures:
         return (jnp.asarray(self.active) * jnp.asarray(self.mean))[target]
 
 
+@plainly
 def class_features(f: Model, examples: Array, labels: Array, num_classes: int, layer: int | str | None = None, *, hurdle: bool = True) -> ClassFeatures:
     """Fits the features of a layer, class by class.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jxai.callables import plainly
 from jxai.counterfactual.search import Candidate, Domain, Search, clipped, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen, relaxed, settled
 from jxai.counterfactual.search.descent import descent
@@ -82,6 +83,7 @@ def prototype(
     return descent(_start, _look, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer, project=_proximal)
 
 
+@plainly
 def class_prototypes(generator: Any, examples: Array, labels: Array, num_classes: int, *, k: int | None = None, x: Array | None = None) -> Array:
     """The mean code of each class, `1/k Σ encode(x_i)` over its examples, or over the k of them whose codes are nearest to that of x.
 

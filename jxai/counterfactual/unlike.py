@@ -10,6 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.counterfactual.saliency import open_entries
 from jxai.counterfactual.search import Candidate, Domain, Search, method, wanted
 from jxai.counterfactual.search.constraints import frozen
@@ -19,6 +20,7 @@ from jxai.scores import check_example, one_of, positive, wide, within
 from jxai.typing import Array, Model
 
 
+@plainly
 def nearest_unlike(x: Array, examples: Array, labels: Array, target: int | Array, distance: str = "l2", scale: float | Array | None = None) -> Array:
     """The example of the target class nearest to x: its nearest unlike neighbour ("native guide"), x's shape.
 

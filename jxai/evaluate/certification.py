@@ -14,7 +14,7 @@ from jxai.bounds.attack import attack
 from jxai.bounds.certify import least
 from jxai.bounds.region import ball
 from jxai.bounds.specification import margins
-from jxai.callables import partition
+from jxai.callables import partition, plainly
 from jxai.data import Batch, Source
 from jxai.data.batches import number
 from jxai.data.sources import NO_LABEL
@@ -42,6 +42,7 @@ class Counts(NamedTuple):
     """They cannot be read, or are no examples."""
 
 
+@plainly
 def certify(
     f: Model,
     source: Source,

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jxai import counterfactual
-from jxai.callables import partition
+from jxai.callables import partition, plainly
 from jxai.counterfactual.search import begin
 from jxai.data import Source
 from jxai.data.batches import number
@@ -39,6 +39,7 @@ class Found(NamedTuple):
     """Their mean number of steps."""
 
 
+@plainly
 def counterfactuals(
     f: Model,
     source: Source,

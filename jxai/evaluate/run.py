@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.callables import partition
+from jxai.callables import partition, plainly
 from jxai.data import Batch, Source
 from jxai.data.batches import number
 from jxai.data.sources import NO_LABEL
@@ -26,6 +26,7 @@ TARGETS = ("predicted", "label")
 WHERE = ("all", "correct")
 
 
+@plainly
 def run(
     f: Model,
     source: Source,

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
-from jxai.callables import fresh
+from jxai.callables import fresh, plainly
 from jxai.metrics.common import by_feature, by_position, curve, nan_unless_finite
 from jxai.metrics.explaining import norm
 from jxai.metrics.removal import parts, when
@@ -26,6 +26,7 @@ FEATURES = ("relevant", "irrelevant")
 _STRIDE = 2.5
 
 
+@plainly
 def robustness_sr(
     f: Model,
     x: Array,

@@ -7,6 +7,7 @@ import math
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.metrics.additive import Terms, judged, terms
 from jxai.metrics.common import nan_unless_finite, shared_out
 from jxai.metrics.removal import parts, schedule, walk
@@ -20,6 +21,7 @@ from jxai.typing import Array, Model, Scalar
 __all__ = ["completeness_error", "monotonicity", "monotonicity_correlation", "non_sensitivity"]
 
 
+@plainly
 def completeness_error(
     f: Model,
     x: Array,
@@ -67,6 +69,7 @@ def completeness_error(
     return nan_unless_finite(error, attribution)
 
 
+@plainly
 def monotonicity(
     f: Model,
     x: Array,
@@ -117,6 +120,7 @@ def monotonicity(
     return jnp.where(jnp.isnan(y).any(), jnp.nan, kept.sum() / joins.sum())
 
 
+@plainly
 def non_sensitivity(
     f: Model,
     x: Array,
@@ -170,6 +174,7 @@ def non_sensitivity(
     return nan_unless_finite(count / chosen.num if relative else count, attribution)
 
 
+@plainly
 def monotonicity_correlation(
     f: Model,
     x: Array,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import xlogy
 
+from jxai.callables import plainly
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.scores import check_example, within
 from jxai.typing import Array, Model
@@ -17,6 +18,7 @@ from jxai.typing import Array, Model
 __all__ = ["effective_complexity", "entropy", "sparseness"]
 
 
+@plainly
 def sparseness(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None) -> Array:
     """The Gini index of the magnitudes: `Σ_i (2i − n − 1) |a|_(i) / (n Σ_i |a|_(i))`, `|a|_(1) ≤ … ≤ |a|_(n)`.
 
@@ -45,6 +47,7 @@ def sparseness(f: Model | None, x: Array, target: int | Array | None, attributio
     return nan_unless_finite(jnp.where(ordered[0] == ordered[-1], 0.0, jnp.maximum(gini, 0)), attribution)
 
 
+@plainly
 def entropy(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None) -> Array:
     """The entropy of the magnitudes as a distribution over positions, in nats: `−Σ_p q_p ln q_p`, `q = |a| / Σ |a|`.
 
@@ -68,6 +71,7 @@ def entropy(f: Model | None, x: Array, target: int | Array | None, attribution: 
     return nan_unless_finite(jnp.maximum(-xlogy(q, q).sum(), 0), attribution)
 
 
+@plainly
 def effective_complexity(
     f: Model | None,
     x: Array,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jxai.callables import plainly
 from jxai.metrics.common import curve
 from jxai.metrics.removal import parts, schedule, walk
 from jxai.removal.doubts import kept_by_fill
@@ -18,6 +19,7 @@ from jxai.typing import Array, Curve, Model
 __all__ = ["aopc", "deletion", "insertion", "irof", "selectivity"]
 
 
+@plainly
 def deletion(
     f: Model,
     x: Array,
@@ -66,6 +68,7 @@ def deletion(
     return curve(counts / of.count, y)
 
 
+@plainly
 def insertion(
     f: Model,
     x: Array,
@@ -114,6 +117,7 @@ def insertion(
     return curve(counts / of.count, y)
 
 
+@plainly
 def aopc(
     f: Model,
     x: Array,
@@ -165,6 +169,7 @@ def aopc(
     return y[0] - jnp.where(new, y, 0).sum() / new.sum()
 
 
+@plainly
 def selectivity(
     f: Model,
     x: Array,
@@ -206,6 +211,7 @@ def selectivity(
     return curve(counts / of.count, walk(s, x, attribution, key, of, counts, fill=fill, chunk=chunk))
 
 
+@plainly
 def irof(
     f: Model,
     x: Array,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jxai.callables import plainly
 from jxai.kernels.order import kth_largest, order_keys
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.localization import object_mask, pooled
@@ -17,6 +18,7 @@ from jxai.typing import Array, Model
 __all__ = ["localization_auc", "relevance_rank", "top_k_intersection"]
 
 
+@plainly
 def relevance_rank(
     f: Model | None,
     x: Array,
@@ -52,6 +54,7 @@ def relevance_rank(
     return nan_unless_finite(_top_share(pooled(attribution, x, pooling), inside, inside.sum()), attribution)
 
 
+@plainly
 def top_k_intersection(
     f: Model | None,
     x: Array,
@@ -96,6 +99,7 @@ def top_k_intersection(
     return nan_unless_finite(_top_share(by_position(attribution, x), inside, k), attribution)
 
 
+@plainly
 def localization_auc(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array) -> Array:
     """Area under the ROC curve of the attribution as a detector of the mask: `P(a_p > a_q) + P(a_p = a_q) / 2, p ∈ mask, q ∉ mask`.
 

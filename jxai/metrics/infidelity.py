@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.metrics.common import nan_unless_finite, shared_out
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike, baseline, remover
@@ -22,6 +23,7 @@ __all__ = ["infidelity"]
 PERTURBATIONS = ("square", "noisy_baseline", "gaussian")
 
 
+@plainly
 def infidelity(
     f: Model,
     x: Array,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.metrics.common import by_position, curve, nan_unless_finite
 from jxai.metrics.removal import measure, when
 from jxai.removal.doubts import kept_by_fill
@@ -25,6 +26,7 @@ __all__ = ["image_information", "performance_information_curve"]
 _SHARES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5, 0.75)
 
 
+@plainly
 def performance_information_curve(
     f: Model,
     x: Array,

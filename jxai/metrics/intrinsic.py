@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from jxai.callables import plainly
 from jxai.metrics.curves import insertion
 from jxai.removal.fills import FillLike, Mean
 from jxai.scores import SHARES, one_of
@@ -15,6 +16,7 @@ from jxai.typing import Array, Model
 __all__ = ["completeness_score", "soundness_score"]
 
 
+@plainly
 def completeness_score(
     f: Model,
     x: Array,
@@ -60,6 +62,7 @@ def completeness_score(
     return jnp.minimum(jnp.maximum(eps, q) / jnp.minimum(alpha, y[-1]), 1)
 
 
+@plainly
 def soundness_score(
     f: Model,
     x: Array,

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.metrics.common import by_position, check_attribution, nan_unless_finite
 from jxai.removal.masks import positions
 from jxai.scores import check_example, one_of, wide, within
@@ -27,6 +28,7 @@ __all__ = [
 POOLINGS = ("sum,pos", "max-norm", "l2-norm,sq")
 
 
+@plainly
 def pointing_game(
     f: Model | None,
     x: Array,
@@ -74,6 +76,7 @@ def pointing_game(
     return nan_unless_finite(hit.astype(jnp.float32), attribution)
 
 
+@plainly
 def energy_pointing(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array) -> Array:
     """The energy-based pointing game: `Σ_{p ∈ mask} max(a_p, 0) / Σ_p max(a_p, 0)`, the share of the positive energy in the mask.
 
@@ -97,6 +100,7 @@ def energy_pointing(f: Model | None, x: Array, target: int | Array | None, attri
     return nan_unless_finite(_share(pooled(attribution, x, "sum,pos"), object_mask(mask, x)), attribution)
 
 
+@plainly
 def relevance_mass(
     f: Model | None,
     x: Array,
@@ -130,6 +134,7 @@ def relevance_mass(
     return nan_unless_finite(_share(pooled(attribution, x, pooling), object_mask(mask, x)), attribution)
 
 
+@plainly
 def focus(f: Model | None, x: Array, target: int | Array | None, attribution: Array, key: Array | None = None, *, mask: Array) -> Array:
     """The Focus of a mosaic x: `Σ_{p ∈ mask} max(a_p, 0) / Σ_p max(a_p, 0)`, the share of positive attribution on the tiles of the target's class.
 

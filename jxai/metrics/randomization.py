@@ -19,6 +19,7 @@ from jax import lax
 from jax.scipy.special import xlogy
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.metrics import compare, statistics
 from jxai.metrics.common import curve, nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours
@@ -42,6 +43,7 @@ _WEIGHTS, _CLASS = 2**31 - 2, 2**31 - 3
 Similarity = str | Callable[[Array, Array], Array]
 
 
+@plainly
 def parameter_randomization(
     f: Model,
     x: Array,
@@ -91,6 +93,7 @@ def parameter_randomization(
     return _over(networks, lambda g: alike(explain(g, x, target)), attribution)
 
 
+@plainly
 def smooth_parameter_randomization(
     f: Model,
     x: Array,
@@ -150,6 +153,7 @@ def smooth_parameter_randomization(
     return _over(networks, lambda g: alike(smooth(g)), attribution)
 
 
+@plainly
 def efficient_parameter_randomization(
     f: Model,
     x: Array,
@@ -194,6 +198,7 @@ def efficient_parameter_randomization(
     return nan_unless_finite(nan_unless_finite(rise, attribution), again).astype(jnp.float32)
 
 
+@plainly
 def random_logit(
     f: Model,
     x: Array,

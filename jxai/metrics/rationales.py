@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jxai.callables import plainly
 from jxai.metrics.common import by_position, nan_unless_finite
 from jxai.metrics.removal import Parts, parts, walk
 from jxai.removal.doubts import kept_by_fill
@@ -23,6 +24,7 @@ __all__ = ["average_drop", "average_gain", "average_increase", "comprehensivenes
 _FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 
 
+@plainly
 def comprehensiveness(
     f: Model,
     x: Array,
@@ -67,6 +69,7 @@ def comprehensiveness(
     return (y[0] - y[1:]).mean()
 
 
+@plainly
 def sufficiency(
     f: Model,
     x: Array,
@@ -111,6 +114,7 @@ def sufficiency(
     return (y[-1] - y[:-1]).mean()
 
 
+@plainly
 def average_drop(
     f: Model,
     x: Array,
@@ -144,6 +148,7 @@ def average_drop(
     return _ratio(jnp.maximum(whole - seen, 0), whole)
 
 
+@plainly
 def average_gain(
     f: Model,
     x: Array,
@@ -178,6 +183,7 @@ def average_gain(
     return _ratio(jnp.maximum(seen - whole, 0), 1 - whole)
 
 
+@plainly
 def average_increase(
     f: Model,
     x: Array,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jxai.callables import plainly
 from jxai.metrics.common import curve
 from jxai.metrics.removal import measure, parts, schedule, walk
 from jxai.removal.doubts import kept_by_fill
@@ -11,6 +12,7 @@ from jxai.typing import Array, Curve, Model
 __all__ = ["road"]
 
 
+@plainly
 def road(
     f: Model,
     x: Array,

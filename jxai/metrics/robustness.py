@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
 from jxai.removal.scales import or_pictures
@@ -23,6 +24,7 @@ from jxai.typing import Array, Method, Model
 __all__ = ["avg_sensitivity", "local_lipschitz", "max_sensitivity"]
 
 
+@plainly
 def max_sensitivity(
     f: Model,
     x: Array,
@@ -65,6 +67,7 @@ def max_sensitivity(
     return _over(jnp.max, lambda i: change(i)[1], attribution, num_samples, x, chunk)
 
 
+@plainly
 def avg_sensitivity(
     f: Model,
     x: Array,
@@ -101,6 +104,7 @@ def avg_sensitivity(
     return _over(jnp.mean, lambda i: change(i)[1], attribution, num_samples, x, chunk)
 
 
+@plainly
 def local_lipschitz(
     f: Model,
     x: Array,

@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.callables import fresh
+from jxai.callables import fresh, plainly
 from jxai.metrics.common import nan_unless_finite
 from jxai.metrics.explaining import explainer, neighbours, norm
 from jxai.removal.scales import or_pictures
@@ -26,6 +26,7 @@ from jxai.typing import Array, Method, Model
 __all__ = ["relative_input_stability", "relative_output_stability", "relative_representation_stability"]
 
 
+@plainly
 def relative_input_stability(
     f: Model,
     x: Array,
@@ -69,6 +70,7 @@ def relative_input_stability(
     return _stability("relative_input_stability", f, x, target, attribution, key, lambda v: (v, fresh(f)(v)), True, *options)
 
 
+@plainly
 def relative_output_stability(
     f: Model,
     x: Array,
@@ -111,6 +113,7 @@ def relative_output_stability(
     return _stability("relative_output_stability", f, x, target, attribution, key, view, False, *options)
 
 
+@plainly
 def relative_representation_stability(
     f: Model,
     x: Array,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.kernels.order import order_keys
 from jxai.metrics.additive import Terms, judged, size_of, sizes_of, terms
 from jxai.metrics.common import curve
@@ -30,6 +31,7 @@ DRAWS = ("exact", "bernoulli")
 SUBSETS = ("random", "ranked")
 
 
+@plainly
 def mu_fidelity(
     f: Model,
     x: Array,
@@ -81,6 +83,7 @@ def mu_fidelity(
     return _correlation(s, x, attribution, key, chosen, subset_size, subsets, num_samples, correlation, fill, chunk)
 
 
+@plainly
 def faithfulness_correlation(
     f: Model,
     x: Array,
@@ -126,6 +129,7 @@ def faithfulness_correlation(
     return _correlation(s, x, attribution, key, chosen, subset_size, "exact", num_samples, correlation, fill, chunk)
 
 
+@plainly
 def faithfulness_estimate(
     f: Model,
     x: Array,
@@ -172,6 +176,7 @@ def faithfulness_estimate(
     return judged(correlate(correlation, chosen.totals, -left, chosen.index >= 0), attribution, x)
 
 
+@plainly
 def sensitivity_n(
     f: Model,
     x: Array,

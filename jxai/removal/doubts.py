@@ -37,7 +37,7 @@ def kept_by_fill(name: str, f: Model, x: Array, target: int | Array | None, fill
         warnings.warn(
             f"{name}: x with everything replaced ({what}={shown}) is of class {found} already, so what is removed takes nothing of target={int(target)} away: "
             f"a rise of the score, or a small subset, says little here; compare with another {what}, such as fills.Blur, fills.Mean, fills.Uniform or a number",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -67,7 +67,7 @@ def flat(name: str, attribution: Array, s: Scalar, x: Array, others: list[Array]
     warnings.warn(
         f"{name}: the map is 0 everywhere, yet the score moves from {float(values[0]):g} at x to {', '.join(f'{float(v):g}' for v in values[1:])} elsewhere: it has no "
         "derivative there (steps, casts to integers, dead units, a saturated probability); occlusion, feature_ablation and kernel_shap need none",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jxai.callables import compiled
 from jxai.certificates import Digests, digests
 from jxai.removal import fills
+from jxai.removal.doubts import kept_by_fill
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import features
 from jxai.scores import SHARES, check_example, check_target, objective
@@ -115,15 +116,19 @@ class Found(NamedTuple):
         return SufficientSubset(asked.label, self.held, asked.labels, self.fill, asked.threshold, self.value, *self.removal, shape.score, about)
 
 
-def looked_at(certificate: SufficientSubset) -> SufficientSubset:
-    """The certificate; warns where it is concrete and vacuous."""
-    if not isinstance(certificate.held, jax.core.Tracer) and np.ndim(certificate.value) == 0 and certificate.vacuous:
+def looked_at(certificate: SufficientSubset, f: Model, asked: Asked) -> SufficientSubset:
+    """The certificate; warns where it is concrete, and vacuous or of a fill that is of the class by itself."""
+    if isinstance(certificate.held, jax.core.Tracer) or np.ndim(certificate.value):
+        return certificate
+    if certificate.vacuous:
         warnings.warn(
             f"no feature is needed: with everything replaced by the fill the {certificate.score} of class {int(certificate.label)} is {float(certificate.value):.3g} "
             f"already, and the threshold {float(certificate.threshold):.3g}. This says nothing of x; take a fill that does not have the class, such as "
             "fills.Blur, fills.Mean or another number",
-            stacklevel=3,
+            stacklevel=4,
         )
+    else:
+        kept_by_fill("a sufficient subset", f, asked.x, asked.label, asked.fill, asked.key)
     return certificate
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jxai import loops
 from jxai.attribution.path import integrated_gradients
-from jxai.callables import compiled
+from jxai.callables import compiled, plainly
 from jxai.certificates import digests
 from jxai.metrics.common import by_feature, check_attribution
 from jxai.removal.fills import FillLike
@@ -28,6 +28,7 @@ __all__ = ["disambiguate", "disambiguate_pairs", "extreme_baselines"]
 DEFAULT = Segmentation("slic", (20,))
 
 
+@plainly
 def extreme_baselines(f: Model, x: Array, target: int | Array | None, key: Array | None = None, *, steps: int = 50, score: str = "logit") -> Array:
     """Integrated gradients with a constant baseline of the darkest and of the brightest entry of x, averaged; of channels the greatest.
 
@@ -45,6 +46,7 @@ def extreme_baselines(f: Model, x: Array, target: int | Array | None, key: Array
     return mean.max(-1, keepdims=True) if x.ndim > 1 else mean
 
 
+@plainly
 def disambiguate(
     f: Model,
     x: Array,
@@ -105,6 +107,7 @@ def disambiguate(
     return answer(_by_rank, f, asked, score=score, num=num, max_area=float(max_area), size=size)
 
 
+@plainly
 def disambiguate_pairs(
     f: Model,
     x: Array,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.removal.fills import FillLike
 from jxai.removal.segments import Segmentation
 from jxai.scores import positive
@@ -16,6 +17,7 @@ __all__ = ["disambiguate_exactly"]
 _MOST = 14
 
 
+@plainly
 def disambiguate_exactly(
     f: Model,
     x: Array,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import positions
@@ -20,6 +21,7 @@ _STEPS = 895
 """The published 100 of 299² pixels at a step."""
 
 
+@plainly
 def batched_gradient_sis(
     f: Model,
     x: Array,
@@ -65,7 +67,7 @@ def batched_gradient_sis(
     positive(per_step=per_step)
     fills.check_finite("batched_gradient_sis goes by the slope from x to its fill; sis removes whole features", fill=fill)
     found, about = answered(_descent, f, asked, shape, per_step=min(per_step, shape.num), noise=float(noise))
-    return looked_at(found.certificate(asked, shape, about))
+    return looked_at(found.certificate(asked, shape, about), f, asked)
 
 
 def _descent(f: Model, asked: Asked, shape: Shape, *, per_step: int, noise: float) -> Found:

@@ -16,7 +16,7 @@ from jax import lax
 from jxai import loops
 from jxai.bounds import Region, ball, margins
 from jxai.bounds.certify import least
-from jxai.callables import compiled
+from jxai.callables import compiled, plainly
 from jxai.certificates import Digests, Verdict, digests, judged
 from jxai.removal.masks import default_grid, features, spread
 from jxai.scores import check_example, check_target, need_key, num_classes, objective, one_of, wide
@@ -95,6 +95,7 @@ class _Search(NamedTuple):
     order: Array | str
 
 
+@plainly
 def minimal_explanation(
     f: Model,
     x: Array,
@@ -148,7 +149,7 @@ def minimal_explanation(
     check_target(0 if target is None else target, num_classes(f, x))
     ball(x, radius, p, clip)  # says what is wrong with it: in the search nothing is concrete
     if not isinstance(radius, jax.core.Tracer) and not np.any(radius):
-        warnings.warn(f"{radius=} lets nothing move: every feature may be freed, which says nothing of x", stacklevel=2)
+        warnings.warn(f"{radius=} lets nothing move: every feature may be freed, which says nothing of x", stacklevel=3)
     if isinstance(order, str):
         if one_of("order", order, ORDERS) == "random":
             need_key(key, f"{order=}")

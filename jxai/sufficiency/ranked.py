@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.metrics.common import by_feature, check_attribution
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import Features, features, positions
@@ -17,6 +18,7 @@ from jxai.typing import Array, Model
 __all__ = ["random_subset", "ranked_subset"]
 
 
+@plainly
 def ranked_subset(
     f: Model,
     x: Array,
@@ -58,6 +60,7 @@ def ranked_subset(
     return _ordered(f, x, target, key, ranks, of, threshold, per_step, fill, score, chunk)
 
 
+@plainly
 def random_subset(
     f: Model,
     x: Array,
@@ -98,7 +101,7 @@ def _ordered(f, x, target, key, ranks: Array, of: Features, threshold, per_step:
     size = loops.at_once(x, chunk)
     positive(chunk=size)
     found, about = answered(_walk, f, asked, shape, per_step=per_step, size=size)
-    return looked_at(found.certificate(asked, shape, about))
+    return looked_at(found.certificate(asked, shape, about), f, asked)
 
 
 def _walk(f: Model, asked: Asked, shape: Shape, *, per_step: int, size: int) -> Found:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.loops import at_once
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import default_grid
@@ -19,6 +20,7 @@ from jxai.typing import Array, Model
 __all__ = ["sis", "sis_collection"]
 
 
+@plainly
 def sis(
     f: Model,
     x: Array,
@@ -59,9 +61,10 @@ def sis(
     """
     asked, shape = ask(f, x, target, key, threshold, fill, segments, default_grid(x, segments, grid), num_segments, score)
     found, about = answered(_one, f, asked, shape, size=_block(asked, shape, chunk))
-    return looked_at(found.certificate(asked, shape, about))
+    return looked_at(found.certificate(asked, shape, about), f, asked)
 
 
+@plainly
 def sis_collection(
     f: Model,
     x: Array,
@@ -96,7 +99,7 @@ def sis_collection(
     asked, shape = ask(f, x, target, key, threshold, fill, segments, default_grid(x, segments, grid), num_segments, score)
     found, about = answered(_several, f, asked, shape, size=_block(asked, shape, chunk), most=max_subsets)
     every = (jax.tree.map(lambda v: v[i], found).certificate(asked, shape, about) for i in range(max_subsets))
-    every = (looked_at(c) if n == 0 else c for n, c in enumerate(every))
+    every = (looked_at(c, f, asked) if n == 0 else c for n, c in enumerate(every))
     return tuple(c for c in every if isinstance(c.value, jax.core.Tracer) or c.holds)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.scores import positive, wide
 from jxai.typing import Array
 
@@ -52,6 +53,7 @@ class GaussianDensity:
         return jax.nn.logsumexp(log_prob + self.log_prior if prior else log_prob)
 
 
+@plainly
 def gaussian_density(features: Array, labels: Array, num_classes: int) -> GaussianDensity:
     """The Gaussian of each class's features: mean, covariance with n − 1, the class's share.
 

@@ -39,6 +39,12 @@ def test_a_subset_of_nothing_is_vacuous_and_said_to_be(name):
     assert honest.holds and not honest.vacuous and honest.size > 0
 
 
+def test_a_fill_that_is_of_the_class_below_the_threshold_is_said_too():
+    with pytest.warns(UserWarning, match="x with everything replaced .* is of class 1 already"):
+        found = sis(F, X, 1, threshold=0.7, fill=0.26, score="probability")
+    assert found.size > 0
+
+
 def test_under_a_trace_it_is_data():
     assert jax.jit(lambda x: sis(F, x, 1, threshold=0.7, score="probability").vacuous)(X)
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jxai.callables import plainly
 from jxai.counterfactual.search.constraints import Constraint, settled
 from jxai.counterfactual.search.domain import clipped
 from jxai.scores import check_example, wide
@@ -64,6 +65,7 @@ def encodings(generator: Any, examples: Array) -> Array:
     return jax.jit(lambda v: jax.tree.map(wide, jax.lax.map(generator.encode, wide(v), batch_size=256)))(jnp.asarray(examples))
 
 
+@plainly
 def latent_path(generator: Any, x: Array, latent: Array, steps: int = 12) -> Array:
     """`[steps, *shape of x]`: what the generator makes of the straight way from `encode(x)` to a latent point."""
     share = jnp.linspace(0, 1, steps)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jxai.callables import Static, partition
+from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, further, result
 from jxai.counterfactual.search.domain import check_examples
 from jxai.loops import at_once
@@ -35,6 +35,7 @@ class Progress(NamedTuple):
     """Steps that were computed so far, those of lanes that were done or empty among them."""
 
 
+@plainly
 def run(
     search: Search,
     f: Model,
@@ -103,7 +104,7 @@ def run(
         still &= (found.x.reshape(which.size, -1, x[0].size) == x[which].reshape(which.size, 1, -1)).all((1, 2))
     if target is not None and still.any():
         warnings.warn(
-            f"{int(still.sum())} of {which.size} searches are for the class that x, or what the generator makes of it, has already, after 0 steps", stacklevel=2
+            f"{int(still.sum())} of {which.size} searches are for the class that x, or what the generator makes of it, has already, after 0 steps", stacklevel=3
         )
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
 

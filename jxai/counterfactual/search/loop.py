@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.counterfactual.search.domain import Domain
 from jxai.scores import check_example, check_target, check_values, wide
 from jxai.typing import Array, Model, PyTree
@@ -142,7 +143,7 @@ def solve(search: Search, f: Model, x: Array, target: int | Array | None, key: A
             f"{target=} is the class that f gives x already: x itself is returned, after 0 steps"
             if bool(first.done)
             else f"what the generator makes of x is of {target=} already, after 0 steps: the change is what the generator does not make of x, and none that was searched for",
-            stacklevel=3,
+            stacklevel=4,
         )
     return found
 
@@ -185,6 +186,7 @@ def method(build: Callable[..., Search]) -> SearchMethod:
     The search itself is `method.search(**options)`, for `jxai.counterfactual.run`.
     """
 
+    @plainly
     @functools.wraps(build)
     def pure(f: Model, x: Array, target: int | Array | None, key: Array | None = None, **options: Any) -> Counterfactual:
         return solve(build(**options), f, x, target, key)

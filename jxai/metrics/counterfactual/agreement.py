@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jxai.callables import plainly
 from jxai.metrics.counterfactual.common import at_class, check_class, check_pair, finite, is_class, over
 from jxai.scores import wide, within
 from jxai.typing import Array, Model, PyTree
@@ -14,6 +15,7 @@ from jxai.typing import Array, Model, PyTree
 __all__ = ["oracle_agreement", "strict_validity", "success", "transfer_validity", "validity"]
 
 
+@plainly
 def validity(f: Model, x: Array, counterfactual: Array, target: int | Array) -> Array:
     """Whether the model takes the counterfactual for the target, `1[argmax f(x') = t]`.
 
@@ -36,6 +38,7 @@ def validity(f: Model, x: Array, counterfactual: Array, target: int | Array) -> 
     return finite(is_class(wide(f(counterfactual)), target), counterfactual)
 
 
+@plainly
 def strict_validity(f: Model, x: Array, counterfactual: Array, target: int | Array, *, threshold: float | Array = 0.5) -> Array:
     """Whether the model is sure enough of the target, `1[softmax(f(x'))_t ≥ γ]`.
 
@@ -62,6 +65,7 @@ def strict_validity(f: Model, x: Array, counterfactual: Array, target: int | Arr
     return finite(jnp.where(jnp.isnan(log_p), jnp.nan, log_p >= jnp.log(threshold)), counterfactual)
 
 
+@plainly
 def success(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None) -> Array:
     """Whether the method returned anything, `1[x' is finite]`: CARLA's success rate, which does not ask the model.
 
@@ -85,6 +89,7 @@ def success(f: Model | None, x: Array, counterfactual: Array, target: int | Arra
     return jnp.isfinite(counterfactual).all().astype(jnp.float32)
 
 
+@plainly
 def oracle_agreement(f: Model, x: Array, counterfactual: Array, target: int | Array, *, oracle: Model, valid_only: bool = True) -> Array:
     """Whether an independent model takes the counterfactual for the target too, `1[argmax F(x') = t]` given that `argmax f(x') = t`.
 
@@ -117,6 +122,7 @@ def oracle_agreement(f: Model, x: Array, counterfactual: Array, target: int | Ar
     return finite(agrees, counterfactual)
 
 
+@plainly
 def transfer_validity(f: Model, x: Array, counterfactual: Array, target: int | Array, *, models: PyTree) -> Array:
     """The share of models trained again that take the counterfactual for the target, `1/m Σ_i 1[argmax f_i(x') = t]`.
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax, ops
 
+from jxai.callables import plainly
 from jxai.counterfactual.search.constraints import Constraint
 from jxai.counterfactual.search.domain import check_constraints
 from jxai.loops import at_once
@@ -24,6 +25,7 @@ from jxai.typing import Array, Model
 __all__ = ["constraint_violations", "l0", "l1", "l2", "linf", "mad", "redundancy", "sparsity"]
 
 
+@plainly
 def l0(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None, *, atol: float | Array = 1e-5) -> Array:
     """The number of entries that change, `#{i: |x'_i − x_i| > atol}`.
 
@@ -44,6 +46,7 @@ def l0(f: Model | None, x: Array, counterfactual: Array, target: int | Array | N
     return finite(_changed(x, counterfactual, atol).sum(), x, counterfactual)
 
 
+@plainly
 def sparsity(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None, *, atol: float | Array = 1e-5) -> Array:
     """The share of entries that do not change, `1 − L0 / n` (DiCE's sparsity; CounterfactualExplanations.jl calls it redundancy).
 
@@ -64,6 +67,7 @@ def sparsity(f: Model | None, x: Array, counterfactual: Array, target: int | Arr
     return finite(1 - _changed(x, counterfactual, atol).mean(dtype=jnp.float32), x, counterfactual)
 
 
+@plainly
 def l1(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None, *, scale: float | Array = 1.0, per_feature: bool = False) -> Array:
     """The sum of the changes, `Σ_i |x'_i − x_i| / s_i`.
 
@@ -88,6 +92,7 @@ def l1(f: Model | None, x: Array, counterfactual: Array, target: int | Array | N
     return finite(size.mean() if per_feature else size.sum(), x, counterfactual)
 
 
+@plainly
 def l2(
     f: Model | None,
     x: Array,
@@ -120,6 +125,7 @@ def l2(
     return finite(square if squared else jnp.sqrt(square), x, counterfactual)
 
 
+@plainly
 def linf(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None, *, scale: float | Array = 1.0) -> Array:
     """The largest change of an entry, `max_i |x'_i − x_i| / s_i`.
 
@@ -159,6 +165,7 @@ def mad(examples: Array) -> Array:
     return jnp.where(deviation == 0, 1, deviation)
 
 
+@plainly
 def redundancy(
     f: Model,
     x: Array,
@@ -214,6 +221,7 @@ def redundancy(
     return finite(jnp.where(known, total, jnp.nan), x, counterfactual)
 
 
+@plainly
 def constraint_violations(
     f: Model | None,
     x: Array,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jxai.callables import Static, partition
+from jxai.callables import Static, partition, plainly
 from jxai.metrics.counterfactual.neighbours import nearest
 from jxai.scores import positive, wide
 from jxai.typing import Array, Model
@@ -21,6 +21,7 @@ __all__ = ["fid", "substitutability"]
 Trainer = Callable[[Array, Array], Model]
 
 
+@plainly
 def fid(examples: Array, counterfactuals: Array, *, features: Callable[[Array], Array] | None = None, batch_size: int = 256) -> float:
     """The Fréchet distance of two sets' features as Gaussians, `‖m₁ − m₂‖² + tr(S₁ + S₂ − 2 (S₁ S₂)^½)`.
 
@@ -60,6 +61,7 @@ def fid(examples: Array, counterfactuals: Array, *, features: Callable[[Array], 
     return float(max(((h.mean(0) - g.mean(0)) ** 2).sum() + np.trace(s) + np.trace(t) - 2 * cross, 0.0))
 
 
+@plainly
 def substitutability(
     counterfactuals: Array,
     targets: Array,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai import loops
+from jxai.callables import plainly
 from jxai.metrics.counterfactual.common import at_class, check_class, check_pair, finite, is_class, norm, represent
 from jxai.scores import one_of, positive, wide
 from jxai.typing import Array, Model
@@ -60,6 +61,7 @@ def nearest(point: Array, examples: Array, k: int = 1, *, distance: str = "l2", 
     return lax.scan(block, none, jnp.arange(0, n, size))[0]
 
 
+@plainly
 def nearest_target_distance(
     f: Model | None,
     x: Array,
@@ -95,6 +97,7 @@ def nearest_target_distance(
     return finite(jnp.where(known & jnp.isfinite(far), far, jnp.nan), counterfactual)
 
 
+@plainly
 def knn_target_share(
     f: Model | None,
     x: Array,
@@ -131,6 +134,7 @@ def knn_target_share(
     return finite(jnp.where(known, (jnp.asarray(labels)[at] == target).mean(dtype=jnp.float32), jnp.nan), counterfactual)
 
 
+@plainly
 def ynn(
     f: Model,
     x: Array,
@@ -168,6 +172,7 @@ def ynn(
     return finite(share, counterfactual)
 
 
+@plainly
 def trust_score(
     f: Model | None,
     x: Array,
@@ -206,6 +211,7 @@ def trust_score(
     return finite(jnp.where(known & jnp.isfinite(own) & jnp.isfinite(other), other / own, jnp.nan), counterfactual)
 
 
+@plainly
 def prototype_gap(f: Model | None, x: Array, counterfactual: Array, target: int | Array, *, prototypes: Array, features: Features = None) -> Array:
     """How near the counterfactual comes to the target's prototype, of the way from the example: `‖φ(x') − m_t‖ / ‖φ(x) − m_t‖`.
 
@@ -234,6 +240,7 @@ def prototype_gap(f: Model | None, x: Array, counterfactual: Array, target: int 
     return finite(at_class(gaps, target), x, counterfactual)
 
 
+@plainly
 def class_density(f: Model | None, x: Array, counterfactual: Array, target: int | Array, *, density: Any, features: Features = None) -> Array:
     """The log-density of the target class, `log p(φ(x') | t)`, in nats.
 

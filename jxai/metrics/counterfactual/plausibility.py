@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.metrics.counterfactual.common import at_class, check_class, check_pair, finite, norm, over
 from jxai.scores import need_key, positive, wide, within
 from jxai.typing import Array, Model, PyTree
@@ -18,6 +19,7 @@ from jxai.typing import Array, Model, PyTree
 __all__ = ["anogan_score", "bits_per_dim", "im1", "im2"]
 
 
+@plainly
 def im1(f: Model, x: Array, counterfactual: Array, target: int | Array, *, autoencoders: PyTree, epsilon: float = 1e-8) -> Array:
     """IM1: how much better the target's autoencoder knows x' than that of the class it comes from, `‖x' − AE_t(x')‖² / (‖x' − AE_o(x')‖² + ε)`.
 
@@ -45,6 +47,7 @@ def im1(f: Model, x: Array, counterfactual: Array, target: int | Array, *, autoe
     return finite(at_class(errors, target) / (errors[logits.argmax()] + epsilon), logits, x, counterfactual)
 
 
+@plainly
 def im2(f: Model, x: Array, counterfactual: Array, target: int | Array, *, autoencoders: PyTree, autoencoder: Any, epsilon: float = 1e-8) -> Array:
     """IM2: how differently the target's autoencoder and that of all classes see x', `‖AE_t(x') − AE(x')‖² / (‖x'‖₁ + ε)`.
 
@@ -71,6 +74,7 @@ def im2(f: Model, x: Array, counterfactual: Array, target: int | Array, *, autoe
     return finite(at_class(apart, target) / (norm(counterfactual, "l1") + epsilon), counterfactual)
 
 
+@plainly
 def bits_per_dim(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None, *, generator: Any, levels: int = 256) -> Array:
     """The code length of the counterfactual under a model with a likelihood, `log₂ levels − log₂ p(x') / n`, bits per entry.
 
@@ -98,6 +102,7 @@ def bits_per_dim(f: Model | None, x: Array, counterfactual: Array, target: int |
     return finite(math.log2(levels) - wide(generator.log_prob(counterfactual)) / (x.size * math.log(2)), counterfactual)
 
 
+@plainly
 def anogan_score(
     f: Model | None,
     x: Array,

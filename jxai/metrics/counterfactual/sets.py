@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai.callables import plainly
 from jxai.counterfactual import diversity
 from jxai.loops import at_once
 from jxai.metrics.counterfactual.common import check_set, finite
@@ -19,6 +20,7 @@ __all__ = ["apd", "dpp", "label_coverage", "squared_cosines"]
 DISTANCES = ("l1", "l2")
 
 
+@plainly
 def apd(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None, *, distance: str = "l2") -> Array:
     """The average pairwise distance of a set, `2 / (k (k − 1)) Σ_{i<j} ‖x'_i − x'_j‖`.
 
@@ -40,6 +42,7 @@ def apd(f: Model | None, x: Array, counterfactual: Array, target: int | Array | 
     return finite(diversity.apd(counterfactual, one_of("distance", distance, DISTANCES)), counterfactual)
 
 
+@plainly
 def dpp(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None, *, distance: str = "l2", jitter: float | Array = 0.0) -> Array:
     """The diversity of a determinantal point process, `det K`, `K_ij = 1 / (1 + ‖x'_i − x'_j‖)`.
 
@@ -65,6 +68,7 @@ def dpp(f: Model | None, x: Array, counterfactual: Array, target: int | Array | 
     return finite(jnp.maximum(value, 0), counterfactual)
 
 
+@plainly
 def squared_cosines(f: Model | None, x: Array, counterfactual: Array, target: int | Array | None) -> Array:
     """How alike the directions of the changes are, `Σ_{i≠j} cos²(x'_i − x, x'_j − x)`: DiVE's penalty, which it takes of changes in latent space.
 
@@ -92,6 +96,7 @@ def squared_cosines(f: Model | None, x: Array, counterfactual: Array, target: in
     return finite(jnp.where(jnp.eye(change.shape[0], dtype=bool), 0, cosines**2).sum(), x, counterfactual)
 
 
+@plainly
 def label_coverage(f: Model, x: Array, counterfactual: Array, target: int | Array | None) -> Array:
     """The share of the other classes that a set reaches, `#{argmax f(x'_i)} / (K − 1)`, the class of x left out.
 
