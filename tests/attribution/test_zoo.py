@@ -12,13 +12,16 @@ from jxai import attribution as A
 from jxai import each, taps
 from jxai.callables import partition
 from jxai.masks import upsample
+from jxai.metrics import parameters
+from jxai.tracing import interpret
+from jxai.tracing.rectifiers import rectifiers
 from jxai.tracing.ruled import with_rule
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 LAYER_METHODS = ["grad_cam", "grad_cam_plus_plus", "layer_cam", "xgrad_cam", "hires_cam", "eigen_cam", "ablation_cam", "score_cam", "sidu"]
 SPATIAL = [(kind, name) for kind in ("IMAGE", "MOVING", "SERIES", "VIDEO") for name in getattr(zoo, kind)]
-EVERY = SPATIAL + [("VECTOR", name) for name in zoo.VECTOR]
+EVERY = SPATIAL + [("VECTOR", name) for name in zoo.VECTOR] + [("RECTIFIED", name) for name in zoo.RECTIFIED]
 
 
 LIKE_OTHERS = ("flattened_cnn", "residual_net", "densenet")  # made of what the U-net has, too
@@ -95,6 +98,16 @@ def test_backward_rules_reduce_to_vjp_and_differ_from_it(kind, name):
     assert np.allclose(same_logits, logits, atol=1e-4) and np.allclose(same, plain, atol=1e-4)
     assert np.isfinite(guided).all() and np.isfinite(reversed_).all()
     assert not np.allclose(guided, plain, atol=1e-6) and not np.allclose(guided, reversed_, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "layers"), [("learnt_slopes", 4), ("pooled_by_powers", 4), ("chosen_activations", 3)])
+def test_rectifiers_that_are_written_out_are_found_and_layers_told_apart(name, layers):
+    """Each rectifier once, none that guards a power or clips the input; a step of randomisation for each layer."""
+    f, x = model("RECTIFIED", name)
+    found = rectifiers(interpret.flatten(interpret.trace(f, x), interpret.everywhere))
+    assert len(found) == (1 if name == "chosen_activations" else 2)
+    groups = parameters.layers(f, x)
+    assert len([g for g in groups if any(jax.tree.leaves(f)[n].ndim > 1 for n in g)]) == 3 and len(groups) == layers
 
 
 def test_a_model_without_rectifiers_has_no_backward_rule():

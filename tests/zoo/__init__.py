@@ -1,13 +1,13 @@
 """Small models as a stranger would write them: plain functions, nnx, linen and Equinox, for tests of everything that walks a model.
 
-`IMAGE`, `MOVING` (images, too), `SERIES`, `VECTOR` and `VIDEO` map a name to `factory(seed) -> f`, with `f(x) -> logits [5]` of one example: `[16, 16, 3]`,
+`IMAGE`, `MOVING` and `RECTIFIED` (images, too), `SERIES`, `VECTOR` and `VIDEO` map a name to `factory(seed) -> f`, with `f(x) -> logits [5]` of one example: `[16, 16, 3]`,
 `[12, 4]`, `[8]` and `[4, 12, 12, 3]`. Weights are random, biases too, and batch statistics are not the trivial ones.
 """
 
-from . import frameworks, functions, moving, others
+from . import frameworks, functions, moving, others, rectified
 from .layers import SHAPES
 
-__all__ = ["IMAGE", "MOVING", "SERIES", "SHAPES", "VECTOR", "VIDEO"]
+__all__ = ["IMAGE", "MOVING", "RECTIFIED", "SERIES", "SHAPES", "VECTOR", "VIDEO"]
 
 IMAGE = {
     factory.__name__: factory
@@ -19,6 +19,7 @@ IMAGE = {
     )
 }  # fmt: skip
 MOVING = {f.__name__: f for f in (moving.reflect_padded, moving.resized, moving.shifted_windows, moving.pyramid)}
+RECTIFIED = {f.__name__: f for f in (rectified.learnt_slopes, rectified.pooled_by_powers, rectified.chosen_activations)}
 SERIES = {f.__name__: f for f in (moving.recurrent, moving.causal)}
 VECTOR = {"mlp": others.mlp, "gated_mlp": others.gated_mlp}
 VIDEO = {"video_cnn": others.video_cnn, "framewise_cnn": others.framewise_cnn}

@@ -6,7 +6,7 @@ import numpy as np
 from jax import lax
 
 K = 5
-SHAPES = {"IMAGE": (16, 16, 3), "MOVING": (16, 16, 3), "SERIES": (12, 4), "VECTOR": (8,), "VIDEO": (4, 12, 12, 3)}
+SHAPES = {"IMAGE": (16, 16, 3), "MOVING": (16, 16, 3), "RECTIFIED": (16, 16, 3), "SERIES": (12, 4), "VECTOR": (8,), "VIDEO": (4, 12, 12, 3)}
 
 
 def weights(seed, *shapes):
