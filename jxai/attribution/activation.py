@@ -1,8 +1,8 @@
 """Class activation maps from a layer's values and gradients, on any traced function.
 
 The layer is any intermediate value with spatial extent (`jxai.taps`); tokens of a vision transformer become a grid. A is
-its value and g the gradient of the explained score there, both `[h, w, K]`; a map is stretched over the positions of x, as the papers do: where
-a model crops its picture, explain the crop.
+its value and g the gradient of the explained score there, both `[h, w, K]`; a map is stretched over the positions of x that the layer reads, all
+of x where the model does not crop it.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def grad_cam(
     Cost: 1 forward pass and 1 backward pass down to the layer.
     Reference: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV.
     """
-    a, g = _values(f, x, target, layer, score)
-    return resize((a * _over_positions(g, "mean")).sum(-1), x, relu, interpolation)
+    found, a, g = _values(f, x, target, layer, score)
+    return resize((a * _over_positions(g, "mean")).sum(-1), found, x, relu, interpolation)
 
 
 @plainly
@@ -87,12 +87,12 @@ def grad_cam_plus_plus(
     Reference: Chattopadhyay et al. 2018, "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep Convolutional Networks", WACV.
     """
     one_of("reduction", reduction, ("sum", "mean"))
-    a, g = _values(f, x, target, layer, score)
+    found, a, g = _values(f, x, target, layer, score)
     # g²/(2g² + g³ΣA) = 1/(2 + gΣA): no power of a small gradient underflows.
     denominator = 2 + g * _over_positions(a, reduction)
     usable = (g != 0) & (denominator != 0)
     alpha = jnp.where(usable, 1 / jnp.where(usable, denominator, 1), 0)
-    return resize((a * _over_positions(alpha * jax.nn.relu(g), reduction)).sum(-1), x, relu, interpolation)
+    return resize((a * _over_positions(alpha * jax.nn.relu(g), reduction)).sum(-1), found, x, relu, interpolation)
 
 
 @plainly
@@ -121,8 +121,8 @@ def layer_cam(
     Cost: 1 forward pass and 1 backward pass down to the layer.
     Reference: Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE TIP.
     """
-    a, g = _values(f, x, target, layer, score)
-    return resize((jax.nn.relu(g) * a).sum(-1), x, relu, interpolation)
+    found, a, g = _values(f, x, target, layer, score)
+    return resize((jax.nn.relu(g) * a).sum(-1), found, x, relu, interpolation)
 
 
 @plainly
@@ -151,10 +151,10 @@ def xgrad_cam(
     Cost: 1 forward pass and 1 backward pass down to the layer.
     Reference: Fu et al. 2020, "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs", BMVC.
     """
-    a, g = _values(f, x, target, layer, score)
+    found, a, g = _values(f, x, target, layer, score)
     total = _over_positions(a, "sum")
     weight = jnp.where(total == 0, 0, _over_positions(a * g, "sum") / jnp.where(total == 0, 1, total))
-    return resize((a * weight).sum(-1), x, relu, interpolation)
+    return resize((a * weight).sum(-1), found, x, relu, interpolation)
 
 
 @plainly
@@ -184,8 +184,8 @@ def hires_cam(
     Cost: 1 forward pass and 1 backward pass down to the layer.
     Reference: Draelos & Carin 2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks", arXiv:2011.08891.
     """
-    a, g = _values(f, x, target, layer, score)
-    return resize((a * g).sum(-1), x, relu, interpolation)
+    found, a, g = _values(f, x, target, layer, score)
+    return resize((a * g).sum(-1), found, x, relu, interpolation)
 
 
 @plainly
@@ -228,7 +228,7 @@ def eigen_cam(
     projection = left[:, 0] * singular[0]
     mean = flat.mean(1)
     sign = jnp.where(jnp.vdot(projection, mean - mean.mean() * center) < 0, -1, 1)
-    return resize((sign * projection).reshape(a.shape[:-1]), x, False, interpolation)
+    return resize((sign * projection).reshape(a.shape[:-1]), found, x, False, interpolation)
 
 
 @plainly
@@ -261,18 +261,30 @@ def guided_grad_cam(
     return coarse * guided_backprop(f, x, target, score=score)
 
 
-def resize(cam: Array, x: Array, relu: bool, interpolation: str) -> Array:
-    """A map `[h, w]` over the positions of x as an attribution `[H, W, 1]`, rectified first where `relu`."""
-    cam = jax.nn.relu(cam) if relu else cam
-    return as_map(upsample(cam, positions(x), interpolation)[..., None], x)
+def over(cam: Array, layer: taps.Layer, x: Array, interpolation: str = "bilinear") -> Array:
+    """A map `[h, w]` of a layer over the positions of x, `[H, W]`: resized over that part of x which the layer reads, 0 outside of it.
+
+    That is all of x but where the model crops it; what is left out by less than a cell of the map (strides that do not divide x) counts as read.
+    """
+    shape = positions(x)
+    cells = [size / count for size, count in zip(shape, cam.shape)]
+    spans = layer.seen or tuple((0, size) for size in shape)
+    spans = [(begin if begin >= cell else 0, end if size - end >= cell else size) for (begin, end), size, cell in zip(spans, shape, cells)]
+    cam = upsample(cam, tuple(end - begin for begin, end in spans), interpolation)
+    return jnp.pad(cam, [(begin, size - end) for (begin, end), size in zip(spans, shape)])
 
 
-def _values(f: Model, x: Array, target: int | Array | None, layer: int | str | None, score: str) -> tuple[Array, Array]:
-    """The layer's value and the score's gradient there, both `[h, w, K]`, float32 or wider."""
+def resize(cam: Array, layer: taps.Layer, x: Array, relu: bool, interpolation: str) -> Array:
+    """A map `[h, w]` of a layer as an attribution `[H, W, 1]`, float32 or wider, rectified first where `relu` (see `over`)."""
+    return as_map(over(wide(jax.nn.relu(cam) if relu else cam), layer, x, interpolation)[..., None], x)
+
+
+def _values(f: Model, x: Array, target: int | Array | None, layer: int | str | None, score: str) -> tuple[taps.Layer, Array, Array]:
+    """The layer, its value and the score's gradient there, both `[h, w, K]`, float32 or wider."""
     objective(f, x, target, score)  # bad arguments fail before f is walked
     found, value, head = taps.split(f, x, layer)
     g = jax.grad(objective(head, value, target, score))(value)
-    return wide(taps.to_map(value, found)), wide(taps.to_map(g, found))
+    return found, wide(taps.to_map(value, found)), wide(taps.to_map(g, found))
 
 
 def _over_positions(values: Array, reduction: str) -> Array:

@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.attribution.activation import resize
+from jxai.attribution.activation import over, resize
 from jxai.callables import fresh, plainly
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
-from jxai.removal.masks import positions, upsample
 from jxai.scores import SHARES, objective, one_of, scored, wide
 from jxai.tracing import taps
 from jxai.typing import Array, Model
@@ -59,7 +58,7 @@ def ablation_cam(
     channel = taps.channels(found)
     without = loops.stack(lambda k: s(jnp.where(channel == k, 0, value)), a.shape[-1], loops.at_once(x, chunk))
     share = jnp.where(whole == 0, 0, (whole - without) / jnp.where(whole == 0, 1, whole))
-    return resize((a * share).sum(-1), x, relu, interpolation)
+    return resize((a * share).sum(-1), found, x, relu, interpolation)
 
 
 @plainly
@@ -98,11 +97,11 @@ def score_cam(
     one_of("weights", weights, ("softmax", "score"))
     s = objective(f, x, target, score)
     kept_by_fill("score_cam", f, x, target, fill, key)
-    a = _layer_map(f, x, layer)
+    found, a = _layer_map(f, x, layer)
     removed = fills.mixer("score_cam", x, fill, key)
 
     def reached(k: Array) -> tuple[Array, Array]:
-        mask = upsample(a[..., k], positions(x), "bilinear")
+        mask = over(a[..., k], found, x)
         low, high = mask.min(), mask.max()
         mask = (mask - low) / jnp.where(high > low, high - low, 1)
         return s(removed(mask[..., None], k)), high > low
@@ -111,7 +110,7 @@ def score_cam(
     if weights == "softmax":
         scores = jax.nn.softmax(jnp.where(varies, scores, jnp.finfo(scores.dtype).min))
     # Resizing is linear, so the sum is taken at the layer's size.
-    return resize((a * jnp.where(varies, scores, 0)).sum(-1), x, relu, "bilinear")
+    return resize((a * jnp.where(varies, scores, 0)).sum(-1), found, x, relu, "bilinear")
 
 
 @plainly
@@ -152,7 +151,8 @@ def sidu(
         raise ValueError(f"{sigma=} must be above 0")
     objective(f, x, target, one_of("score", score, SHARES))
     kept_by_fill("sidu", f, x, target, fill, key)
-    masks = (_layer_map(f, x, layer) > threshold).astype(jnp.float32)
+    found, a = _layer_map(f, x, layer)
+    masks = (a > threshold).astype(jnp.float32)
     removed = fills.mixer("sidu", x, fill, key)
 
     model = fresh(f)
@@ -162,7 +162,7 @@ def sidu(
         return out if target is None else scored(out, score)
 
     count = masks.shape[-1]
-    p = loops.stack(lambda i: outputs(removed(upsample(masks[..., i], positions(x), "bilinear")[..., None], i)), count, loops.at_once(x, chunk))
+    p = loops.stack(lambda i: outputs(removed(over(masks[..., i], found, x)[..., None], i)), count, loops.at_once(x, chunk))
     similar = jnp.exp(-((outputs(x) - p) ** 2) / (2 * sigma**2))
     unique = loops.stack(lambda i: _distance(p - p[i]).sum(), count, loops.at_once(x, chunk))
     low, high = unique.min(), unique.max()
@@ -171,12 +171,12 @@ def sidu(
         chosen = weight[:, 0]
     else:
         chosen = jax.vmap(lambda w: objective(lambda v: v, w, target)(w))(weight)
-    return resize((masks * chosen).sum(-1) / (0.5 * count), x, False, "bilinear")
+    return resize((masks * chosen).sum(-1) / (0.5 * count), found, x, False, "bilinear")
 
 
-def _layer_map(f: Model, x: Array, layer: int | str | None) -> Array:
+def _layer_map(f: Model, x: Array, layer: int | str | None) -> tuple[taps.Layer, Array]:
     found, value, _ = taps.split(f, x, layer)
-    return wide(taps.to_map(value, found))
+    return found, wide(taps.to_map(value, found))
 
 
 def _distance(difference: Array) -> Array:

@@ -26,6 +26,7 @@ class Layer(NamedTuple):
       primitive: what computed it; of an activation the function's name, `"relu"`.
       shape, dtype: its own. place: which positions of x its entries stand for (see `jxai.tracing.axes`). grid: the map that it holds,
         None where it has no spatial extent. path, output: where the program computes it.
+      seen: of a layer that was asked for, from where to where along each position axis of x it reads: less than all where the model crops.
     """
 
     index: int  # type: ignore[assignment]  # a tuple has a method of this name
@@ -37,6 +38,7 @@ class Layer(NamedTuple):
     grid: axes.Grid | None
     path: interpret.Path
     output: int
+    seen: tuple[tuple[int, int], ...] = ()
 
     @property
     def spatial(self) -> bool:
@@ -70,8 +72,12 @@ def find_in(traced: interpret.Traced, x: Array, layer: int | str | None) -> Laye
     """The layer that an option names (see `jxai.taps.find`)."""
     check_example(x)
     program, places, found = listed(traced)
-    if layer is None:
-        return _last_spatial(program, places, found, x)
+    chosen = _last_spatial(program, places, found, x) if layer is None else _named(found, layer, x.ndim - 1)
+    value = next(step.outputs[chosen.output] for step in program.steps if step.path == chosen.path)
+    return chosen._replace(seen=demand.read_of(program, places, value))
+
+
+def _named(found: list[Layer], layer: int | str, positions: int) -> Layer:
     name, stated = _stated(layer)
     if isinstance(name, str):
         whole = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
@@ -88,7 +94,7 @@ def find_in(traced: interpret.Traced, x: Array, layer: int | str | None) -> Laye
     if stated is None:
         return chosen
     try:
-        return chosen._replace(grid=axes.stated(chosen.shape, *stated, positions=x.ndim - 1))
+        return chosen._replace(grid=axes.stated(chosen.shape, *stated, positions=positions))
     except ValueError as error:
         raise ValueError(f"{layer=}: {error}") from error
 

@@ -33,9 +33,9 @@ class Reach(NamedTuple):
     weighed: bool
 
 
-def reaches(program: Program, places: dict[int, Place]) -> dict[int, Reach]:
-    """How each value that depends on x and reaches an output does so, by reference."""
-    found = {r: Reach(_all(program.avals[r].shape), False) for r in program.outputs}
+def reaches(program: Program, places: dict[int, Place], ends: list[int] | None = None) -> dict[int, Reach]:
+    """How each value that depends on x and reaches an output (or these `ends`) does so, by reference."""
+    found = {r: Reach(_all(program.avals[r].shape), False) for r in (program.outputs if ends is None else ends)}
     for step in reversed(program.steps):
         asked = [found.get(r) for r in step.outputs]
         if all(reach is None for reach in asked):
@@ -56,6 +56,17 @@ def reaches(program: Program, places: dict[int, Place]) -> dict[int, Reach]:
     return found
 
 
+def read_of(program: Program, places: dict[int, Place], value: int) -> tuple[tuple[int, int], ...]:
+    """From where to where along each position axis of x entries reach a value: less than all of it where the model crops."""
+    x = program.inputs[-1]
+    asked = reaches(program, places, [value])[x].asked
+    shape, found = program.avals[x].shape, []
+    for axis in range(len(shape) - 1):
+        line = np.flatnonzero(asked.any(tuple(d for d in range(asked.ndim) if d != axis)))
+        found.append((0, shape[axis]) if asked.shape[axis] == 1 else (int(line[0]), int(line[-1]) + 1))
+    return tuple(found)
+
+
 def _all(shape: tuple[int, ...]) -> Marks:
     return np.ones((1,) * len(shape), bool)
 
@@ -73,7 +84,7 @@ def _read(use: Use, n: int, asked: Marks) -> Marks:
     if use.step.unit or primitive in equations.ELEMENTWISE:
         if len(shape) != len(use.shape):
             return _all(shape)
-        marks = asked if primitive not in ("mul", "select_n") else _chosen(use, n, asked)
+        marks = _chosen(use, n, asked) if (primitive, len(use.shapes)) in (("mul", 2), ("select_n", 3)) else asked
         return marks.any(tuple(d for d, (a, b) in enumerate(zip(shape, use.shape)) if a == 1 != b), keepdims=True)
     rule = _RULES.get(primitive)
     return _all(shape) if rule is None else rule(use, n, asked)

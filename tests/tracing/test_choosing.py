@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from layer_probes import PICTURE, ROW, W, conv, normal, picture, windows
 
 from jxai import taps
-from jxai.attribution import ablation_cam, grad_cam, hires_cam
+from jxai.attribution import ablation_cam, grad_cam, hires_cam, score_cam
 
 LOGITS = normal(4, 5)
 MASK = np.zeros((8, 8, 1), np.float32)
@@ -118,3 +118,16 @@ def test_every_channel_of_windows_is_ablated_by_itself():
         Partial(lambda w, x, g=g: jnp.tanh(g(jax.nn.relu(conv(x, w["first"])))).mean(tuple(range(g(x).ndim - 1))) @ LOGITS, W) for g in (windows, lambda h: h)
     )
     assert np.allclose(ablation_cam(cut, PICTURE, 1), ablation_cam(whole, PICTURE, 1), atol=1e-5)
+
+
+def test_where_a_model_crops_its_map_lies_over_what_it_reads():
+    """Of a picture of which the model reads the middle, the map is that of the middle, and 0 around it; a border that strides leave out is none."""
+    inner, x = Partial(lambda w, x: features(w, x).mean((0, 1)) @ LOGITS, W), np.kron(PICTURE, np.ones((2, 2, 1), np.float32))
+    cropped = Partial(lambda w, x: inner(x[3:11, 6:14]), W)
+    for method in (grad_cam, ablation_cam, score_cam):
+        whole = np.array(method(cropped, x, 1))
+        assert np.allclose(whole[3:11, 6:14], method(inner, x[3:11, 6:14], 1), atol=1e-6)
+        whole[3:11, 6:14] = 0
+        assert not whole.any()
+    strided = Partial(lambda w, x: jax.nn.relu(conv(x[:15, :15], w["first"], 3)).mean((0, 1)) @ LOGITS, W)
+    assert np.abs(hires_cam(strided, x, 1)[-1]).max() > 0
