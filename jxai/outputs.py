@@ -27,6 +27,7 @@ _MOVED = frozenset(
     "reduce_sum reduce_max concatenate stack split add sub add_any stop_gradient".split()
 )
 """What leaves numbers that may be anything to be anything: one such operand is enough."""
+_JOINED = _MOVED - {"add", "add_any", "sub", "neg", "reduce_sum", "reduce_max"}
 _PRODUCTS = frozenset("dot_general conv_general_dilated conv2d ragged_dot".split())
 _LOOPS = frozenset(("scan", "while", "cond"))
 _SHARES = frozenset(("exp", "exp2", "div", "logistic"))
@@ -163,21 +164,26 @@ class _Value(NamedTuple):
             value = _Value(inner[0].outvars[place], _Frame(inner[0], dict(zip(inner[0].invars, operands))))
 
 
-def _free(value: _Value) -> bool:
+def _free(value: _Value, seen: set[tuple[int, int]] | None = None) -> bool:
     """Whether numbers may be anything: a product with weights, or logarithms, moved, summed, shifted and scaled."""
+    seen = set() if seen is None else seen
+    here = (id(value.variable), id(value.frame.outside))
+    if here in seen:  # what is added to itself again and again is asked once
+        return False
+    seen.add(here)
     name, operands = value.made()
     if name in _PRODUCTS:
         return not any(_made_by(v, _SHARES) for v in operands)
     if name == "log":
         return True
     if name == "mul":
-        return operands[0].variable is not operands[1].variable and any(map(_free, operands))
+        return operands[0].variable is not operands[1].variable and any(_free(v, seen) for v in operands)
     if name == "div":
-        return _free(operands[0]) and operands[1].made()[0] == ""
-    return name in _MOVED and any(map(_free, operands))
+        return _free(operands[0], seen) and operands[1].made()[0] == ""
+    return name in _MOVED and any(_free(v, seen) for v in operands)
 
 
 def _made_by(value: _Value, names: frozenset[str]) -> bool:
     """Whether an operation of these names made it, moved or joined since."""
     name, operands = value.made()
-    return name in names or (name in _MOVED - {"add", "sub", "neg"} and any(_made_by(v, names) for v in operands))
+    return name in names or (name in _JOINED and any(_made_by(v, names) for v in operands))

@@ -1,5 +1,7 @@
 """What concrete values say: an x with holes that the model does not know, and probabilities where logits are meant."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,6 +90,8 @@ def test_nothing_is_run_where_the_last_step_is_a_product_nor_under_a_trace():
     assert end.free and not end.sigmoid
     outputs.check_logits(Partial(f, W), X, end, "logit", outputs.run)
     assert not run
+    doubled = jax.nn.relu(X)
+    assert not outputs.ending(lambda v: functools.reduce(lambda u, _: u + u, range(60), jax.nn.relu(v)), doubled).free
     f = model(jax.nn.softmax)
     grads = jax.jit(jax.vmap(lambda v: gradient(f, v, 1)))(np.stack([X, X]))
     assert grads.shape == (2, 6)
@@ -104,6 +108,8 @@ def test_log_probabilities_have_the_same_softmax():
 def test_a_sigmoid_is_not_put_through_another():
     with pytest.raises(ValueError, match="f ends in a sigmoid, and score='sigmoid' would put it through another"):
         gradient(model(jax.nn.sigmoid), X, 1, score="sigmoid")
+    votes = lambda z: jax.nn.sigmoid(z[:, None] - jnp.arange(4.0)).sum(1)  # as many as there are voters: no share
+    assert np.isfinite(gradient(model(votes), X, 1, score="sigmoid")).all()
 
 
 def test_an_x_with_holes_is_for_models_that_know_them():

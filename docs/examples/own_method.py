@@ -31,7 +31,7 @@ def exposure_gradient(
     Args:
       f: a model `x -> logits [K]`. x: one example of any rank, 0 is black. target: a class, or `None`. key: for the exposures.
       num_samples: n. stops: how far the exposure varies in photographic stops, doublings of the light, in [0, 8].
-      score: `"logit"` or `"probability"`. chunk: exposures at once (None: `jxai.loops.at_once`).
+      score: `"logit"`, `"probability"` or `"sigmoid"`. chunk: exposures at once (None: `jxai.loops.at_once`).
 
     Returns:
       x's shape, in units of the score per unit of x, signed.

@@ -46,7 +46,7 @@ def removals(x: ArrayLike, shown: ArrayLike, scores: ArrayLike, names: Sequence[
     return figure
 
 
-def confidence(curves: ArrayLike | Sequence[ArrayLike], threshold: float | None = None, *, title: str = "", ylabel: str = "probability") -> Figure:
+def confidence(curves: ArrayLike | Sequence[ArrayLike], threshold: float | None = None, *, title: str = "", ylabel: str = "score") -> Figure:
     """Scores against the share of the features that is held.
 
     Args:

@@ -33,7 +33,8 @@ def test_two_objects_are_disjoint_and_two_names_of_one_overlap(lite0, coffee):
     x = np.concatenate(halves).astype(np.float32)
     labels = Segmentation("slic", (18,))(x)
     num = int(labels.max()) + 1
-    options = dict(attribution=feature_ablation, attribution_options={"segments": labels, "num_segments": num}, segments=labels, num_segments=num)
+    given = {"segments": labels, "num_segments": num}
+    options = dict(attribution=feature_ablation, attribution_options={**given, "score": "logit"}, score="probability", **given)
     two, one = disambiguate_pairs(lite0.model, jax.numpy.asarray(x), [(ESPRESSO, TABBY), (ESPRESSO, CUP)], **options)
     assert two.largest_disjoint > 0.9 and two.disjoint.holds and verify(lite0.model, x, two.disjoint).holds
     assert one.largest_overlapping > 0.9 and one.largest_disjoint < 0.6 and verify(lite0.model, x, one.overlapping).holds
@@ -44,9 +45,9 @@ def test_two_objects_are_disjoint_and_two_names_of_one_overlap(lite0, coffee):
 
 def test_few_pixels_suffice_and_random_ones_do_not(lite0, coffee):
     x = jax.numpy.asarray(coffee)
-    found = batched_gradient_sis(lite0.model, x, ESPRESSO, jax.random.key(0), threshold=0.9, per_step=500)
+    found = batched_gradient_sis(lite0.model, x, ESPRESSO, jax.random.key(0), threshold=0.9, per_step=500, score="probability")
     assert verify(lite0.model, x, found).holds and 0.08 < found.size / 224**2 < 0.17
-    control = random_subset(lite0.model, x, ESPRESSO, jax.random.key(1), threshold=0.9, per_step=500)
+    control = random_subset(lite0.model, x, ESPRESSO, jax.random.key(1), threshold=0.9, per_step=500, score="probability")
     step = round((1 - float(found.size) / 224**2) * (len(control.curve) - 1))
     assert control.curve[step] < 0.1
     border = np.minimum.reduce([*np.indices((224, 224)), 223 - np.indices((224, 224))[0], 223 - np.indices((224, 224))[1]]) < 32
