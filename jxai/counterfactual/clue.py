@@ -16,6 +16,7 @@ from jxai.counterfactual.diversity import diversity as spread_of
 from jxai.counterfactual.search import Candidate, Search, method
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
+from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.counterfactual.search.generator import decoded, encoded
 from jxai.counterfactual.search.norms import DISTANCES, length
 from jxai.scores import need_key, one_of, positive, wide, within
@@ -32,6 +33,7 @@ def clue(
     uncertainty: str = "total",
     members: Any = None,
     distance: str = "l1",
+    scale: float | Array | None = None,
     proximity: float | None = None,
     latent: float = 0.0,
     prediction: float = 0.0,
@@ -54,7 +56,8 @@ def clue(
       generator: with `decode(z) -> x` and `encode(x) -> z`. uncertainty: "total", "aleatoric" or "epistemic".
       members: a pytree callable `x -> logits [S, K]` of an ensemble (or of a posterior's samples), whose uncertainty is reduced; None is f alone, which
         has the total uncertainty only. f gives the logits that are returned in both cases.
-      distance: "l1", "l2" or "squared". proximity: w_d >= 0; None is 2 / (entries of x). latent: w_z >= 0. prediction: w_p >= 0.
+      distance: "l1", "l2" or "squared". scale: s > 0, each feature's own unit in distances, as in `wachter`.
+      proximity: w_d >= 0; None is 2 / (entries of x). latent: w_z >= 0. prediction: w_p >= 0.
       threshold: a point is valid whose uncertainty is at most that, in nats; None is anything below the uncertainty of x itself.
       sigma: the search begins at `z₀ + sigma · N(0, 1)`, which needs a key; several restarts then find several CLUEs (the paper's 0.15).
       tolerance: >= 0; the search ends where the objective has changed in three steps by less than that share of its first value, or than a tenth of it in
@@ -70,7 +73,7 @@ def clue(
     Cost: a forward and a backward pass of generator and members (and f) for each step.
     Reference: Antorán et al. 2021, "Getting a CLUE: A Method for Explaining Uncertainty Estimates", ICLR, arXiv 2006.06848.
     """
-    options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints)
+    options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints, scale)
     within(0.0, math.inf, sigma=sigma)
     return descent(_start, _look, {**options, "sigma": sigma}, steps=steps, learning_rate=learning_rate, optimizer=optimizer)
 
@@ -83,6 +86,7 @@ def delta_clue(
     uncertainty: str = "total",
     members: Any = None,
     distance: str = "l1",
+    scale: float | Array | None = None,
     proximity: float | None = None,
     latent: float = 0.0,
     prediction: float = 0.0,
@@ -105,7 +109,7 @@ def delta_clue(
     Cost: a forward and a backward pass of generator and members (and f) for each step.
     Reference: Ley et al. 2021, "δ-CLUE: Diverse Sets of Explanations for Uncertainty Estimates", arXiv 2104.06323.
     """
-    options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints)
+    options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints, scale)
     within(math.ulp(0.0), math.inf, radius=radius)
     return descent(_start_in_ball, _look, {**options, "radius": radius}, steps=steps, learning_rate=learning_rate, optimizer=optimizer, project=_into_ball)
 
@@ -121,6 +125,7 @@ def nabla_clue(
     uncertainty: str = "total",
     members: Any = None,
     distance: str = "l1",
+    scale: float | Array | None = None,
     proximity: float | None = None,
     latent: float = 0.0,
     prediction: float = 0.0,
@@ -147,7 +152,7 @@ def nabla_clue(
     Cost: k forward and backward passes of generator and members (and f) for each step.
     Reference: Ley et al. 2022, "Diverse, Global and Amortised Counterfactual Explanations for Uncertainty Estimates", AAAI, arXiv 2112.02646.
     """
-    options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints)
+    options = _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints, scale)
     one_of("diversity", diversity, DIVERSITIES)
     positive(num_counterfactuals=num_counterfactuals)
     within(0.0, math.inf, diversity_weight=diversity_weight)
@@ -188,11 +193,14 @@ def check_untargeted(f: Model, x: Array, target: Array | None, members: Any, nam
             raise ValueError(f"members(x) must be logits [S, {classes}] of an ensemble, got shape {got}")
 
 
-def _options(generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints) -> dict[str, Any]:
+def _options(
+    generator, uncertainty, members, distance, proximity, latent, prediction, threshold, tolerance, clip, region, constraints, scale
+) -> dict[str, Any]:
     check_members(members, uncertainty)
     one_of("distance", distance, DISTANCES)
+    check_scale(scale)
     within(0.0, math.inf, proximity=proximity, latent=latent, prediction=prediction, threshold=threshold, tolerance=tolerance)
-    options = dict(generator=generator, uncertainty=uncertainty, members=members, distance=distance, proximity=proximity, latent=latent)
+    options = dict(generator=generator, uncertainty=uncertainty, members=members, distance=distance, scale=scale, proximity=proximity, latent=latent)
     options |= dict(prediction=prediction, threshold=threshold, tolerance=tolerance, clip=clip)
     return {**options, "constraints": (*constraints, *frozen(region))}
 
@@ -241,7 +249,7 @@ def _cost(f: Model, z: PyTree, memory: dict[str, PyTree], options: dict[str, Any
     logits = wide(f(point))
     uncertain = uncertainty_at(f, point, logits, options)
     weight = 2 / x.size if options["proximity"] is None else options["proximity"]
-    cost = uncertain + weight * length(wide(point) - wide(x), options["distance"])
+    cost = uncertain + weight * length((wide(point) - wide(x)) / unit(options["scale"], x), options["distance"])
     cost = cost + options["latent"] * sum(((a - b) ** 2).sum() for a, b in zip(jax.tree.leaves(z), jax.tree.leaves(memory["start"]), strict=True))
     before, now = jax.nn.log_softmax(memory["logits"]), jax.nn.log_softmax(logits)
     cost = cost + options["prediction"] * (jnp.exp(before) * (before - now)).sum()
@@ -257,7 +265,7 @@ def _look(f: Model, z: PyTree, memory: dict[str, PyTree], options: dict[str, Any
 
 def _look_at_set(f: Model, z: PyTree, memory: dict[str, PyTree], options: dict[str, Any]) -> tuple[Array, tuple[Candidate, dict]]:
     costs, points, logits, valid = jax.vmap(lambda one: _cost(f, one, memory, options))(z)
-    total = costs.mean() - options["diversity_weight"] * spread_of(points, options["diversity"])
+    total = costs.mean() - options["diversity_weight"] * spread_of(wide(points) / unit(options["scale"], memory["x"]), options["diversity"])
     stop, memory = _plateau(total, memory, options)
     return total, (Candidate(points, z, logits, valid, total, stop), memory)
 

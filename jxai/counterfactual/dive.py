@@ -16,6 +16,7 @@ from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
+from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded
 from jxai.scores import need_key, one_of, positive, wide, within
 from jxai.typing import Array, Clip, Model
@@ -32,6 +33,7 @@ def dive(
     sparsity: float = 1.0,
     diversity: float = 1.0,
     reconstruction: float = 10.0,
+    scale: float | Array | None = None,
     threshold: float = 0.5,
     share: float = 0.9,
     sigma: float = 0.01,
@@ -44,13 +46,13 @@ def dive(
 ) -> Search:
     """DiVE: n perturbations ε_i of the code, each within its mask, that reach the target, are sparse, near x and unlike one another.
 
-    `Σ_i −log p(target | g(z + ε_i)) / n + [λ_s Σ ‖ε_i‖₁ + λ_d Σ_{i≠j} cos²(ε_i, ε_j) + λ_r Σ_i mean |x − g(z + ε_i)|] / Σ masks`, `z = encode(x)`, from
+    `Σ_i −log p(target | g(z + ε_i)) / n + [λ_s Σ ‖ε_i‖₁ + λ_d Σ_{i≠j} cos²(ε_i, ε_j) + λ_r Σ_i mean |x − g(z + ε_i)| / s] / Σ masks`, `z = encode(x)`, from
     `ε_i ~ sigma · N(0, 1)`. With masks of directions that matter to the model alike (`fisher_masks`) the explanations are not all the most obvious one.
 
     Args:
       generator: with `decode(z) -> x` and `encode(x) -> z`, z one array.
       masks: `[n, *shape of z]` booleans, where each explanation may move; None is everywhere, `num_counterfactuals` = n times.
-      sparsity: λ_s >= 0. diversity: λ_d >= 0. reconstruction: λ_r >= 0.
+      sparsity: λ_s >= 0. diversity: λ_d >= 0. reconstruction: λ_r >= 0. scale: s > 0, each feature's own unit, as in `wachter`.
       threshold: of the probability of the target, in (0, 1), from which an explanation is valid.
       share: of the explanations that are valid, in (0, 1], at which the search ends (the published code's 90 %, of a batch there). sigma: > 0.
       steps: at most, the published 20. learning_rate: the greatest of those that the authors tried; their 0.01 moves an entry of a code by 0.2 at most.
@@ -69,10 +71,11 @@ def dive(
     within(0.0, math.inf, sparsity=sparsity, diversity=diversity, reconstruction=reconstruction)
     within(math.ulp(0.0), math.inf, sigma=sigma)
     positive(num_counterfactuals=num_counterfactuals)
+    check_scale(scale)
     if masks is not None and not isinstance(masks, jax.core.Tracer) and not np.asarray(masks).reshape(len(masks), -1).any(1).all():
         raise ValueError(f"masks[{int(np.argmin(np.asarray(masks).reshape(len(masks), -1).any(1)))}] is empty: that explanation could not move")
     options = dict(generator=generator, masks=masks, n=num_counterfactuals, sparsity=sparsity, diversity=diversity, reconstruction=reconstruction)
-    options |= dict(threshold=threshold, share=share, sigma=sigma, clip=clip, constraints=(*constraints, *frozen(region)))
+    options |= dict(scale=scale, threshold=threshold, share=share, sigma=sigma, clip=clip, constraints=(*constraints, *frozen(region)))
     return descent(_start, _look, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer, project=_within_masks)
 
 
@@ -170,7 +173,7 @@ def _look(f: Model, steps: Array, memory: dict[str, Array], options: dict[str, A
     logits = wide(jax.vmap(f)(points))
     log_p = jax.nn.log_softmax(logits)[:, memory["target"]]
     price = options["sparsity"] * jnp.abs(steps).sum() + options["diversity"] * alike(steps)
-    price = price + options["reconstruction"] * jnp.abs(wide(points) - wide(x)).mean(tuple(range(1, points.ndim))).sum()
+    price = price + options["reconstruction"] * (jnp.abs(wide(points) - wide(x)) / unit(options["scale"], x)).mean(tuple(range(1, points.ndim))).sum()
     loss = -log_p.mean() + price / memory["masks"].sum()
     valid = log_p >= jnp.log(options["threshold"])
     return loss, (Candidate(points, codes, logits, valid, loss, wide(valid).mean() >= options["share"]), memory)

@@ -12,6 +12,7 @@ import optax
 from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
+from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.counterfactual.search.generator import decoded, encoded
 from jxai.scores import wide, within
 from jxai.typing import Array, Clip, Model
@@ -64,6 +65,7 @@ def revise(
     *,
     generator: Any,
     proximity: float = 0.1,
+    scale: float | Array | None = None,
     threshold: float = 0.5,
     steps: int = 2000,
     learning_rate: float = 0.01,
@@ -72,10 +74,10 @@ def revise(
     region: Array | None = None,
     constraints: Sequence[Constraint] = (),
 ) -> Search:
-    """REVISE: gradient descent in latent space with a price on the distance, `−log p(target | g(z)) + λ ‖x − g(z)‖₁`, until `p >= threshold`.
+    """REVISE: gradient descent in latent space with a price on the distance, `−log p(target | g(z)) + λ ‖(x − g(z)) / s‖₁`, until `p >= threshold`.
 
     Args:
-      generator: with `decode(z) -> x` and `encode(x) -> z`. proximity: λ >= 0.
+      generator: with `decode(z) -> x` and `encode(x) -> z`. proximity: λ >= 0. scale: s > 0, each feature's own unit, as in `wachter`.
       threshold: of the probability, in (0, 1). steps: at most. learning_rate: η; `proximity=1, optimizer=optax.sgd, learning_rate=1e-5,
         steps=50_000` are the settings in which Höltgen et al. (2021) compared it (with λ = 1 most digits stay what they are here).
       optimizer, clip, region, constraints: as in `diffeomorphic`.
@@ -87,7 +89,8 @@ def revise(
     """
     within(0.0, 1.0, threshold=threshold)
     within(0.0, jnp.inf, proximity=proximity)
-    options = dict(generator=generator, threshold=threshold, clip=clip, constraints=(*constraints, *frozen(region)), proximity=proximity)
+    check_scale(scale)
+    options = dict(generator=generator, threshold=threshold, clip=clip, constraints=(*constraints, *frozen(region)), proximity=proximity, scale=scale)
     return descent(_start, _nearer_the_target, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer)
 
 
@@ -100,6 +103,6 @@ def _nearer_the_target(f: Model, z: Array, memory: dict[str, Array], options: di
     point = decoded(options["generator"], z, x, options["clip"], options["constraints"])
     logits = wide(f(point))
     log_p = jax.nn.log_softmax(logits)[memory["target"]]
-    loss = -log_p + options.get("proximity", 0.0) * jnp.abs(wide(point) - wide(x)).sum()
+    loss = -log_p + options.get("proximity", 0.0) * (jnp.abs(wide(point) - wide(x)) / unit(options.get("scale"), x)).sum()
     valid = log_p >= jnp.log(options["threshold"])
     return loss, (Candidate(point, z, logits, valid, -log_p, valid), memory)

@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from jxai.counterfactual import Identity, growing_spheres, jsma, native_guide, nearest_unlike, prototype, sparse_vce, wachter
+from jxai.counterfactual import (
+    Identity,
+    clue,
+    dive,
+    growing_spheres,
+    jsma,
+    native_guide,
+    nearest_unlike,
+    prototype,
+    revise,
+    sparse_vce,
+    wachter,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -34,6 +46,22 @@ METHODS = {
     "sparse_vce": functools.partial(sparse_vce, radius=1.0, p=2.0, steps=10),
     "prototype": functools.partial(prototype, generator=Identity(), prototypes=np.zeros((2, 4), np.float32), attraction=0.0, steps=60, learning_rate=0.05),
 }
+
+
+LATENT = {
+    "revise": lambda scale, **options: revise(generator=Identity(scale), scale=scale, steps=80, learning_rate=0.05, **options),
+    "clue": lambda scale, **options: clue(generator=Identity(scale), scale=scale, steps=10, **{**options, "target": None}),
+    "dive": lambda scale, **options: dive(generator=Identity(scale), scale=scale, num_counterfactuals=2, steps=10, **options),
+}
+
+
+@pytest.mark.parametrize("name", ["revise", *(pytest.param(name, marks=pytest.mark.slow) for name in ("clue", "dive"))])
+def test_in_units_as_coordinates_too(name):
+    plain, raw = (LATENT[name](s, f=model(s), x=X * s, target=1, key=KEY, clip=(-2 * s, 2 * s)) for s in (np.ones(4, np.float32), S))
+    assert (np.asarray(plain.x) != X).any() and np.array_equal(raw.valid, plain.valid)
+    np.testing.assert_allclose(raw.x / S, plain.x, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="scale=None: x is a vector with entries up to 6553"):
+        LATENT[name](None, f=model(S), x=X * S, target=1, key=KEY, clip=None)
 
 
 @functools.cache

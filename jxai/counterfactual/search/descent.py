@@ -12,6 +12,7 @@ import optax
 from jax.tree_util import Partial
 
 from jxai.counterfactual.search import Candidate, Domain, Search
+from jxai.counterfactual.search.generator import Identity
 from jxai.scores import positive, within
 from jxai.typing import Array, Model, PyTree
 
@@ -44,7 +45,10 @@ def descent(
     """
     positive(steps=steps)
     within(math.ulp(0.0), math.inf, learning_rate=learning_rate)
-    domain = Domain(options.get("clip"), options.get("constraints", ()), scale=options.get("scale", 1.0))
+    generator = options.get("generator")
+    # The codes of other generators are in units of theirs.
+    scale = options.get("scale", 1.0) if not isinstance(generator, Identity) else generator.scale if options.get("scale") is None else options["scale"]
+    domain = Domain(options.get("clip"), options.get("constraints", ()), scale=scale)
     return Search(Partial(_init, start, optimizer, learning_rate, options), Partial(_step, look, project, optimizer, learning_rate, options), steps, domain)
 
 

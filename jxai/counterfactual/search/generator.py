@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jxai.callables import plainly
 from jxai.counterfactual.search.constraints import Constraint, settled
-from jxai.counterfactual.search.domain import clipped
+from jxai.counterfactual.search.domain import clipped, unit
 from jxai.scores import check_example, wide
 from jxai.typing import Array, Clip
 
@@ -19,15 +19,20 @@ from jxai.typing import Array, Clip
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """The examples' own coordinates, `z = x`: what a search in latent space is without a generator."""
+    """The examples' own coordinates, `z = x / s`: what a search in latent space is without a generator.
+
+    scale: s > 0, each feature's own unit, as in `wachter`.
+    """
+
+    scale: float | Array | None = None
 
     def encode(self, x: Array) -> Array:
-        """x."""
-        return x
+        """`x / s`, x where there is no scale."""
+        return x if self.scale is None else x / unit(self.scale, x)
 
     def decode(self, z: Array) -> Array:
-        """z."""
-        return z
+        """`s z`."""
+        return z if self.scale is None else z * unit(self.scale, z)
 
 
 def encoded(generator: Any, x: Array) -> Array:
