@@ -122,7 +122,7 @@ CASES: dict[str, Case] = {
     "faithfulness_estimate": _removal({"grid": cells}, passes=9, equal=_POOLED),
     "focus": _localization(),
     "infidelity": Case(
-        {"sizes": 3, "num_samples": 6},
+        {"sizes": 3, "num_samples": 6, "sigma": 0.2},
         other={"sizes": (2, 4), "stride": 2, "num_samples": 9, "sigma": 0.5, "scaled": True, "fill": 0.3, "segments": mosaic, "grid": 2},
         under={"num_samples": {"perturbation": "gaussian"}, "sigma": {"perturbation": "gaussian"}},
     ),
