@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai.callables import plainly
+from jxai.removal.doubts import flat
 from jxai.removal.masks import as_map
 from jxai.scores import objective
 from jxai.tracing.ruled import Rule, with_rule
@@ -63,5 +64,7 @@ def deconvnet(f: Model, x: Array, target: int | Array | None, key: Array | None 
 
 
 def _ruled_gradient(f: Model, x: Array, target: int | Array | None, score: str, rule: Rule) -> Array:
-    objective(f, x, target, score)  # bad arguments fail before f is walked
-    return as_map(jax.grad(objective(with_rule(f, x, rule), x, target, score))(x), x)
+    s = objective(f, x, target, score)  # bad arguments fail before f is walked
+    found = as_map(jax.grad(objective(with_rule(f, x, rule), x, target, score))(x), x)
+    flat("a gradient with a rule", found, s, x, [jnp.zeros_like(x)])
+    return found

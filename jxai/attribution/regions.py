@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from jxai import loops
 from jxai.attribution.path import integrated_gradients
 from jxai.callables import plainly
 from jxai.removal import fills
+from jxai.removal.doubts import warn
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import as_map, features, position_shape, positions
 from jxai.scores import objective, one_of, positive, wide
@@ -108,7 +108,7 @@ def _label_maps(x: Array, segments: Array, num_segments: int | None) -> tuple[Ar
     checked = [features(x, labels, num_segments=num_segments) for labels in stack]
     num = max(one.num for one in checked)
     if num == 1:
-        warnings.warn("segments are one: every map of XRAI on them is flat", stacklevel=4)
+        warn("segments are one: every map of XRAI on them is flat")
     flat = jnp.stack([jnp.ravel(one.labels) for one in checked]).astype(jnp.int32)
     return jnp.where((flat >= 0) & (flat < num), flat, num), num
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import xlogy
 
 from jxai.callables import plainly
 from jxai.metrics.common import by_position, nan_unless_finite
@@ -68,7 +67,7 @@ def entropy(f: Model | None, x: Array, target: int | Array | None, attribution: 
     """
     share = _shares(attribution, x)
     q = jnp.where(share.max() > 0, share / jnp.maximum(share.sum(), 1), 1 / share.size)
-    return nan_unless_finite(jnp.maximum(-xlogy(q, q).sum(), 0), attribution)
+    return nan_unless_finite(jnp.maximum(-(q * jnp.log(jnp.where(q > 0, q, 1))).sum(), 0), attribution)
 
 
 @plainly

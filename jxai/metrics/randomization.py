@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import xlogy
 
 from jxai import loops
 from jxai.callables import plainly
@@ -292,4 +291,4 @@ def _histogram_entropy(a: Array, bins: int) -> Array:
     low, span = a.min(), a.max() - a.min()
     inside = jnp.clip(jnp.floor((a - low) / jnp.where(span > 0, span, 1) * bins), 0, bins - 1)
     share = jnp.zeros(bins).at[inside.ravel().astype(jnp.int32)].add(1) / a.size
-    return jnp.maximum(-xlogy(share, share).sum(), 0) / math.log(2)
+    return jnp.maximum(-(share * jnp.log(jnp.where(share > 0, share, 1))).sum(), 0) / math.log(2)

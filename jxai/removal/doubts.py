@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 import warnings
 
 import jax
@@ -14,7 +15,7 @@ from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.typing import Array, Model, PyTree, Scalar
 
-__all__ = ["blank_class", "concrete", "flat", "kept_by_fill"]
+__all__ = ["blank_class", "concrete", "flat", "kept_by_fill", "warn"]
 
 
 def kept_by_fill(name: str, f: Model, x: Array, target: int | Array | None, fill: FillLike, key: Array | None = None, what: str = "fill") -> None:
@@ -34,10 +35,9 @@ def kept_by_fill(name: str, f: Model, x: Array, target: int | Array | None, fill
     found = blank_class(f, x, fill, key)
     if found is not None and found == int(target):
         shown = type(fill).__name__ if callable(fill) else fill if isinstance(fill, numbers.Real) else "the given array"
-        warnings.warn(
+        warn(
             f"{name}: x with everything replaced ({what}={shown}) is of class {found} already, so what is removed takes nothing of target={int(target)} away: "
             f"a rise of the score, or a small subset, says little here; compare with another {what}, such as fills.Blur, fills.Mean, fills.Uniform or a number",
-            stacklevel=4,
         )
 
 
@@ -64,11 +64,18 @@ def flat(name: str, attribution: Array, s: Scalar, x: Array, others: list[Array]
     values = [s(x), *map(s, others)]
     if not concrete(values) or np.isnan(values).any() or np.ptp(values) == 0:
         return
-    warnings.warn(
+    warn(
         f"{name}: the map is 0 everywhere, yet the score moves from {float(values[0]):g} at x to {', '.join(f'{float(v):g}' for v in values[1:])} elsewhere: it has no "
         "derivative there (steps, casts to integers, dead units, a saturated probability); occlusion, feature_ablation and kernel_shap need none",
-        stacklevel=4,
     )
+
+
+def warn(text: str) -> None:
+    """A warning that points at the line outside of jxai that asked."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "jxai":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
 
 
 def concrete(*trees: PyTree) -> bool:
