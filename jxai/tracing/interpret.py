@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jxai.callables import Batched, LogProbabilities, is_array, partition
+from jxai.callables import Batched, LogProbabilities, fresh, is_array, partition
 from jxai.tracing import equations
 from jxai.typing import Array, Model
 
@@ -127,7 +127,7 @@ def trace(f: Model, x: Array) -> Traced:
     weights, static = partition(f)
     paths, _ = jax.tree_util.tree_flatten_with_path(f)
     names = [_clean(jax.tree_util.keystr(path).removeprefix(".f" * _adapters(f))) for path, leaf in paths if is_array(leaf)]
-    closed, out = jax.make_jaxpr(lambda weights, x: static.combine(weights)(x), return_shape=True)(weights, x)
+    closed, out = jax.make_jaxpr(lambda weights, x: fresh(static.combine(weights))(x), return_shape=True)(weights, x)
     return Traced(closed, weights, names, jax.tree.structure(out))
 
 

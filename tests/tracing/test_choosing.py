@@ -131,3 +131,17 @@ def test_where_a_model_crops_its_map_lies_over_what_it_reads():
         assert not whole.any()
     strided = Partial(lambda w, x: jax.nn.relu(conv(x[:15, :15], w["first"], 3)).mean((0, 1)) @ LOGITS, W)
     assert np.abs(hires_cam(strided, x, 1)[-1]).max() > 0
+
+
+def test_an_nnx_recurrent_network_is_read_at_its_states_and_one_in_a_closure_is_an_error():
+    class Series(nnx.Module):
+        def __init__(self, rngs):
+            self.rnn, self.out = nnx.RNN(nnx.SimpleCell(3, 4, rngs=rngs)), nnx.Linear(4, 2, rngs=rngs)
+
+        def __call__(self, x):
+            return self.out(self.rnn(x[None])[0].mean(0))
+
+    f = Series(nnx.Rngs(0))
+    assert taps.find(f, ROW).shape == (12, 4) and grad_cam(f, ROW, 1).shape == (12, 1)
+    with pytest.raises(ValueError, match="hand on the module itself"):
+        taps.find(lambda x: f(x), ROW)
