@@ -62,7 +62,7 @@ def judges() -> dict[str, Any]:
     return {
         "spearman_abs": (m.parameter_randomization, {"absolute": True}),
         "ssim_abs": (m.parameter_randomization, {"similarity": "ssim", "absolute": True}),
-        "random_class": m.random_logit,
+        "random_class": (m.random_logit, {"absolute": True}),
     }
 
 
