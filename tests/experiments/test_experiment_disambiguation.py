@@ -72,13 +72,14 @@ def test_rows_are_what_the_routines_say_and_a_run_goes_on(tmp_path, monkeypatch)
             labels = two_labels.segmented(pair.x, 6)
             n = int(labels.max()) + 1
             options = dict(attribution=feature_ablation, attribution_options={"segments": labels, "num_segments": 6, "score": "probability"})
-            one = disambiguate(f, jnp.asarray(pair.x), pair.labels, segments=labels, num_segments=6, delta=0.8, **options)
+            one = disambiguate(f, jnp.asarray(pair.x), pair.labels, segments=labels, num_segments=6, delta=0.8, score="probability", **options)
             shown["largest, disjoint"].append(one.largest_disjoint)
             shown["disjoint"].append(one.disjoint.holds & ~one.overlapping.holds)
             shown["overlapping"].append(one.overlapping.holds & ~one.disjoint.holds)
             shown["passes"].append(1 + n + 4 * n + 7)
             if pair.number < 2:  # by the network itself rather than by what it has shown once
-                exact = disambiguate_exactly(f, jnp.asarray(pair.x), pair.labels, segments=two_labels.segmented(pair.x, 4), num_segments=4, delta=0.8)
+                few = dict(segments=two_labels.segmented(pair.x, 4), num_segments=4, delta=0.8, score="probability")
+                exact = disambiguate_exactly(f, jnp.asarray(pair.x), pair.labels, **few)
                 shown["exact"].append([exact.largest_disjoint, exact.largest_overlapping])
                 shown["segments, exact"].append(int(exact.overlapping.size) if verify(f, jnp.asarray(pair.x), exact.overlapping).holds else np.nan)
         for metric in ("largest, disjoint", "disjoint", "overlapping", "passes"):

@@ -103,7 +103,10 @@ def test_it_runs_and_goes_on(tmp_path, moment):
     assert (here / "cifar10.png").stat().st_size > 5000
     f = nets["cifar10_resnet56"]
     fill = jnp.asarray(overinterpretation.MEAN)
-    sizes = [batched_gradient_sis(f, v, None, jax.random.fold_in(jax.random.key(0), i), threshold=0.1, per_step=64, fill=fill) for i, v in enumerate(x[:3])]
+    sizes = [
+        batched_gradient_sis(f, v, None, jax.random.fold_in(jax.random.key(0), i), threshold=0.1, per_step=64, fill=fill, score="probability")
+        for i, v in enumerate(x[:3])
+    ]
     row = next(r for r in rows if (r["network"], r["order"], r["metric"]) == ("cifar10_resnet56", "backward selection", "pixels for 0.1"))
     assert row["mean"] == pytest.approx(np.mean([float(c.size) / 1024 for c in sizes if c.holds])) and row["n"] == sum(bool(c.holds) for c in sizes)
     by = {(r["order"], r["metric"]): r for r in rows if r["part"] == "training"}

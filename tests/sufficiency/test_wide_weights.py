@@ -20,7 +20,7 @@ OTHERS = {
     "batched_gradient_sis": lambda f, x, k, key: batched_gradient_sis(f, x, k, threshold=0.5).held,
     "ranked_subset": lambda f, x, k, key: ranked_subset(f, x, k, x, threshold=0.5).held,
     "random_subset": lambda f, x, k, key: random_subset(f, x, k, key, threshold=0.5).held,
-    "disambiguate": lambda f, x, k, key: disambiguate(f, x, (k, (k + 1) % 3), segments=np.arange(4), score="logit").disjoint.removed,
+    "disambiguate": lambda f, x, k, key: disambiguate(f, x, (k, (k + 1) % 3), segments=np.arange(4), score="probability").disjoint.removed,
 }
 
 
