@@ -77,7 +77,7 @@ from jxai.evaluate.controls import random_map
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.models import available
-from jxai.scores import SCORES, positive, within
+from jxai.scores import positive, within
 from jxai.sufficiency import Disambiguation, disambiguate, disambiguate_exactly, extreme_baselines
 
 LOGIT = ("extreme_baselines", "feature_ablation", "random")
@@ -198,7 +198,7 @@ def examined(config: Config, out: Path, subject: Any, pair: Pair) -> dict[str, n
                 n = len(np.unique(segments))
                 search = compiled(searched, g, v, labels, segments, made, num=num, delta=config.delta, score=score)
                 found[view, name, score] = search, method.passes(n) + 4 * n + 7
-    for score in SCORES if "coarse" in views else ():
+    for score in ("logit", "probability") if "coarse" in views else ():
         every = compiled(searched, g, v, labels, segments, None, num=num, delta=config.delta, score=score)
         found["coarse", "exact", score] = every, 2**n
     about, results = digests(f, x), {}

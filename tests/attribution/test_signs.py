@@ -17,7 +17,7 @@ X = np.random.default_rng(0).uniform(size=(8, 8, 1)).astype(np.float32)
 SMALL = {
     "extremal_perturbation": {"steps": 3, "spacing": 2, "sigma": 2.0, "blur": 2.0},
     "hsic": {"grid": 4, "num_designs": 16},
-    "meaningful_perturbation": {"steps": 3, "mask_scale": 2, "blur": 2.0},
+    "meaningful_perturbation": {"steps": 3, "mask_scale": 2},
     "rise": {"num_masks": 16, "grid": 4, "score": "probability"},
     "sidu": {},
     "sobol": {"grid": 4, "num_designs": 8},
