@@ -101,8 +101,8 @@ class Program:
         while waiting:
             r = waiting.pop()
             if r in self.constants:
-                if isinstance(self.constants[r], jax.core.Tracer):
-                    return None
+                if isinstance(self.constants[r], jax.core.Tracer) or jnp.issubdtype(self.avals[r].dtype, jax.dtypes.extended):
+                    return None  # not a number, or no number yet
                 held[r] = self.constants[r]
             elif r not in self.makers:
                 return None

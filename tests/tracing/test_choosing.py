@@ -56,10 +56,18 @@ def test_a_classifier_by_averaged_class_maps_is_read_at_them():
     assert np.allclose(cam.sum(), f(PICTURE)[2], atol=1e-5)
 
 
-FLAT = normal(192, 5)
+FLAT, KEY = normal(192, 5), jax.random.key(0)
 
 
-@pytest.mark.parametrize("f", [lambda x: jax.nn.relu(x.ravel() @ FLAT), lambda x: ((x - 0.5) / 0.25).ravel() @ FLAT, lambda x: windows(x).ravel() @ FLAT])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: jax.nn.relu(x.ravel() @ FLAT),
+        lambda x: ((x - 0.5) / 0.25).ravel() @ FLAT,
+        lambda x: windows(x).ravel() @ FLAT,
+        lambda x: x.ravel() @ jax.random.normal(KEY, (192, 5)),
+    ],
+)
 def test_a_network_without_positions_has_no_layer(f):
     """The picture itself, scaled or moved, is none."""
     with pytest.raises(ValueError, match="layer=None: no value has spatial extent over x"):
