@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
     wanted = others[:1] if text == "second" else others[:_SHOWN] if text == "all" else inputs.targets(text, subject, logits.size)
     search = searched(args.method, setting)
     wanted = np.asarray([wanted], np.int32)
-    got = counterfactual.run(search, subject.model, x[None], wanted, jax.random.key(args.seed))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\d+ of \d+ searches are for the class")  # each is said below
+        got = counterfactual.run(search, subject.model, x[None], wanted, jax.random.key(args.seed))
     found = jax.tree.map(lambda v: v[0], columns_of(got, x[None], wanted))
     p = np.take_along_axis(np.asarray(jax.nn.softmax(found.logits)), found.to[:, None], -1)[:, 0]
     for j, c in enumerate(found.to):

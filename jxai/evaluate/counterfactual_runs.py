@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,7 +132,9 @@ def _block(
     m = 1 if wanted is None else wanted.shape[1]
     places = batch.index[:, None] * m + np.arange(m)
     told = lambda progress: tell("searching", progress.done / progress.total)
-    got = counterfactual.run(search, examples.f, batch.x, wanted, key, index=places, batch_size=lanes, on_progress=told)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\d+ of \d+ searches are for the class")  # `found` leaves them out
+        got = counterfactual.run(search, examples.f, batch.x, wanted, key, index=places, batch_size=lanes, on_progress=told)
     flat = columns_of(got, batch.x, wanted)
     p = np.take_along_axis(np.asarray(jax.nn.softmax(flat.logits)), flat.to[..., None], -1)[..., 0]
     change = (flat.x - batch.x[:, None]).reshape(*flat.to.shape, -1)
