@@ -48,6 +48,7 @@ def test_a_level_that_nothing_needs_goes_back():
     np.testing.assert_allclose(found("ordinal", [5, 2, 1.2], -9.9, [0, 0, 0]), [2, 0, 0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_of_two_categories_the_one_that_suffices_changes():
     x = [1, 0, 0, 1, 0, 0.3]
     # Either group's change suffices alone; that with the last feature would be .9 further than needed.

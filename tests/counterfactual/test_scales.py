@@ -72,7 +72,7 @@ def found(name, scaled):
 
 
 @pytest.mark.parametrize(
-    "name", ["wachter", "jsma", "growing_spheres", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wachter l2", "sparse_vce", "prototype"))]
+    "name", ["wachter", "jsma", *(pytest.param(name, marks=pytest.mark.slow) for name in ("growing_spheres", "wachter l2", "sparse_vce", "prototype"))]
 )
 def test_raw_units_with_their_scale_go_the_way_of_scaled_ones(name):
     raw, plain = found(name, True), found(name, False)
