@@ -17,7 +17,8 @@ import numpy as np
 
 from jxai.typing import Array, PyTree
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @jax.tree_util.register_dataclass

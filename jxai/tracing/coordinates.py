@@ -75,17 +75,19 @@ def mean(c: Coordinates, axes: set[int]) -> Coordinates | None:
         return c
     count = (~np.isnan(c)).sum(tuple(axes), keepdims=True)
     middle = np.where(count > 0, np.nansum(c, tuple(axes), keepdims=True) / np.maximum(count, 1), np.nan)
-    within = extent(c, tuple(axes))
-    return compress(middle) if extent(middle) > np.mean(within[count > 0] if np.ndim(within) else within) else None
+    return compress(middle) if extent(middle) > extents(c, tuple(axes))[count > 0].mean() else None
 
 
-def extent(c: Coordinates, axes: tuple[int, ...] | None = None) -> np.ndarray | float:
-    """Greatest less least coordinate (0 where there is none); over axes, they are kept."""
-    if np.isnan(c).all():
-        return 0.0
-    high = np.where(np.isnan(c), -np.inf, c).max(axes, keepdims=axes is not None)
-    low = np.where(np.isnan(c), np.inf, c).min(axes, keepdims=axes is not None)
-    return np.where(high >= low, high - low, 0.0) if axes is not None else float(high - low)
+def extent(c: Coordinates) -> float:
+    """Greatest less least coordinate; 0 where there is none."""
+    return float(extents(c, tuple(range(c.ndim))).max())
+
+
+def extents(c: Coordinates, axes: tuple[int, ...]) -> np.ndarray:
+    """The same over these axes, which are kept."""
+    high = np.where(np.isnan(c), -np.inf, c).max(axes, keepdims=True)
+    low = np.where(np.isnan(c), np.inf, c).min(axes, keepdims=True)
+    return np.where(high >= low, high, 0) - np.where(high >= low, low, 0)
 
 
 def windows(c: Coordinates, axis: int, count: int, size: int, stride: int, low: int, base: int, apart: int) -> Coordinates:

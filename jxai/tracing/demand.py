@@ -67,6 +67,11 @@ def read_of(program: Program, places: dict[int, Place], value: int) -> tuple[tup
     return tuple(found)
 
 
+def _any(marks: Marks, axes: int | tuple[int, ...]) -> Marks:
+    """Whether any is set over these axes, which are kept."""
+    return np.asarray(np.any(marks, axis=axes, keepdims=True))
+
+
 def _all(shape: tuple[int, ...]) -> Marks:
     return np.ones((1,) * len(shape), bool)
 
@@ -85,7 +90,7 @@ def _read(use: Use, n: int, asked: Marks) -> Marks:
         if len(shape) != len(use.shape):
             return _all(shape)
         marks = _chosen(use, n, asked) if (primitive, len(use.shapes)) in (("mul", 2), ("select_n", 3)) else asked
-        return marks.any(tuple(d for d, (a, b) in enumerate(zip(shape, use.shape)) if a == 1 != b), keepdims=True)
+        return _any(marks, tuple(d for d, (a, b) in enumerate(zip(shape, use.shape)) if a == 1 != b))
     rule = _RULES.get(primitive)
     return _all(shape) if rule is None else rule(use, n, asked)
 
@@ -162,7 +167,7 @@ def _unstack(use: Use, n: int, asked: Marks) -> Marks:
 def _tile(use: Use, n: int, asked: Marks) -> Marks:
     for axis, size in enumerate(use.shapes[0]):
         if asked.shape[axis] > 1:
-            asked = asked.reshape(*asked.shape[:axis], -1, size, *asked.shape[axis + 1 :]).any(axis)
+            asked = np.asarray(np.any(asked.reshape(*asked.shape[:axis], -1, size, *asked.shape[axis + 1 :]), axis=axis))
     return asked
 
 
@@ -181,9 +186,9 @@ def _pad(use: Use, n: int, asked: Marks) -> Marks:
 
 def _broadcast(use: Use, n: int, asked: Marks) -> Marks:
     to = use.param("broadcast_dimensions")
-    marks = asked.any(tuple(d for d in range(asked.ndim) if d not in to), keepdims=True)
+    marks = _any(asked, tuple(d for d in range(asked.ndim) if d not in to))
     marks = marks.reshape([marks.shape[d] for d in to])
-    return marks.any(tuple(d for d, size in enumerate(use.shapes[0]) if size == 1), keepdims=True)
+    return _any(marks, tuple(d for d, size in enumerate(use.shapes[0]) if size == 1))
 
 
 def _reduce(use: Use, n: int, asked: Marks) -> Marks:
@@ -200,7 +205,7 @@ def _dot(use: Use, n: int, asked: Marks) -> Marks:
     free = [d for d in marks if d not in contracted[n] and d not in batch[n]]
     skip = 0 if n == 0 else len(use.shapes[0]) - len(contracted[0]) - len(batch[0])
     where = {d: k for k, d in enumerate(batch[n])} | {d: len(batch[n]) + skip + k for k, d in enumerate(free)}
-    kept = asked.any(tuple(d for d in range(asked.ndim) if d not in where.values()), keepdims=True)
+    kept = _any(asked, tuple(d for d in range(asked.ndim) if d not in where.values()))
     order = [where[d] for d in marks if d in where]
     kept = kept.transpose(order + [d for d in range(asked.ndim) if d not in order])
     sizes = iter(kept.shape)
@@ -211,7 +216,7 @@ def _convolution(use: Use, n: int, asked: Marks) -> Marks:
     if n:
         return _all(use.shapes[n])
     spec = use.param("dimension_numbers")
-    marks = asked.transpose(spec.out_spec).any(1, keepdims=True)
+    marks = _any(asked.transpose(spec.out_spec), 1)
     for k, (axis, size, stride, low, base, apart) in enumerate(sliding(use), 2):
         marks = at.read_by_windows(marks, k, use.shapes[0][axis], size, stride, low, base, apart)
     return np.moveaxis(marks, range(marks.ndim), spec.lhs_spec)
@@ -220,7 +225,7 @@ def _convolution(use: Use, n: int, asked: Marks) -> Marks:
 def _window(use: Use, n: int, asked: Marks) -> Marks:
     if n:
         return _all(use.shapes[n])
-    marks = asked.any(-1, keepdims=True) if use.step.primitive == "conv2d" else asked
+    marks = _any(asked, -1) if use.step.primitive == "conv2d" else asked
     for axis, size, stride, low, base, apart in sliding(use):
         marks = at.read_by_windows(marks, axis, use.shapes[0][axis], size, stride, low, base, apart)
     return marks
@@ -228,7 +233,7 @@ def _window(use: Use, n: int, asked: Marks) -> Marks:
 
 def _along(name: str) -> Callable[[Use, int, Marks], Marks]:
     """All along one axis."""
-    return lambda use, n, asked: asked.any(use.param(name), keepdims=True)
+    return lambda use, n, asked: _any(asked, use.param(name))
 
 
 def _gather(use: Use, n: int, asked: Marks) -> Marks:

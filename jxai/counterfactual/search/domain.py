@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -237,7 +238,7 @@ def _feasible(clip: Clip | None, constraints: Sequence[Constraint], x: np.ndarra
                 raise ValueError(f"constraints[{n}]: no category of the group {group} may be 1 with the others 0, by clip and the other constraints")
 
 
-def _interval(c: Constraint, x: np.ndarray) -> tuple[Array | float, Array | float]:
+def _interval(c: Constraint, x: np.ndarray) -> tuple[Any, Any]:
     """What a constraint asks of each entry alone."""
     free = -np.inf, np.inf
     if not concrete(c):

@@ -57,7 +57,7 @@ class _Choices(NamedTuple):
     @property
     def numbers(self) -> np.ndarray:
         """`[D]`: the entries that are neither."""
-        return ~self.held.any(0)
+        return np.asarray(~self.held.any(0))
 
 
 def _choices(domain: Domain, size: int) -> _Choices:

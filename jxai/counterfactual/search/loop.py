@@ -114,8 +114,8 @@ def advance(search: Search, f: Model, state: State) -> State:
     better = better & jnp.isfinite(seen.logits).all() & jnp.isfinite(seen.x).all()
     ended = seen.stop | (state.steps >= search.steps)
     # The last look is at the point that the last step led to; ending there is no step.
-    moved = jax.tree.map(_as, (variable, memory), (state.variable, state.memory))
-    new = State(state.x, state.region, *moved, _where(better, seen, state.best), ended, state.steps + ~ended)
+    variable, memory = jax.tree.map(_as, (variable, memory), (state.variable, state.memory))
+    new = State(state.x, state.region, variable, memory, _where(better, seen, state.best), ended, state.steps + ~ended)
     return _where(state.done, state, new)
 
 
