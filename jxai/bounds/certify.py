@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jxai.bounds.projection import contains
-from jxai.bounds.region import Region, ball
+from jxai.bounds.region import Clip, Region, ball, check_radius
 from jxai.bounds.specification import margins
 from jxai.callables import Static, partition, plainly
 from jxai.certificates import Digests, Verdict, digests, judged
@@ -51,7 +52,8 @@ class RobustnessCertificate:
         if x.shape != self.region.lower.shape:
             raise ValueError(f"x has shape {x.shape}, but the certificate's region {self.region.lower.shape}")
         arrays, model = partition(f)
-        found = _compiled(arrays, self.region, self.label, model=model, method=self.method, rounding=self.rounding, options=self.options)
+        how = dict(method=self.method, rounding=self.rounding, options=self.options)
+        found = _compiled(arrays, self.region, self.label, model=model, dtype=np.dtype(x.dtype), **how)
         values = {"x_in_region": float(contains(self.region, wide(x))), "margin": float(least(found, self.label))}
         return judged(f, x, self.digests, values, dict.fromkeys(values, 0.0))
 
@@ -64,7 +66,7 @@ def certify(
     label: int | Array | None = None,
     *,
     p: float = math.inf,
-    clip: tuple[float, float] | None = None,
+    clip: Clip | None = None,
     method: str = "crown",
     rounding: str = "outward",
     **options: Any,
@@ -72,8 +74,8 @@ def certify(
     """Tries to prove that no change of x within a radius changes the class: `min_v f(v)[label] − f(v)[j] > 0` for all j ≠ label, `‖(v − x) / radius‖_p <= 1`.
 
     Args:
-      f: a model `x -> logits [K]`, K ≥ 2. x: one example. radius: >= 0, a number or an array that broadcasts against x, in units of x.
-      label: the class; None: the predicted one. p: 1, 2 or `math.inf`. clip: (low, high), the valid range of entries, see `ball`.
+      f: a model `x -> logits [K]`, K ≥ 2. x: one example; where it is in half precision, so is every point that f is given. radius: >= 0, a number or an array that broadcasts against x, in units of x.
+      label: the class; None: the predicted one. p: 1, 2 or `math.inf`. clip: (low, high), the valid range of entries or of each feature, see `ball`.
       method, rounding, options: of `margins`. "outward" proves it for floating point, "nearest" up to the rounding of float32.
 
     Returns:
@@ -90,10 +92,10 @@ def certify(
     region = ball(x, radius, p, clip)
     about, chosen = digests(f, x), tuple(sorted(options.items()))
     if about is None:
-        found = margins(f, region, label, method=method, rounding=rounding, **options)
+        found = margins(_given(f, x.dtype), region, label, method=method, rounding=rounding, **options)
     else:
         arrays, model = partition(f)
-        found = _compiled(arrays, region, label, model=model, method=method, rounding=rounding, options=chosen)
+        found = _compiled(arrays, region, label, model=model, dtype=np.dtype(x.dtype), method=method, rounding=rounding, options=chosen)
     return RobustnessCertificate(label, found, region, method, rounding, chosen, about)
 
 
@@ -103,10 +105,10 @@ def certified_radius(
     x: Array,
     label: int | Array | None = None,
     *,
-    high: float = 1.0,
+    high: float | Array = 1.0,
     rounds: int = 16,
     p: float = math.inf,
-    clip: tuple[float, float] | None = None,
+    clip: Clip | None = None,
     method: str = "crown",
     rounding: str = "outward",
     **options: Any,
@@ -115,11 +117,12 @@ def certified_radius(
 
     Args:
       f, x, label, p, clip, method, rounding, options: as in `certify`.
-      high: the largest radius that is tried, > 0. rounds: of bisection, each halving the interval that holds the answer.
+      high: the largest radius that is tried, > 0; or an array that broadcasts against x, >= 0: as much of each feature (its range, say), where
+        radii are shares of it. rounds: of bisection, each halving the interval that holds the answer.
 
     Returns:
-      `[]`, within `high / 2^rounds` below the first radius that fails (bounds need not be monotone: a larger one may be provable again);
-      itself proved. 0 where x is of another class or nothing is; NaN for a traced label out of range, or traced x that is not finite.
+      A radius of high's shape, `share · high`, within `high / 2^rounds` below the first that fails (bounds need not be monotone: a larger one
+      may be provable again); itself proved, by `certify(f, x, radius)`. 0 where x is of another class or nothing is; NaN for a traced label out of range, or traced x that is not finite.
 
     Raises:
       ValueError: as `certify`; `high` or `rounds` that are not positive.
@@ -127,8 +130,9 @@ def certified_radius(
     Cost: `rounds + 1` times that of `margins`; jit it.
     """
     check_example(x)
-    if not 0 < high < math.inf:
-        raise ValueError(f"{high=} must be a positive number")
+    check_radius("high", high, x)
+    if not isinstance(high, jax.core.Tracer) and not (np.asarray(high) > 0).any():
+        raise ValueError(f"{high=} must be positive, of some feature at least")
     positive(rounds=rounds)
     label = _label(f, x, label)
     high = jnp.asarray(high, wide(x).dtype)
@@ -136,7 +140,7 @@ def certified_radius(
     def step(bracket: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:
         low, top = bracket
         radius = jnp.where(first, top, 0.5 * (low + top))
-        proved = least(margins(f, ball(x, radius, p, clip), label, method=method, rounding=rounding, **options), label) > 0
+        proved = least(margins(_given(f, x.dtype), ball(x, radius, p, clip), label, method=method, rounding=rounding, **options), label) > 0
         return (jnp.where(proved, radius, low), jnp.where(proved, top, radius)), None
 
     found = jax.lax.scan(step, (jnp.zeros_like(high), high), jnp.arange(rounds + 1) == 0)[0][0]
@@ -158,6 +162,11 @@ def _label(f: Model, x: Array, label: int | Array | None) -> Array:
     return jnp.asarray(label, jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "method", "rounding", "options"))
-def _compiled(arrays: list[Array], region: Region, label: Array, *, model: Static, method: str, rounding: str, options: tuple) -> Array:
-    return margins(model.combine(arrays), region, label, method=method, rounding=rounding, **dict(options))
+@functools.partial(jax.jit, static_argnames=("model", "dtype", "method", "rounding", "options"))
+def _compiled(arrays: list[Array], region: Region, label: Array, *, model: Static, dtype: Any, method: str, rounding: str, options: tuple) -> Array:
+    return margins(_given(model.combine(arrays), dtype), region, label, method=method, rounding=rounding, **dict(options))
+
+
+def _given(f: Model, dtype: Any) -> Model:
+    """f of points of this type: a region has float32 at least, but f computes what x's type makes it compute."""
+    return f if jnp.finfo(dtype).bits >= 32 else lambda v: f(v.astype(dtype))

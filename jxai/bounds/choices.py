@@ -1,4 +1,4 @@
-"""Comparisons, what is decided by them, and which of several cases is possible."""
+"""What is decided: truth values and whole numbers that depend on x, and which of several cases is possible."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class Select(Operation):
     def interval(self, *inputs: Interval) -> Interval:
         cases = [self._case(c, inputs) for c in self.cases]
         possible = self._possible(inputs)
+        if cases[0].lower.dtype == bool:
+            must = jnp.stack([c.lower | ~p for p, c in zip(possible, cases)]).all(0)
+            return Interval(must, jnp.stack([c.upper & p for p, c in zip(possible, cases)]).any(0))
         lower = jnp.stack([jnp.where(p, c.lower, jnp.inf) for p, c in zip(possible, cases)]).min(0)
         upper = jnp.stack([jnp.where(p, c.upper, -jnp.inf) for p, c in zip(possible, cases)]).max(0)
         return Interval(lower, upper)
@@ -58,12 +61,16 @@ class Select(Operation):
     def _case(case: int | Array, inputs: Sequence[Interval]) -> Interval:
         return inputs[case] if isinstance(case, int) else Interval(case, case)
 
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> float:
+        return 0.0
+
 
 @dataclasses.dataclass(frozen=True)
-class Logical(Operation):
-    """A comparison or a logical operation; its interval is a pair of booleans: whether it must be true, whether it may be.
+class Ranged(Operation):
+    """An operation that is known by its range alone: of numbers, or of truth values, a pair of booleans: whether it must be true, whether it may be.
 
-    rule: `(*intervals) -> (must, may)`; operands: positions among the inputs, or constant arrays, in the primitive's order.
+    rule: `(*intervals) -> (lower, upper)`, as exact as f's own evaluation; operands: positions among the inputs, or constant arrays, in the
+    primitive's order.
     """
 
     rule: Callable[..., tuple[Array, Array]]
@@ -75,14 +82,26 @@ class Logical(Operation):
         return Interval(*self.rule(*(Select._case(o, inputs) for o in self.operands)))
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
-        return jnp.zeros(value.lower.shape)
+        return jnp.zeros_like(value.lower)
+
+    def flushed(self, inputs: Sequence[Interval], tiny: float) -> float:
+        return 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class AsNumber(Operation):
-    """A truth value as 0 or 1."""
+class Whole(Operation):
+    """An operation on whole numbers of a type that holds `least` to `greatest`: beyond that it wraps around, or does what the machine likes."""
+
+    inner: Operation
+    least: float
+    greatest: float
 
     needs_ends = False
 
     def interval(self, *inputs: Interval) -> Interval:
-        return Interval(*(end.astype(jnp.float32) for end in inputs[0]))
+        lower, upper = self.inner.interval(*inputs)
+        held = (lower >= self.least) & (upper <= self.greatest)
+        return Interval(jnp.where(held, lower, self.least), jnp.where(held, upper, self.greatest))
+
+    def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
+        return self.inner.error(inputs, value, unit)

@@ -1,4 +1,4 @@
-"""The rules of curves, maxima, comparisons and choices."""
+"""The rules of curves and maxima."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import numpy as np
 from jax import lax
 
 from jxai.bounds import curves
-from jxai.bounds.choices import Logical, Select
 from jxai.bounds.curve import Curve
-from jxai.bounds.linear_rules import affine, float_of, negative
+from jxai.bounds.linear_rules import float_of, negative
 from jxai.bounds.locality import Elementwise, Windows
 from jxai.bounds.operations import Linear, Operation, Unary
 from jxai.bounds.product_rules import scaled
 from jxai.bounds.reductions import Greatest
-from jxai.bounds.region import Interval
 from jxai.bounds.use import Perturbed, Result, Use
 from jxai.scores import wide
 from jxai.typing import Array
@@ -134,8 +132,8 @@ def reduce_max(use: Use, sign: int = 1) -> Operation | Result:
     return negative(), (greatest.reference,)
 
 
-def reduce_window_max(use: Use, sign: int = 1) -> Result:
-    """The windows laid side by side on a new first axis, and the greatest of them."""
+def reduce_window_max(use: Use, sign: int = 1, start: Any = None) -> Result:
+    """The windows laid side by side on a new first axis, and the greatest of them; `start` is one more, and lies beyond the border."""
     p, x = use.param, use.operands[0]
     if any(d != 1 for d in p("base_dilation")):
         raise use.error("base dilation")
@@ -153,13 +151,18 @@ def reduce_window_max(use: Use, sign: int = 1) -> Result:
             views.append(lax.slice(padded, begin, end, strides))
         return jnp.stack(views)
 
-    valid = None
+    valid, offset = None, None
     if any(low > 0 or high > 0 for low, high in padding):
         with jax.ensure_compile_time_eval():
             valid = np.asarray(lay(jnp.ones(x.shape))) > 0
     local = Windows(tuple((d + 1, k, s, low, dil) for d, (k, s, (low, _), dil) in enumerate(zip(window, strides, padding, dilation))))
     shape = (len(offsets), *use.shape)
-    laid = use.add(Linear(lay, None, (sign,) if sign > 0 else (1,), moves=True, local=local, terms=len(offsets)), (x.reference,), shape)
+    if start is not None:
+        inside = np.ones(shape, bool) if valid is None else valid
+        offset = jnp.concatenate([jnp.where(inside, 0, start), jnp.broadcast_to(start, (1, *use.shape))])
+        within, valid, shape = lay, None, (len(offsets) + 1, *use.shape)
+        lay = lambda v: jnp.pad(within(v), [(0, 1)] + [(0, 0)] * len(use.shape))
+    laid = use.add(Linear(lay, offset, moves=True, local=local, terms=len(offsets)), (x.reference,), shape)
     if sign < 0:
         laid = use.add(negative(), (laid.reference,), shape)
     greatest = Greatest((0,), valid), (laid.reference,)
@@ -169,72 +172,35 @@ def reduce_window_max(use: Use, sign: int = 1) -> Result:
     return negative(), (turned.reference,)
 
 
-# Comparisons and choices.
+def reduce_window(use: Use) -> Result:
+    """Windows of maxima or minima that begin with another number than ∓∞."""
+    name, start = _taken_together(use)
+    return reduce_window_max(use, 1 if name == "max" else -1, start)
 
 
-def logical(rule: Callable[..., tuple[Array, Array]]) -> Callable[[Use], Result]:
-    """The rule of a comparison or logical operation."""
-
-    def build(use: Use) -> Result:
-        at = {n: position for position, n in enumerate(use.perturbed)}
-        operands = tuple(at.get(n, v) for n, v in enumerate(use.operands))
-        return Logical(rule, operands), use.inputs
-
-    return build
-
-
-def greater(strict: bool, turned: bool) -> Callable[[Interval, Interval], tuple[Array, Array]]:
-    """Whether `a > b` (not strict: `a >= b`; turned: the other way round) must and may hold."""
-
-    def rule(a: Interval, b: Interval) -> tuple[Array, Array]:
-        a, b = (b, a) if turned else (a, b)
-        return (a.lower > b.upper, a.upper > b.lower) if strict else (a.lower >= b.upper, a.upper >= b.lower)
-
-    return rule
+def reduce_(use: Use) -> Result:
+    """A maximum or minimum over axes that begins with another number than ∓∞."""
+    name, start = _taken_together(use)
+    greatest: Operation = Greatest(tuple(int(a) for a in use.param("dimensions")))
+    x, sign = use.operands[0], 1 if name == "max" else -1
+    if sign < 0:
+        x = use.add(negative(), (x.reference,), x.shape)
+    found = use.add(greatest, (x.reference,), use.shape)
+    if sign < 0:
+        found = use.add(negative(), (found.reference,), use.shape)
+    return _shifted_relu(use, found, start, sign)
 
 
-def equal(a: Interval, b: Interval) -> tuple[Array, Array]:
-    """Whether `a = b` must and may hold."""
-    same = (a.lower == a.upper) & (b.lower == b.upper) & (a.lower == b.lower)
-    return same, (a.lower <= b.upper) & (b.lower <= a.upper)
-
-
-def unequal(a: Interval, b: Interval) -> tuple[Array, Array]:
-    """Whether `a ≠ b` must and may hold."""
-    must, may = equal(a, b)
-    return ~may, ~must
+def _taken_together(use: Use) -> tuple[str, Any]:
+    """What a reduction takes numbers together by, "max" or "min", and the number that it begins with."""
+    steps = getattr(use.param("jaxpr"), "jaxpr", use.param("jaxpr")).eqns
+    name = steps[0].primitive.name if len(steps) == 1 else ""
+    if len(use.operands) != 2 or name not in ("max", "min") or not isinstance(use.operands[0], Perturbed) or isinstance(use.operands[1], Perturbed):
+        raise use.error("only maxima and minima of one array that begin with a constant have bounds")
+    return name, use.operands[1]
 
 
 def round_(use: Use) -> Operation:
     """Rounding, as the primitive does with halves."""
     method = use.param("rounding_method")
     return Unary(curves.step("round", lambda x: lax.round(x, method)))
-
-
-def either(use: Use) -> Result:
-    """Whether some (reduce_or) or all (reduce_and) truth values along axes must and may be true."""
-    axes, some = tuple(use.param("axes")), use.step.primitive == "reduce_or"
-    return Logical(lambda b: tuple(end.any(axes) if some else end.all(axes) for end in b), (0,)), use.inputs
-
-
-def unlike(a: Interval, b: Interval) -> tuple[Array, Array]:
-    """Whether exactly one of two truth values must and may be true."""
-    must = (a.lower & ~b.upper) | (~a.upper & b.lower)
-    return must, ~((a.lower & b.lower) | (~a.upper & ~b.upper))
-
-
-def select(use: Use) -> Operation | Result:
-    """Cases by a predicate: linear in the cases where the predicate is constant."""
-    which, *cases = use.operands
-    if not isinstance(which, Perturbed):
-        return affine(use, (1,) * len(use.perturbed), local=Elementwise())
-    if any(isinstance(v, Perturbed) and not v.floating for v in cases):
-        raise use.error("it chooses between truth values that depend on x")
-    at = {n: position for position, n in enumerate(use.perturbed)}
-    fixed = [v if isinstance(v, Perturbed) else wide(jnp.asarray(v)) for v in cases]
-    return Select(at[0], tuple(at.get(n + 1, v) for n, v in enumerate(fixed))), use.inputs
-
-
-def is_finite(use: Use) -> Result:
-    """True: a model is bounded where its values are finite."""
-    return Logical(lambda b: (jnp.ones(b.lower.shape, bool), jnp.ones(b.lower.shape, bool)), (0,)), use.inputs

@@ -217,4 +217,7 @@ def step(name: str, value: Callable) -> Curve:
     return Curve(name, value, _increasing(value), None, 0)
 
 
-SIGN, FLOOR, CEIL = step("sign", jnp.sign), step("floor", jnp.floor), step("ceil", jnp.ceil)
+SIGN, FLOOR, CEIL, TRUNCATE = step("sign", jnp.sign), step("floor", jnp.floor), step("ceil", jnp.ceil), step("truncate", jnp.trunc)
+
+PARTIAL = frozenset({LOG, LOG1P, SQRT, RSQRT, RECIPROCAL})
+"""What is not defined everywhere."""

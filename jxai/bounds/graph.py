@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.bounds.curves import PARTIAL
 from jxai.bounds.layouts import Reader
-from jxai.bounds.operations import Operation
+from jxai.bounds.operations import Operation, Unary
 from jxai.bounds.patterns import match
 from jxai.bounds.primitives import operation
 from jxai.bounds.region import Region
@@ -78,11 +79,14 @@ def graph(f: Model, region: Region, *, exact: bool = False) -> Graph:
 class _Builder:
     def __init__(self, program: interpret.Program, weights: list[Array], exact: bool):
         self.program = program
-        self.known: dict[int, Any] = {**program.constants, **dict(zip(program.inputs, weights))}
+        # A literal is a Python number, which jax_enable_x64 would take for one of 64 bits.
+        literals = {r: np.asarray(c, program.avals[r].dtype) if isinstance(c, (bool, int, float)) else c for r, c in program.constants.items()}
+        self.known: dict[int, Any] = {**literals, **dict(zip(program.inputs, weights))}
         self.input = program.inputs[-1]
         self.perturbed = {self.input}
         self.read = Reader(program, self.known, self.perturbed, exact)
         self.nodes: list[Node] = []
+        self.partial: set[int] = set()
         self.next = len(program.avals)
 
     def build(self) -> Graph:
@@ -131,15 +135,21 @@ class _Builder:
         name = f"{step.primitive} {step.scope}".strip()
 
         def add(op: Operation, inputs: tuple[int, ...], shape: tuple[int, ...]) -> Perturbed:
-            self.nodes.append(Node(op, inputs, self.next, tuple(shape), precise, name))
+            self._append(Node(op, inputs, self.next, tuple(shape), precise, name))
             self.next += 1
-            return Perturbed(self.next - 1, tuple(shape))
+            return Perturbed(self.next - 1, tuple(shape), partial=self.next - 1 in self.partial)
 
         if found is not None:
             op, inputs = found.build(add)
         else:
-            op, inputs = operation(Use(step, [self._operand(r) for r in step.inputs], aval.shape, step.outputs.index(reference), add))
-        self.nodes.append(Node(op, inputs, reference, aval.shape, precise, name))
+            use = Use(step, [self._operand(r) for r in step.inputs], aval.shape, aval.dtype, step.outputs.index(reference), add)
+            op, inputs = operation(use)
+        self._append(Node(op, inputs, reference, aval.shape, precise, name))
+
+    def _append(self, node: Node) -> None:
+        self.nodes.append(node)
+        if not self.partial.isdisjoint(node.inputs) or (isinstance(node.operation, Unary) and node.operation.curve in PARTIAL):
+            self.partial.add(node.output)
 
     def _precision(self, step: interpret.Step, reference: int, found: Match | None) -> Precision:
         """That of the value, and of all that lies between it and what it was recognised as a function of."""
@@ -152,7 +162,7 @@ class _Builder:
     def _operand(self, reference: int) -> Any:
         aval = self.program.avals[reference]
         if reference in self.perturbed:
-            return Perturbed(reference, aval.shape, jnp.issubdtype(aval.dtype, jnp.floating))
+            return Perturbed(reference, aval.shape, aval.dtype, reference in self.partial)
         value = self.known[reference]
         if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
             return value

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jxai.bounds.choices import Whole
 from jxai.bounds.graph import Graph, Node, graph
 from jxai.bounds.region import Interval, Region, checked, is_valid, magnitude
 from jxai.bounds.rounding import outward, precision, widened
@@ -46,6 +47,8 @@ class Ranges:
         if self.rounding == "outward":
             self.errors[node.output] = jnp.broadcast_to(_error(node, inputs, value), node.shape)
             value = widened(value, self.errors[node.output])
+            if isinstance(node.operation, Whole):
+                value = Interval(jnp.ceil(value.lower), jnp.floor(value.upper))
         self.known[node.output] = sane(value)
 
     def tighten(self, reference: int, found: Interval) -> None:

@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
-from jxai.bounds.choices import AsNumber, Logical
 from jxai.bounds.locality import Elementwise, Reduce, Reshape, Window, Windows
 from jxai.bounds.operations import Linear, Operation
 from jxai.bounds.use import Perturbed, Use
@@ -26,8 +24,6 @@ def affine(use: Use, signs: tuple[int, ...] | None = None, *, terms: int = 1, lo
     """A step that is linear in all of its perturbed operands together; the constant ones are the offset."""
     at, operands = use.perturbed, use.operands
     run = run or (lambda values: use.step.run(values)[use.output])
-    if any(isinstance(v, Perturbed) and not v.floating for v in operands):
-        raise use.error("a truth value that depends on x may only choose between cases")
 
     def applied(values: dict[int, Array], fixed: Callable[[Any], Any]) -> Array:
         return run([values[n] if n in values else fixed(v) for n, v in enumerate(operands)])
@@ -54,15 +50,10 @@ def float_of(use: Use) -> Any:
 
 
 def same(use: Use) -> Operation:
-    """The number itself: copies, changes between floating-point types (a model in half precision is bounded as one of real numbers)."""
-    name = use.step.primitive
-    out = use.param("new_dtype") if name == "convert_element_type" else None
-    if out is not None and not jnp.issubdtype(out, jnp.floating):
-        raise use.error(f"it makes {np.dtype(out).name} of a number that depends on x")
-    if not use.operands[0].floating:
-        return Logical(lambda b: (b.lower, b.upper), (0,)) if out is None else AsNumber()
-    exact = name not in ("convert_element_type", "reduce_precision")  # which round to what a narrower type can hold
-    return Linear(lambda x: x, terms=0, moves=exact, apart=True, local=Elementwise())
+    """The number itself: copies, and changes between floating-point types, which round."""
+    exact = use.step.primitive not in ("convert_element_type", "reduce_precision")  # which round to what a narrower type can hold
+    kind = jnp.result_type(jnp.float32, use.dtype)
+    return Linear(lambda x: x.astype(kind), terms=0, moves=exact, apart=True, local=Elementwise())
 
 
 def reshape(use: Use) -> Operation:
@@ -131,11 +122,16 @@ def cumsum(use: Use) -> Operation:
 
 def indexed(use: Use) -> Operation:
     """Gathers, slices and scatters at constant places."""
-    if any(isinstance(v, Perturbed) for v in use.operands[1:] if not isinstance(v, Perturbed) or not v.floating):
-        raise use.error("its indices depend on x")
+    if any(isinstance(v, Perturbed) and not v.floating for v in use.operands[1:]):
+        raise index_error(use)
     if use.step.primitive == "gather":
         return _gather(use)
     return affine(use, terms=1 + sum(math.prod(jnp.shape(v)) if not isinstance(v, Perturbed) else math.prod(v.shape) for v in use.operands[1:]))
+
+
+def index_error(use: Use) -> ValueError:
+    """Of a step where x decides which entries are taken."""
+    return use.error("its indices depend on x; take every entry, times a mask or by jnp.where")
 
 
 def _gather(use: Use) -> Operation:

@@ -95,7 +95,8 @@ class Linear(Operation):
       diagonal: the coefficients, where y is x times an array, entry by entry.
       moves: it only moves numbers about, without arithmetic. apart: entries of y depend on entries of x that differ.
       local: what it does to positions, for receptive fields (see `jxai.bounds.receptive`).
-      unpadded: the map on windows of any size, nothing added at their borders (see `jxai.bounds.windows`); taps: positions that it adds up.
+      unpadded: the map on windows of any size, nothing added at their borders (see `jxai.bounds.windows`); whole: axes of its input that these
+        windows must not cut; taps: positions that it adds up.
     """
 
     map: Callable[..., Array]
@@ -108,6 +109,7 @@ class Linear(Operation):
     apart: bool = False
     local: Any = None
     unpadded: Callable[[Array], Array] | None = None
+    whole: tuple[int, ...] = ()
     taps: int = 1
 
     exact_ends = True
@@ -133,7 +135,7 @@ class Linear(Operation):
         if self.moves and self.apart:
             return jnp.zeros_like(value.lower)
         mass = self.magnitude(*(magnitude(b) for b in inputs))
-        if self.offset is not None:
+        if self.offset is not None and not self.moves:  # what is put beside what is moved stays as it is
             mass = mass + jnp.abs(self.offset)
         return gamma(self.terms + 2, unit) * mass
 

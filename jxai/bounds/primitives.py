@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from jxai.bounds import curve_rules, curves, linear_rules, product_rules
+import jax.numpy as jnp
+
+from jxai.bounds import curve_rules, curves, discrete_rules, linear_rules, order_rules, product_rules, waves
 from jxai.bounds.operations import Operation
-from jxai.bounds.use import Result, Use
+from jxai.bounds.use import Perturbed, Result, Use
 
 
 def operation(use: Use) -> Result:
@@ -20,12 +22,27 @@ def operation(use: Use) -> Result:
     Raises:
       ValueError: the primitive has no rule, or one that does not cover these operands.
     """
+    if use.step.primitive in _ADVICE:
+        raise use.error(_ADVICE[use.step.primitive])
+    floating = jnp.issubdtype(use.dtype, jnp.floating) and all(v.floating for v in use.operands if isinstance(v, Perturbed))
+    return _ordinary(use) if floating or use.step.primitive in _EITHER else discrete_rules.rule(use, _ordinary)
+
+
+def _ordinary(use: Use) -> Result:
     rule = RULES.get(use.step.primitive)
     if rule is None:
         raise use.error("write that part of the model in others, or explain it by composing f with a function that has none")
     found = rule(use)
     return found if isinstance(found, tuple) else (found, use.inputs)
 
+
+_EITHER = {"sort", "top_k", "cummax", "cummin", "argmax", "argmin"}
+"""Rules of numbers of any type."""
+
+_ADVICE = {
+    "cond": "its predicate depends on x or is no number yet; compute all branches and choose among them by jnp.where",
+    "while": "how often it runs depends on x; let a scan or fori_loop of a fixed length freeze what is done by jnp.where",
+}
 
 RULES: dict[str, Callable[[Use], Operation | Result]] = {
     "add": lambda use: linear_rules.affine(use),
@@ -74,18 +91,15 @@ RULES: dict[str, Callable[[Use], Operation | Result]] = {
     "reduce_min": functools.partial(curve_rules.reduce_max, sign=-1),
     "reduce_window_max": curve_rules.reduce_window_max,
     "reduce_window_min": functools.partial(curve_rules.reduce_window_max, sign=-1),
-    "gt": curve_rules.logical(curve_rules.greater(True, False)),
-    "ge": curve_rules.logical(curve_rules.greater(False, False)),
-    "lt": curve_rules.logical(curve_rules.greater(True, True)),
-    "le": curve_rules.logical(curve_rules.greater(False, True)),
-    "eq": curve_rules.logical(curve_rules.equal),
-    "ne": curve_rules.logical(curve_rules.unequal),
-    "not": curve_rules.logical(lambda a: (~a.upper, ~a.lower)),
-    "and": curve_rules.logical(lambda a, b: (a.lower & b.lower, a.upper & b.upper)),
-    "or": curve_rules.logical(lambda a, b: (a.lower | b.lower, a.upper | b.upper)),
-    "xor": curve_rules.logical(curve_rules.unlike),
-    "reduce_or": curve_rules.either,
-    "reduce_and": curve_rules.either,
-    "is_finite": curve_rules.is_finite,
-    "select_n": curve_rules.select,
+    "sin": curve_rules.curve(waves.SIN),
+    "cos": curve_rules.curve(waves.COS),
+    "sort": order_rules.sort,
+    "top_k": order_rules.top_k,
+    "cummax": order_rules.running,
+    "cummin": order_rules.running,
+    "argmax": order_rules.place,
+    "argmin": order_rules.place,
+    "reduce": curve_rules.reduce_,
+    "reduce_window": curve_rules.reduce_window,
+    "select_n": discrete_rules.select,
 }

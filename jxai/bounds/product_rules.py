@@ -49,16 +49,22 @@ def div_(use: Use) -> Operation | Result:
 
 
 def _product(
-    use: Use, apply: Callable[[Array, Array], Array], terms: int, local: Any = None, unpadded: Callable[[Array, Array], Array] | None = None, taps: int = 1
+    use: Use,
+    apply: Callable[[Array, Array], Array],
+    terms: int,
+    local: Any = None,
+    unpadded: Callable[[Array, Array], Array] | None = None,
+    whole: tuple[int, ...] = (),
+    taps: int = 1,
 ) -> Operation:
-    """A bilinear primitive: linear in one operand if the other is a constant. unpadded: it without padding."""
+    """A bilinear primitive: linear in one operand if the other is a constant. unpadded: it without padding, on windows that do not cut `whole`."""
     a, b = use.operands
     if isinstance(a, Perturbed) and isinstance(b, Perturbed):
         return Bilinear(apply, terms)
     if isinstance(a, Perturbed):
         b = wide(jnp.asarray(b))
         bare = None if unpadded is None else lambda x: unpadded(x, b)
-        return Linear(lambda x: apply(x, b), None, (0,), lambda m: apply(m, jnp.abs(b)), terms, local=local, unpadded=bare, taps=taps)
+        return Linear(lambda x: apply(x, b), None, (0,), lambda m: apply(m, jnp.abs(b)), terms, local=local, unpadded=bare, whole=whole, taps=taps)
     a = wide(jnp.asarray(a))
     return Linear(lambda x: apply(a, x), None, (0,), lambda m: apply(jnp.abs(a), m), terms)
 
@@ -122,7 +128,7 @@ def convolution(use: Use) -> Operation:
             return lax.conv_general_dilated(x, w, strides, padding, p("lhs_dilation"), dilation, numbers, groups, p("batch_group_count"), lax.Precision.HIGHEST)
 
     unpadded = functools.partial(apply, padding=((0, 0),) * spatial) if plain else None
-    return _product(use, apply, terms, local, unpadded, math.prod(kernel[2:]))
+    return _product(use, apply, terms, local, unpadded, (numbers.lhs_spec[1],), math.prod(kernel[2:]))
 
 
 def conv2d(use: Use) -> Operation:
@@ -139,4 +145,4 @@ def conv2d(use: Use) -> Operation:
         return kernels.conv2d(a, b, p("strides"), padding, groups, lax.Precision.HIGHEST)
 
     unpadded = functools.partial(apply, padding=((0, 0), (0, 0)))
-    return _product(use, apply, terms, Windows(tuple(windows)), unpadded, math.prod(kernel[:2]))
+    return _product(use, apply, terms, Windows(tuple(windows)), unpadded, (last,), math.prod(kernel[:2]))

@@ -48,8 +48,9 @@ class Greatest(Operation):
         return Relaxation((maps[0],), (maps[1],), None, upper)
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:
-        size = magnitude(inputs[0])
-        return 8 * unit * (size if self.valid is None else jnp.where(self.valid, size, 0)).max(self.axes)
+        # Entries that cannot be the greatest have no weight, whatever their size (a start of −1e30).
+        l, u = self._counted(inputs[0])
+        return 8 * unit * jnp.where(u >= l.max(self.axes, keepdims=True), magnitude(Interval(l, u)), 0).max(self.axes)
 
     def _counted(self, bounds: Interval) -> Interval:
         return bounds if self.valid is None else Interval(*(jnp.where(self.valid, end, -jnp.inf) for end in bounds))

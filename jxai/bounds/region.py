@@ -80,14 +80,19 @@ class Ball:
 Region = Box | Ball
 
 
+Clip = tuple[float | Array, float | Array]
+"""The lowest and the highest valid value, of all features or of each."""
+
+
 @plainly
-def ball(x: Array, radius: float | Array, p: float = math.inf, clip: tuple[float, float] | None = None) -> Region:
+def ball(x: Array, radius: float | Array, p: float = math.inf, clip: Clip | None = None) -> Region:
     """The ℓp ball around x, `‖(v − x) / radius‖_p <= 1`: for p = ∞ a `Box`, else a `Ball`.
 
     Args:
       x: one example, floating point.
       radius: >= 0, a number or an array that broadcasts against x, in units of x; a feature whose radius is 0 is held fixed.
-      p: 1, 2 or `math.inf`. clip: (low, high), the valid range of entries that the ball is cut to; x must lie within it.
+      p: 1, 2 or `math.inf`.
+      clip: (low, high), the valid range of entries that the ball is cut to, numbers or arrays that broadcast against x; x must lie within it.
 
     Raises:
       ValueError: a bad x, p or clip; a radius that is negative, not finite or does not broadcast; x with NaN or outside `clip`
@@ -96,27 +101,55 @@ def ball(x: Array, radius: float | Array, p: float = math.inf, clip: tuple[float
     check_example(x)
     if p not in (1, 2, math.inf):
         raise ValueError(f"{p=} must be 1, 2 or math.inf")
-    if clip is not None and (len(clip) != 2 or not clip[0] < clip[1]):
-        raise ValueError(f"{clip=} must be (low, high) with low < high, or None")
-    shape = jnp.shape(radius)
-    if len(shape) > x.ndim or any(a not in (1, b) for a, b in zip(shape[::-1], x.shape[::-1])):
-        raise ValueError(f"radius has shape {shape}, which does not broadcast against x of shape {x.shape}")
-    if not _traced(radius) and not (np.isfinite(values := np.asarray(radius, np.float64)) & (values >= 0)).all():
-        bad = values[~(np.isfinite(values) & (values >= 0))].ravel()[0]
-        raise ValueError(f"radius={bad} must be a finite number of at least 0")
+    if clip is not None:
+        _check_clip(clip, x)
+    check_radius("radius", radius, x)
     if not _traced(x):
         seen = np.asarray(x, np.float64)
         if not np.isfinite(seen).all():
             raise ValueError(f"x must be finite, but {(~np.isfinite(seen)).sum()} of {seen.size} entries are not")
-        if clip is not None and not ((seen >= clip[0]) & (seen <= clip[1])).all():
-            raise ValueError(f"x must lie in {clip=}, but its entries go from {seen.min()} to {seen.max()}")
+        if clip is not None and not any(map(_traced, clip)):
+            low, high = (np.broadcast_to(np.asarray(end, np.float64), seen.shape) for end in clip)
+            if (out := (seen < low) | (seen > high)).any():
+                at = tuple(int(i) for i in np.argwhere(out)[0])
+                raise ValueError(f"x must lie in clip, but at {at} it is {seen[at]}, outside of [{low[at]}, {high[at]}] ({out.sum()} of {out.size} entries)")
     x = wide(x)
     radius = jnp.broadcast_to(jnp.asarray(radius, x.dtype), x.shape)
     lower, upper = x - radius, x + radius
     if clip is not None:
         # x itself stays inside, should it be traced and lie outside of the range.
-        lower, upper = jnp.minimum(jnp.maximum(lower, clip[0]), x), jnp.maximum(jnp.minimum(upper, clip[1]), x)
+        low, high = (jnp.asarray(end, x.dtype) for end in clip)
+        lower, upper = jnp.minimum(jnp.maximum(lower, low), x), jnp.maximum(jnp.minimum(upper, high), x)
     return Box(lower, upper) if p == math.inf else Ball(x, radius, lower, upper, p)
+
+
+def check_radius(name: str, radius: float | Array, x: Array) -> None:
+    """Raises ValueError unless a radius broadcasts against x and is finite and at least 0, where it is concrete."""
+    if not _broadcasts(radius, x):
+        raise ValueError(f"{name} has shape {jnp.shape(radius)}, which does not broadcast against x of shape {x.shape}")
+    if not _traced(radius) and not (np.isfinite(values := np.asarray(radius, np.float64)) & (values >= 0)).all():
+        bad = values[~(np.isfinite(values) & (values >= 0))].ravel()[0]
+        raise ValueError(f"{name}={bad} must be a finite number of at least 0")
+
+
+def _check_clip(clip: Clip, x: Array) -> None:
+    if not isinstance(clip, (tuple, list)) or len(clip) != 2:
+        raise ValueError(f"{clip=} must be (low, high), each a number or an array that broadcasts against x, or None")
+    for name, end in zip(("low", "high"), clip):
+        if not _broadcasts(end, x):
+            raise ValueError(f"clip's {name} has shape {jnp.shape(end)}, which does not broadcast against x of shape {x.shape}")
+    if not any(map(_traced, clip)):
+        low, high = (np.asarray(end, np.float64) for end in clip)
+        if low.ndim == high.ndim == 0 and not low < high:
+            raise ValueError(f"{clip=} must be (low, high) with low < high, or None")
+        if not (low <= high).all():
+            at = tuple(int(i) for i in np.argwhere(~np.atleast_1d(low <= high))[0])
+            raise ValueError(f"clip must be (low, high) with low <= high for every feature, but at {at} it is not")
+
+
+def _broadcasts(value: float | Array, x: Array) -> bool:
+    shape = jnp.shape(value)
+    return len(shape) <= x.ndim and all(a in (1, b) for a, b in zip(shape[::-1], x.shape[::-1]))
 
 
 def checked(region: Region) -> Region:

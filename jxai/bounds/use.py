@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+
 from jxai.bounds.operations import Operation
 from jxai.tracing.interpret import Step
 
@@ -17,13 +19,14 @@ class Use:
     Attributes:
       step: the step; its output number `output` is wanted.
       operands: for each input of the primitive its constant value, or a `Perturbed`.
-      shape: of the output.
+      shape, dtype: of the output.
       add: `(operation, inputs, shape) -> Perturbed`, makes a value that the step needs on its way.
     """
 
     step: Step
     operands: list[Any]
     shape: tuple[int, ...]
+    dtype: Any
     output: int
     add: Callable[..., Perturbed]
 
@@ -47,11 +50,16 @@ class Use:
 
 @dataclasses.dataclass(frozen=True)
 class Perturbed:
-    """A value that depends on x: its reference and shape."""
+    """A value that depends on x: its reference, shape and type. partial: whether it may be no number (log of what is negative)."""
 
     reference: int
     shape: tuple[int, ...]
-    floating: bool = True
+    dtype: Any = jnp.float32
+    partial: bool = False
+
+    @property
+    def floating(self) -> bool:
+        return jnp.issubdtype(self.dtype, jnp.floating)
 
 
 Result = tuple[Operation, tuple[int, ...]]

@@ -75,7 +75,8 @@ class Plan:
 def plan(graph: Graph, target: int, shape: tuple[int, ...]) -> Plan | None:
     """The plan for a target's neurons; None where a step on the way has no form on windows, or windows are no smaller than layers."""
     reaches = reach(graph, target, shape)
-    axes = tuple(a for a in range(len(shape)) if shape[a] > 1 and all(r[a] is not None for r in reaches.values()))
+    whole_axes = {(v, d) for n in graph.nodes if isinstance(n.operation, Linear) for v in n.inputs for d in n.operation.whole}
+    axes = tuple(a for a in range(len(shape)) if shape[a] > 1 and all(r[a] is not None and (v, r[a].axis) not in whole_axes for v, r in reaches.items()))
     shapes = {graph.input: graph.input_shape, **{node.output: node.shape for node in graph.nodes}}
     linear = frozenset(node.output for node in graph.nodes if isinstance(node.operation, Linear))
     found = Plan(tuple(shape), axes, reaches, shapes, linear)
@@ -181,8 +182,8 @@ class View:
             pair = pair.each(lambda a: jnp.pad(a, config))
         outside = any(self._leaves(r, reference, n) for r, n in zip(wanted, self.plan.positions))
         if mask and outside:
-            inside = self.array(jnp.ones(()), reference)
-            pair = pair.each(lambda a: a * inside)
+            inside = self.array(jnp.ones((), bool), reference)
+            pair = pair.each(lambda a: jnp.where(inside, a, 0))
         return pair
 
     def _leaves(self, r: Reach, reference: int, count: int) -> bool:

@@ -52,6 +52,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "integer_pow": ("y",),
     "pad": ("padding_config",),
     "reduce_precision": ("exponent_bits", "mantissa_bits"),
+    "reduce": ("jaxpr", "dimensions"),
+    "reduce_window": (*_WINDOWS, "jaxpr"),
     "reshape": ("dimensions",),
     "rev": ("dimensions",),
     "round": ("rounding_method",),
@@ -67,7 +69,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "unstack": ("axis",),
     "while": ("body_jaxpr", "body_nconsts", "cond_nconsts"),
     **dict.fromkeys("reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin".split(), ("axes",)),
-    **dict.fromkeys("reduce_window reduce_window_sum reduce_window_max reduce_window_min".split(), _WINDOWS),
+    **dict.fromkeys("reduce_window_sum reduce_window_max reduce_window_min".split(), _WINDOWS),
 }
 """Of each primitive the parameters that are read, all of them by `param`."""
 
