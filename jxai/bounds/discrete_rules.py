@@ -15,7 +15,7 @@ import numpy as np
 
 from jxai.bounds import curves
 from jxai.bounds.choices import Ranged, Select, Whole
-from jxai.bounds.linear_rules import affine, index_error
+from jxai.bounds.linear_rules import affine, index_error, wide_type
 from jxai.bounds.locality import Elementwise
 from jxai.bounds.operations import Linear, Operation, Unary
 from jxai.bounds.region import Interval
@@ -106,7 +106,7 @@ def convert(use: Use) -> Result:
     x, to = use.operands[0], use.dtype
     if _is_truth(to):
         return Ranged(lambda b: (b.lower, b.upper) if _is_truth(b.lower.dtype) else unequal(b, _zero(b)), (0,)), use.inputs
-    wanted = jnp.result_type(jnp.float32, to) if jnp.issubdtype(to, jnp.floating) else jnp.float32
+    wanted = wide_type(to) if jnp.issubdtype(to, jnp.floating) else jnp.float32
     if _is_truth(x.dtype):
         op = Ranged(lambda b: (b.lower.astype(wanted), b.upper.astype(wanted)), (0,))
         return (whole(op, to) if jnp.issubdtype(to, jnp.integer) else op), use.inputs

@@ -46,13 +46,18 @@ def affine(use: Use, signs: tuple[int, ...] | None = None, *, terms: int = 1, lo
 def float_of(use: Use) -> Any:
     """The type that the step's bounds are computed in."""
     floats = [jnp.result_type(v) for v in use.operands if not isinstance(v, Perturbed)]
-    return jnp.result_type(jnp.float32, *(d for d in floats if jnp.issubdtype(d, jnp.floating)))
+    return jnp.result_type(jnp.float32, *(wide_type(d) for d in floats if jnp.issubdtype(d, jnp.floating)))
+
+
+def wide_type(dtype: Any) -> Any:
+    """The type that bounds of numbers of a floating-point type are computed in (with types of 8 bits, JAX promotes nothing)."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def same(use: Use) -> Operation:
     """The number itself: copies, and changes between floating-point types, which round."""
     exact = use.step.primitive not in ("convert_element_type", "reduce_precision")  # which round to what a narrower type can hold
-    kind = jnp.result_type(jnp.float32, use.dtype)
+    kind = wide_type(use.dtype)
     return Linear(lambda x: x.astype(kind), terms=0, moves=exact, apart=True, local=Elementwise())
 
 

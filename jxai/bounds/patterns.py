@@ -39,7 +39,8 @@ def match(read: Reader, step: Step) -> Match | None:
 
 
 def _same(read: Reader, expression: Any, reference: int, bound: dict) -> bool:
-    reference = read.plain(reference)
+    if reference not in read.known:  # a constant is what it was rounded to
+        reference = read.plain(reference)
     if expression == ("x",):
         return reference in read.perturbed and bound.setdefault("x", reference) == reference
     if reference in read.known:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jxai.bounds import METHODS, Box, curves
+from jxai.bounds import METHODS, Box, curves, waves
 from jxai.bounds.curve import Curve
+from jxai.bounds.rounding import precision
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -43,6 +44,17 @@ def casts(weights, x):
     return lax.reduce_precision(a, 8, 4) + (weights[1] @ x).astype(jnp.bfloat16).astype(x.dtype) + lax.reduce_precision(a * a, 5, 10)
 
 
+def half(weights, x):
+    """Casts before a comparison, sums and softmax in half precision, and in 8 bits."""
+    parts = []
+    for dtype in (jnp.bfloat16, jnp.float16):
+        h = (weights[0] @ x).astype(dtype)
+        cut = jnp.where(h > 0, h, 0), jnp.where(h >= 0.5, h, 0.1 * h), jnp.where(h > 0.5, 0.5, jnp.where(h < -0.5, -0.5, h)), jax.nn.gelu(h)
+        parts += [*cut, jax.nn.softmax(h), jax.nn.logsumexp(h, keepdims=True), jnp.sort(h), jnp.floor(8 * h), h * h.mean(), jnp.exp(3 * h)]
+    h = (weights[1] @ x).astype(jnp.float8_e4m3fn).astype(dtype)
+    return jnp.concatenate([v.astype(x.dtype) for v in [*parts, jnp.where(h > 0, h, 0)]])
+
+
 def scattered(weights, x):
     return jnp.zeros(3, x.dtype).at[np.arange(4096) % 3].add(weights[0] @ x)
 
@@ -69,6 +81,7 @@ NETS = {
     "some": (some, weights((6, 8), (6, 8)), 8),
     "elementwise": (zoo, weights((6, 8), (6, 8)), 8),
     "casts": (casts, weights((6, 8), (6, 8)), 8),
+    "half precision": (half, weights((6, 8), (6, 8)), 8),
     "scatter-add": (scattered, weights((4096, 12)), 12),
     "steep": (steep, weights((6, 8), (6, 8)), 8),
     "masked softmax": (masked, weights((8, 6), (8, 6)), 6),
@@ -102,7 +115,7 @@ def misses(name, methods, rounding):
     return outside
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in ("elementwise", "steep") else name for name in NETS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in ("elementwise", "steep", "half precision") else name for name in NETS])
 def test_evaluations_lie_inside_outward_bounds(name):
     assert not any(misses(name, CHEAP if name == "width 1024" else ("interval", "crown_ibp"), "outward").values())
 
@@ -157,3 +170,50 @@ def test_curves_are_as_exact_as_they_say(name):
             assert (off[used] <= curve.ulps * unit * size[used]).all(), (
                 f"{(off[used] / (unit * size[used])).max():.1f} units at {x[used][np.argmax(off[used] / size[used])]}"
             )
+
+
+HALF = {
+    "relu": lambda x: jnp.where(x > 0, x, 0.0), "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.2), "elu": lambda x: jax.nn.elu(x, 1.5),
+    "celu": lambda x: jax.nn.celu(x, 0.7), "clip": lambda x: jnp.where(x > 1.0, 1.0, jnp.where(x < -0.5, -0.5, x)), "exp": jnp.exp, "sin": jnp.sin,
+    **SPELLED,
+}  # fmt: skip
+
+
+def test_a_cast_in_front_of_a_comparison_is_rounded():
+    """1.0036 is 1 in bfloat16, and in float16 2.0035 is 2.0039: taken for a ReLU of x itself, either would lie outside."""
+    acts = [lambda h: jnp.where(h > 0, h, 0), lambda h: jnp.where(h >= 0, h, 0), lambda h: jnp.where(h > 0, h, 0.1 * h), jnp.abs, jax.nn.leaky_relu]
+    acts += [lambda h: jnp.where(h > 2.5, 2.5, jnp.where(h < -3.5, -3.5, h)), lambda h: jnp.where(h > -9, h, 0), lambda h: jnp.floor(64 * h)]
+    f = lambda x: jnp.concatenate([act(x.astype(t)).astype(jnp.float32) for act in acts for t in (jnp.bfloat16, jnp.float16, jnp.float8_e5m2)])
+    box = Box(jnp.array([1.001, -3.005, 2.003]), jnp.array([1.0041, -3.004, 2.0036]))
+    (low, high), y = jax.jit(lambda box: (METHODS["interval"](f, rounding="outward")(box), jax.vmap(f)(jnp.linspace(box.lower, box.upper, 101))))(box)
+    assert (y >= low).all() and (y <= high).all()
+    assert float((high - low).max()) < 8  # a step of floor, at most
+
+
+@pytest.mark.parametrize("every", [97, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_activations_in_half_precision_are_as_exact_as_their_curves_say(dtype, every):
+    """All numbers that the type has, so that an activation spelled in it may be bounded as one curve."""
+    x = np.arange(0, 65536, every, dtype=np.uint16).view(dtype)
+    x = x[np.isfinite(x.astype(np.float32))]
+    known, size = precision(dtype), np.abs(x.astype(np.float64))
+    constants = {name: tuple(float(np.asarray(p, dtype)) for p in PARAMETERS.get(name, ())) for name in HALF}
+    of = {**CURVES, "sin": waves.SIN}
+    with jax.enable_x64(True):
+        exact = jax.jit(lambda v: {name: of[name].value(v, *constants[name]) for name in HALF})(x.astype(np.float64))
+    found = jax.jit(lambda v: {name: f(v) for name, f in HALF.items()})(x)
+    for name, y in found.items():
+        curve, truth = of[name], np.asarray(exact[name])
+        with np.errstate(over="ignore", invalid="ignore"):
+            scale = np.abs(truth) + size if curve.absolute else np.abs(truth)
+            room = curve.ulps * known.unit * scale + (16 * known.tiny * (1 + size) if known.narrow() else 1e-36)
+            held = np.abs(truth) + room < min(known.largest, 3e38)
+            off = np.abs(np.asarray(y, np.float64) - truth)
+        assert (off <= room)[held].all(), (name, x[held & ~(off <= room)][:3])
+
+
+def test_a_value_that_a_type_may_not_hold_has_no_bounds():
+    """Beyond 65504, float16 has but infinity."""
+    f = lambda x: (x.astype(jnp.float16) * 2).astype(x.dtype)
+    low, high = METHODS["interval"](f, rounding="outward")(Box(jnp.array([3.0, 3e4]), jnp.array([4.0, 4e4])))
+    assert np.isfinite([low[0], high[0]]).all() and np.isinf([low[1], high[1]]).all()

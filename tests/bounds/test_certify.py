@@ -172,7 +172,7 @@ def test_options_are_kept_and_used_again(options):
         ({"f": lambda x: x.sum()}, "must be a vector"),
         ({"x": jnp.full(12, jnp.nan)}, "x must be finite"),
         ({"x": jnp.arange(12)}, "x must be a floating-point array"),
-        ({"f": lambda x: jnp.sort(x)}, "sort"),
+        ({"f": lambda x: jnp.cumprod(x)}, "cumprod"),
     ],
 )
 def test_bad_input(options, message):
@@ -185,3 +185,37 @@ def test_bad_input(options, message):
 def test_bad_input_of_the_radius(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}="):
         certified_radius(net(), example(), **options)
+
+
+def test_radii_and_ranges_may_be_each_feature_s():
+    """`f(x) = Σ x` against 0 at x = (1, 1, 1), with radii s · (1, 2, 3): proved while 3 − 6 s > 0."""
+    f, x, high = lambda x: jnp.stack([x.sum(), 0.0]), jnp.ones(3), jnp.array([1.0, 2.0, 3.0])
+    found = certified_radius(f, x, high=high, method="interval")
+    np.testing.assert_allclose(found / high, 0.5, atol=1e-4)
+    assert (found / high < 0.5).all() and bool(certify(f, x, found, method="interval").holds)
+    region = ball(x, 0.5, clip=(jnp.array([0.0, 0.9, -1.0]), jnp.array([1.0, 2.0, 1.0])))
+    np.testing.assert_allclose([region.lower, region.upper], [[0.5, 0.9, 0.5], [1.0, 1.5, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: ball(x, 0.1, clip=(jnp.zeros(2), 1.0)), "clip's low has shape"),
+        (lambda x: ball(x, 0.1, clip=(jnp.array([0.0, 2.0, 0.0]), 1.5)), "low <= high for every feature, but at"),
+        (lambda x: ball(x, 0.1, clip=(0.0, jnp.array([2.0, 0.5, 2.0]))), r"at \(1,\) it is 1.0, outside of \[0.0, 0.5\]"),
+        (lambda x: certified_radius(lambda v: v, x, high=jnp.array([1.0, 2.0])), "high has shape"),
+        (lambda x: certified_radius(lambda v: v, x, high=jnp.array([1.0, -2.0, 1.0])), "high=-2.0"),
+        (lambda x: certified_radius(lambda v: v, x, high=jnp.zeros(3)), "of some feature"),
+    ],
+)
+def test_bad_ranges_of_features_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(jnp.ones(3))
+
+
+def test_x_in_half_precision_is_proved_in_half_precision():
+    """With x in bfloat16 the model rounds what it compares: 1.0036 becomes 1, which is less than 1.002."""
+    f = lambda x: jnp.append(jnp.where(x > 0, x, 0).astype(jnp.float32), jnp.float32(1.002))
+    x = jnp.array([1.0078125], jnp.bfloat16)
+    assert not bool(certify(f, x, 0.0042, method="interval").holds)
+    assert bool(certify(f, x.astype(jnp.float32), 0.0042, method="interval").holds)

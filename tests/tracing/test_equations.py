@@ -17,7 +17,7 @@ from jax import lax
 
 import jxai
 from jxai import kernels
-from jxai.bounds import layouts, primitives
+from jxai.bounds import discrete_rules, layouts, primitives
 from jxai.tracing import axes, demand, equations, joins, movements
 
 X = jnp.ones((4, 6))
@@ -92,6 +92,7 @@ TRACED = {
     "gather": (lambda x: x[np.array([2, 0])], X, dict(dimension_numbers=..., slice_sizes=(1, 6))),
     "integer_pow": (lambda x: x**3, X, dict(y=3)),
     "pad": (lambda x: lax.pad(x, 0.0, ((1, 2, 3), (0, 0, 0))), X, dict(padding_config=((1, 2, 3), (0, 0, 0)))),
+    "reduce": (lambda x: lax.reduce(x, 0.5, lax.max, (1,)), X, dict(jaxpr=..., dimensions=(1,))),
     "reduce_precision": (lambda x: lax.reduce_precision(x, 8, 7), X, dict(exponent_bits=8, mantissa_bits=7)),
     "reshape": (lambda x: x.reshape(-1), X, dict(dimensions=None)),
     "rev": (lambda x: x[::-1], X, dict(dimensions=(0,))),
@@ -120,7 +121,7 @@ TRACED = {
     "reduce_xor": (lambda x: lax.reduce_xor((x > 0).astype(int), (1,)), X, dict(axes=(1,))),
     "unstack": (lambda x: jnp.unstack(x)[0], X, dict(axis=0)),
     "while": (lambda x: lax.while_loop(lambda c: c.sum() < 9, jnp.exp, x), X, dict(body_jaxpr=..., body_nconsts=0, cond_nconsts=0)),
-    "reduce_window": (windows(lax.max, -1e30), X, WINDOWS),
+    "reduce_window": (windows(lax.max, -1e30), X, dict(jaxpr=..., **WINDOWS)),
     "reduce_window_sum": (windows(lax.add, 0.0), X, WINDOWS),
     "reduce_window_max": (windows(lax.max, -jnp.inf), X, WINDOWS),
     "reduce_window_min": (windows(lax.min, jnp.inf), X, WINDOWS),
@@ -198,7 +199,7 @@ NAMES = {
     "ELEMENTWISE": equations.ELEMENTWISE,
     "PARAMETERS": set(equations.PARAMETERS) - {"closed_call", "eval_jaxpr"},
     "axes": {*movements.MOVES, *movements.READS, *joins.RULES, *axes._AFFINE, *axes._APART, *demand._RULES} - {"clip"},
-    "bounds": set(primitives.RULES),
+    "bounds": set(primitives.RULES) | set(discrete_rules.RULES),
     "patterns": layouts.PLAIN | {"reshape", "squeeze", "transpose", "broadcast_in_dim"},
 }
 # Not among `jax.extend.core.primitives`: functions that trace to them.
