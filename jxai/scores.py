@@ -171,7 +171,8 @@ def within(low: float, high: float, **values: float | Array) -> None:
 
 def wide(value: Array) -> Array:
     """The value in float32, or in its own dtype where that is wider: what sums are taken in."""
-    return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    narrow = jnp.issubdtype(value.dtype, jnp.floating) and jnp.finfo(value.dtype).bits < 32  # of 8 bits, JAX promotes nothing
+    return value.astype(jnp.float32 if narrow else jnp.promote_types(value.dtype, jnp.float32))
 
 
 def _shown(out) -> str:
