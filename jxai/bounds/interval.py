@@ -67,7 +67,8 @@ def interval(f: Model, *, rounding: str = "nearest") -> Callable[[Region], Inter
     every value counts as independent of all others.
 
     Args:
-      f: a model `x -> y`, y of any shape. Any float type; bounds are computed in float32, or float64 where f or the region is.
+      f: a model `x -> y`, y of any shape, whose values are numbers on the region (of the log or root of what is negative no bound holds).
+        Any float type; bounds are computed in float32, or float64 where f or the region is.
       rounding: "nearest": bounds of the function in real numbers, up to the rounding of the bounds' own float32 arithmetic (about 1e-6
         relative). "outward": what f gives in real numbers and in floating point lies within; see `jxai.bounds.rounding`.
 

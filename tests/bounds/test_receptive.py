@@ -174,3 +174,25 @@ def test_exact_ranges_lie_inside():
     found = jax.jit(lambda box: {method: bound(f, **options.get(method, {}))(box) for method, bound in METHODS.items()})(Box(np.float32(low), np.float32(high)))
     for method, (lower, upper) in found.items():
         assert (np.asarray(lower) <= least + 1e-5).all() and (np.asarray(upper) >= most - 1e-5).all(), method
+
+
+@pytest.mark.parametrize("p", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_a_depthwise_convolution_on_a_ball_has_the_same_bounds_with_64_bits(p):
+    """Windows keep a depthwise convolution's channels together; and no literal of the model, nor a mask of ours, is of 64 bits."""
+    w, v = (np.random.default_rng(0).normal(size=s).astype(np.float32) for s in ((3, 3, 1, 2), (2, 3)))
+    names = ("NHWC", "HWIO", "NHWC")
+
+    def f(x):
+        y = lax.conv_general_dilated(x[None], jnp.asarray(w), (1, 1), "SAME", dimension_numbers=names, feature_group_count=2)[0]
+        return jnp.clip(jax.nn.celu(y, 0.7), -0.5, 1.0).mean((0, 1)) @ v
+
+    x = np.random.default_rng(1).uniform(size=(5, 5, 2)).astype(np.float32)
+    found = []
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            ends = jax.jit(lambda region: METHODS["crown"](f)(region))(ball(jnp.asarray(x), 0.1, p=p))
+            assert ends.lower.dtype == jnp.float32
+            found.append(np.asarray(ends))
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+    y = np.asarray(f(jnp.asarray(x)))
+    assert (found[0][0] < y).all() and (y < found[0][1]).all()
