@@ -149,6 +149,9 @@ def pull(
             sums.add_error(here, view.array(found.errors[node.output], node.output), node.output)
         for reference, more in zip(node.inputs, pulled):
             if more is not None:
+                kind = found.known[reference].lower.dtype  # a model may go on in a wider type than it began with
+                if any(a is not None and a.dtype != kind for a in more):
+                    more = more.each(lambda a, kind=kind: a.astype(kind))
                 waiting[reference] = waiting[reference].plus(more) if reference in waiting else more
     left.update(waiting)
     return left

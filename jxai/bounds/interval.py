@@ -53,8 +53,10 @@ class Ranges:
 
     def tighten(self, reference: int, found: Interval) -> None:
         """Cuts what is known of a value to another interval that holds for it as well."""
-        known = self.known[reference]
-        found = sane(found)
+        known, found = self.known[reference], sane(found)
+        kind = known.lower.dtype
+        if found.lower.dtype != kind:  # found through what is computed in a wider type
+            found = outward(Interval(*(end.astype(kind) for end in found)))
         lower, upper = jnp.maximum(known.lower, found.lower), jnp.minimum(known.upper, found.upper)
         # Rounding may have made two intervals that just touch miss one another.
         self.known[reference] = Interval(jnp.minimum(lower, known.upper), jnp.maximum(upper, known.lower))
@@ -124,9 +126,9 @@ def sane(value: Interval) -> Interval:
     return Interval(jnp.where(jnp.isnan(value.lower), -jnp.inf, value.lower), jnp.where(jnp.isnan(value.upper), jnp.inf, value.upper))
 
 
-def unit(node: Node, dtype: Any) -> float:
-    """The coarser of the model's unit of rounding at a value and of ours, whose bounds have this type."""
-    return max(node.precision.unit, precision(dtype).unit)
+def unit(node: Node, *types: Any) -> float:
+    """The coarsest of the model's unit of rounding at a value and of ours, whose bounds, and those of what it comes from, have these types."""
+    return max(node.precision.unit, *(precision(dtype).unit for dtype in types))
 
 
 def _broadcast(value: Interval, shape: tuple[int, ...]) -> Interval:
@@ -135,7 +137,7 @@ def _broadcast(value: Interval, shape: tuple[int, ...]) -> Interval:
 
 def _error(node: Node, inputs: list[Interval], value: Interval) -> Array:
     """How far f may be off at this value, or our rule for it."""
-    error = node.operation.error(inputs, value, unit(node, value.lower.dtype))
+    error = node.operation.error(inputs, value, unit(node, value.lower.dtype, *(b.lower.dtype for b in inputs)))
     if not node.precision.narrow():
         return error
     error = error + node.operation.flushed(inputs, node.precision.tiny)

@@ -125,7 +125,7 @@ def optimised(found: Ranges, reference: int, rows: Array, steps: int, learning_r
         moved = jax.tree.map(lambda c, u: jnp.clip(c + u, 0, 1), state.choices, update)
         return _State(moved, optimiser, jnp.maximum(values, state.values), kept), None
 
-    nothing = jnp.full(rows.shape[0], -jnp.inf, rows.dtype)
+    nothing = jnp.full(rows.shape[0], -jnp.inf, jax.eval_shape(loss, choices)[1].dtype)
     last = lax.stop_gradient(lax.scan(step, _State(choices, adam.init(choices), nothing, choices), None, length=steps)[0])
     # Evaluated once more, so that a gradient passes through the bound as it is, not through its optimisation.
     values = specification(found, reference, rows, t=last.kept)

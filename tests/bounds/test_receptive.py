@@ -196,3 +196,14 @@ def test_a_depthwise_convolution_on_a_ball_has_the_same_bounds_with_64_bits(p):
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
     y = np.asarray(f(jnp.asarray(x)))
     assert (found[0][0] < y).all() and (y < found[0][1]).all()
+
+
+def test_a_model_may_go_on_in_a_wider_type():
+    """float32 in, float64 weights, float32 again: coefficients of 64 bits meet values of 32, and bounds are those of all in 64."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        w, v = jnp.asarray(rng.normal(size=(4, 3))), jnp.asarray(rng.normal(size=(2, 4)))
+        f = lambda x: (v @ jnp.where(w @ x > 0, w @ x, 0.1 * (w @ x))).astype(jnp.float32) + x[:2].astype(jnp.float32)
+        x = jnp.asarray(rng.normal(size=3))
+        found = [METHODS["crown_ibp"](f)(ball(x.astype(kind), 0.3)) for kind in (jnp.float32, jnp.float64)]
+    np.testing.assert_allclose(*map(np.asarray, found), rtol=1e-4, atol=1e-4)
