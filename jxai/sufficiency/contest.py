@@ -130,8 +130,9 @@ def answer(body: Callable, f: Model, asked: Contest, *, score: str, **static: An
     if about is None or any(isinstance(v, jax.core.Tracer) for v in jax.tree.leaves(asked)):
         found = body(f, asked, score=score, **static)
     else:
+        # Before the search: without shares its numbers are NaN, which `jax_debug_nans` would meet first.
+        check_whole(compiled(whole_scores, f, asked, score=score), asked.labels, score)
         found = compiled(body, f, asked, score=score, **static)
-        check_whole(found.whole, asked.labels, score)
     common = dict(labels=asked.labels, segments=asked.segments, delta=asked.delta, whole=found.whole, score=score, digests=about)
     disjoint = DisjointPair(removed=found.disjoint.removed, shares=found.disjoint.shares, fill=found.fills[:2], **common)
     overlapping = OverlappingPair(removed=found.overlapping.removed, shares=found.overlapping.shares, fill=found.fills[2], **common)
