@@ -2,11 +2,10 @@
 
 - asked: `region` (boxes and balls), `specification` (margins, by name of a bound), `certify` (claims and radii), `attack` (the other side).
 - bounds: `interval`, `forward`, `linear` (CROWN, on `backward`, `windows`, `receptive`, `branching`), `optimized` (alpha-CROWN).
-- of a model's steps: `graph` walks the jaxpr; `primitives` says which operation a primitive is (`operations`, `reductions`, `choices`), `use` what its
-  rules see. Rules: `linear_rules`, `product_rules`, `curve_rules` on `curve`, `curves`. `patterns` and `templates` know activations by structure.
+- of a model's steps: `graph` walks the jaxpr, `rules` has one for each primitive, `recognised` knows functions that are spelled in several steps.
 
-What may be touched: a new activation is a curve in `curves` and, where it is spelled in several primitives, a template; a new primitive a line in
-`primitives`. Both are sound only if their test in tests/bounds samples and climbs inside them. `rounding` must stay the last word on outward bounds.
+What may be touched: a new primitive or activation is a line or a curve in `rules`, a new spelling a template in `recognised`, each sound only if its test in
+tests/bounds samples and climbs inside. `rounding` must stay the last word on outward bounds.
 """
 
 from jxai.bounds.attack import Attack, attack

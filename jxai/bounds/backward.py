@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from jxai.bounds.graph import Node
 from jxai.bounds.interval import Ranges
-from jxai.bounds.operations import Linear, LinearMap, Relaxation, times
 from jxai.bounds.region import Interval, Region, magnitude
 from jxai.bounds.rounding import SAFETY, slack
+from jxai.bounds.rules.operations import Linear, LinearMap, Relaxation, times
 from jxai.typing import Array
 
 Reduce = Callable[[Array, int, str], Array]

@@ -8,9 +8,9 @@ from jax import lax
 
 from jxai.bounds.interval import Ranges
 from jxai.bounds.linear import specification, tighten, tightened
-from jxai.bounds.operations import Unary
 from jxai.bounds.optimized import optimised
 from jxai.bounds.region import Interval
+from jxai.bounds.rules.operations import Unary
 from jxai.typing import Array
 
 

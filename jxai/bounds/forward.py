@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from jxai.bounds.graph import Node
 from jxai.bounds.interval import ROUNDINGS, Ranges, final, start, unit
-from jxai.bounds.operations import Linear, LinearMap, Relaxation, Unary, times
 from jxai.bounds.region import Interval, Region, magnitude
 from jxai.bounds.rounding import SAFETY, slack
+from jxai.bounds.rules.operations import Linear, LinearMap, Relaxation, Unary, times
 from jxai.callables import plainly
 from jxai.scores import one_of
 from jxai.typing import Array, Model

@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds.curves import PARTIAL
-from jxai.bounds.layouts import Reader
-from jxai.bounds.operations import Operation, Unary
-from jxai.bounds.patterns import match
-from jxai.bounds.primitives import operation
+from jxai.bounds.recognised.layouts import Reader
+from jxai.bounds.recognised.patterns import match
+from jxai.bounds.recognised.softmaxes import Match
 from jxai.bounds.region import Region
 from jxai.bounds.rounding import Precision, precision, reduced_precision
-from jxai.bounds.softmaxes import Match
-from jxai.bounds.use import Perturbed, Use
+from jxai.bounds.rules.curves import PARTIAL
+from jxai.bounds.rules.operations import Operation, Unary
+from jxai.bounds.rules.primitives import operation
+from jxai.bounds.rules.use import Perturbed, Use
 from jxai.scores import wide
 from jxai.tracing import interpret
 from jxai.typing import Array, Model

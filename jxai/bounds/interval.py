@@ -8,10 +8,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jxai.bounds.choices import Whole
 from jxai.bounds.graph import Graph, Node, graph
 from jxai.bounds.region import Interval, Region, checked, is_valid, magnitude
 from jxai.bounds.rounding import outward, precision, widened
+from jxai.bounds.rules.choices import Whole
 from jxai.callables import plainly
 from jxai.scores import one_of
 from jxai.typing import Array, Model

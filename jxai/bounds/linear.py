@@ -13,9 +13,9 @@ from jxai.bounds import windows
 from jxai.bounds.backward import Pair, Sums, concretised, pull, total
 from jxai.bounds.graph import Node
 from jxai.bounds.interval import ROUNDINGS, Ranges, final, ranges
-from jxai.bounds.operations import Linear, Unary
 from jxai.bounds.receptive import Colouring, colouring
 from jxai.bounds.region import Ball, Interval, Region
+from jxai.bounds.rules.operations import Linear, Unary
 from jxai.callables import plainly
 from jxai.scores import one_of, positive
 from jxai.typing import Array, Model

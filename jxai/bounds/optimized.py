@@ -13,8 +13,8 @@ from jax import lax
 from jxai.bounds.graph import Node
 from jxai.bounds.interval import Ranges, final, start
 from jxai.bounds.linear import check_options, crown_ranges, in_blocks, open_entries, rows_at_once, specification, tighten, tightened
-from jxai.bounds.operations import Unary
 from jxai.bounds.region import Interval, Region
+from jxai.bounds.rules.operations import Unary
 from jxai.callables import plainly
 from jxai.scores import positive
 from jxai.typing import Array, Model

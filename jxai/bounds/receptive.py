@@ -15,11 +15,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds.choices import Select
 from jxai.bounds.graph import Graph, Node
-from jxai.bounds.locality import Elementwise, Reduce, Reshape, Windows
-from jxai.bounds.operations import Bilinear, Linear, Unary
-from jxai.bounds.reductions import Greatest, LogSumExp, Softmax
+from jxai.bounds.rules.choices import Select
+from jxai.bounds.rules.locality import Elementwise, Reduce, Reshape, Windows
+from jxai.bounds.rules.operations import Bilinear, Linear, Unary
+from jxai.bounds.rules.reductions import Greatest, LogSumExp, Softmax
 from jxai.typing import Array
 
 

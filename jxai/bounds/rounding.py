@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from jxai.bounds.operations import gamma
 from jxai.bounds.region import Interval
+from jxai.bounds.rules.operations import gamma
 from jxai.typing import Array
 
 SAFETY = 3

@@ -15,10 +15,10 @@ from jxai.bounds.branching import by_cases
 from jxai.bounds.forward import Form, combined, concretised, forms, forward, mass
 from jxai.bounds.interval import Ranges, interval, ranges
 from jxai.bounds.linear import check_options, crown, crown_ibp, crown_ranges, rows_at_once, specification
-from jxai.bounds.operations import Linear
 from jxai.bounds.optimized import alpha_crown, check, optimised, optimised_ranges
 from jxai.bounds.region import Interval, Region, is_valid
 from jxai.bounds.rounding import outward, slack
+from jxai.bounds.rules.operations import Linear
 from jxai.callables import plainly
 from jxai.scores import check_target, one_of
 from jxai.typing import Array, Model

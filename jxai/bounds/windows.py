@@ -17,9 +17,9 @@ import numpy as np
 
 from jxai.bounds.backward import Pair, transposed
 from jxai.bounds.graph import Graph, Node
-from jxai.bounds.locality import Elementwise, Reshape, Windows
-from jxai.bounds.operations import Linear, Unary
 from jxai.bounds.receptive import Reach, Reaches, reach, through
+from jxai.bounds.rules.locality import Elementwise, Reshape, Windows
+from jxai.bounds.rules.operations import Linear, Unary
 from jxai.typing import Array
 
 # Up to this many times the products of a convolution, one dense matrix of a window is faster on a CPU.

@@ -5,7 +5,7 @@
 (`primitives`); what it runs on a CPU is in `cpu`. `order` finds the k-th largest without sorting floats.
 
 What may be touched: a faster `cpu` path, if tests/kernels agrees and the benchmark shows it. Whoever adds a primitive adds all of its rules, and its
-meaning to `jxai.tracing.axes` and `jxai.bounds.primitives`.
+meaning to `jxai.tracing.axes` and `jxai.bounds.rules.primitives`.
 """
 
 from collections.abc import Sequence

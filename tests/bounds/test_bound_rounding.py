@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jxai.bounds import METHODS, Box, curves, waves
-from jxai.bounds.curve import Curve
+from jxai.bounds import METHODS, Box
 from jxai.bounds.rounding import precision
+from jxai.bounds.rules import curves, waves
+from jxai.bounds.rules.curve import Curve
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

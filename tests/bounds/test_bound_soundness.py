@@ -12,7 +12,7 @@ from jax import lax
 
 from jxai.bounds import METHODS, Box, ball
 from jxai.bounds.interval import ranges
-from jxai.bounds.operations import Linear, LinearMap
+from jxai.bounds.rules.operations import Linear, LinearMap
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies

@@ -7,8 +7,9 @@ import pytest
 from bound_points import points
 from jax import lax
 
-from jxai.bounds import METHODS, Box, Interval, ball, interval, waves
-from jxai.bounds.order_rules import Sort
+from jxai.bounds import METHODS, Box, Interval, ball, interval
+from jxai.bounds.rules import waves
+from jxai.bounds.rules.order_rules import Sort
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

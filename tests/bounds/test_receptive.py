@@ -12,8 +12,8 @@ from jax import lax
 import jxai.bounds.linear as linear
 from jxai.bounds import METHODS, Box, ball, crown
 from jxai.bounds.graph import graph
-from jxai.bounds.operations import Unary
 from jxai.bounds.receptive import Colouring, colouring
+from jxai.bounds.rules.operations import Unary
 from jxai.models import RobustCNN
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -9,7 +9,7 @@ from near_misses import CURVES, SOFTMAXES
 
 from jxai.bounds import METHODS, Box, Interval, ball, bound, certify, interval
 from jxai.bounds.graph import graph
-from jxai.bounds.reductions import LogSumExp, Softmax
+from jxai.bounds.rules.reductions import LogSumExp, Softmax
 from jxai.certificates import verify
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -17,7 +17,8 @@ from jax import lax
 
 import jxai
 from jxai import kernels
-from jxai.bounds import discrete_rules, layouts, primitives
+from jxai.bounds.recognised import layouts
+from jxai.bounds.rules import discrete_rules, primitives
 from jxai.tracing import axes, demand, equations, joins, movements
 
 X = jnp.ones((4, 6))

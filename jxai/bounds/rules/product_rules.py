@@ -12,10 +12,10 @@ import numpy as np
 from jax import lax
 
 from jxai import kernels
-from jxai.bounds import curves
-from jxai.bounds.locality import Elementwise, Windows
-from jxai.bounds.operations import Bilinear, Linear, Operation, Unary
-from jxai.bounds.use import Perturbed, Result, Use
+from jxai.bounds.rules import curves
+from jxai.bounds.rules.locality import Elementwise, Windows
+from jxai.bounds.rules.operations import Bilinear, Linear, Operation, Unary
+from jxai.bounds.rules.use import Perturbed, Result, Use
 from jxai.scores import wide
 from jxai.typing import Array
 

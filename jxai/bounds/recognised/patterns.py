@@ -2,7 +2,7 @@
 
 A curve is bounded much better as one function than as the products and sums that compute it. A step is taken for one only if the
 steps behind it are, equation by equation and constant by constant, those that `jax.nn` itself traces to: the match is a proof. With several
-axes, the proof is of places, too (see `jxai.bounds.softmaxes`, `jxai.bounds.layouts`).
+axes, the proof is of places, too (see `jxai.bounds.recognised.softmaxes`, `jxai.bounds.recognised.layouts`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds.layouts import Reader
-from jxai.bounds.operations import Unary
-from jxai.bounds.softmaxes import Match, recognised
-from jxai.bounds.templates import templates
+from jxai.bounds.recognised.layouts import Reader
+from jxai.bounds.recognised.softmaxes import Match, recognised
+from jxai.bounds.recognised.templates import templates
+from jxai.bounds.rules.operations import Unary
 from jxai.tracing import equations
 from jxai.tracing.interpret import Step
 

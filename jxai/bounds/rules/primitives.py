@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from jxai.bounds import curve_rules, curves, discrete_rules, linear_rules, order_rules, product_rules, waves
-from jxai.bounds.operations import Operation
-from jxai.bounds.use import Perturbed, Result, Use
+from jxai.bounds.rules import curve_rules, curves, discrete_rules, linear_rules, order_rules, product_rules, waves
+from jxai.bounds.rules.operations import Operation
+from jxai.bounds.rules.use import Perturbed, Result, Use
 
 
 def operation(use: Use) -> Result:

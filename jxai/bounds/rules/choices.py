@@ -8,8 +8,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jxai.bounds.operations import Operation, Relaxation
 from jxai.bounds.region import Interval
+from jxai.bounds.rules.operations import Operation, Relaxation
 from jxai.typing import Array
 
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds import curves
-from jxai.bounds.curve import Curve
-from jxai.bounds.layouts import PLAIN
+from jxai.bounds.recognised.layouts import PLAIN
+from jxai.bounds.rules import curves
+from jxai.bounds.rules.curve import Curve
 from jxai.tracing import equations, interpret
 
 # Marks in the reference functions that stand for any constant.

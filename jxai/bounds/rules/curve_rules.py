@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jxai.bounds import curves
-from jxai.bounds.curve import Curve
-from jxai.bounds.linear_rules import float_of, negative
-from jxai.bounds.locality import Elementwise, Windows
-from jxai.bounds.operations import Linear, Operation, Unary
-from jxai.bounds.product_rules import scaled
-from jxai.bounds.reductions import Greatest
-from jxai.bounds.use import Perturbed, Result, Use
+from jxai.bounds.rules import curves
+from jxai.bounds.rules.curve import Curve
+from jxai.bounds.rules.linear_rules import float_of, negative
+from jxai.bounds.rules.locality import Elementwise, Windows
+from jxai.bounds.rules.operations import Linear, Operation, Unary
+from jxai.bounds.rules.product_rules import scaled
+from jxai.bounds.rules.reductions import Greatest
+from jxai.bounds.rules.use import Perturbed, Result, Use
 from jxai.scores import wide
 from jxai.typing import Array
 

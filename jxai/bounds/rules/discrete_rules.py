@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds import curves
-from jxai.bounds.choices import Ranged, Select, Whole
-from jxai.bounds.linear_rules import affine, index_error, wide_type
-from jxai.bounds.locality import Elementwise
-from jxai.bounds.operations import Linear, Operation, Unary
 from jxai.bounds.region import Interval
-from jxai.bounds.use import Perturbed, Result, Use
+from jxai.bounds.rules import curves
+from jxai.bounds.rules.choices import Ranged, Select, Whole
+from jxai.bounds.rules.linear_rules import affine, index_error, wide_type
+from jxai.bounds.rules.locality import Elementwise
+from jxai.bounds.rules.operations import Linear, Operation, Unary
+from jxai.bounds.rules.use import Perturbed, Result, Use
 from jxai.scores import wide
 from jxai.typing import Array
 

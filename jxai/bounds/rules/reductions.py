@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds.curve import chord
-from jxai.bounds.operations import LinearMap, Operation, Relaxation
 from jxai.bounds.region import Interval, magnitude
+from jxai.bounds.rules.curve import chord
+from jxai.bounds.rules.operations import LinearMap, Operation, Relaxation
 from jxai.typing import Array
 
 

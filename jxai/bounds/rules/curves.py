@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import erf, erfc
 
-from jxai.bounds.curve import Curve, Lines, bent, by_vertices, concave, convex
 from jxai.bounds.region import Interval
+from jxai.bounds.rules.curve import Curve, Lines, bent, by_vertices, concave, convex
 
 # ReLU.
 

@@ -2,7 +2,7 @@
 
 `exp(x − m) / Σ exp(x − m)`, `(x − m) − log Σ exp(x − m)` and `log Σ exp(x − m) + m` do not depend on m, whatever it is, if m is the same all along
 the axes that are summed over, every place is divided by (or has subtracted) its own sum, and what is added back to a sum is the m that
-was taken off its terms. All of this is read off where entries come from (`jxai.bounds.layouts`); axes' sizes say nothing of it.
+was taken off its terms. All of this is read off where entries come from (`jxai.bounds.recognised.layouts`); axes' sizes say nothing of it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.bounds.layouts import Layout, Reader
-from jxai.bounds.operations import Linear, Operation
-from jxai.bounds.reductions import LogSumExp, Softmax
-from jxai.bounds.use import Perturbed, Result
+from jxai.bounds.recognised.layouts import Layout, Reader
+from jxai.bounds.rules.operations import Linear, Operation
+from jxai.bounds.rules.reductions import LogSumExp, Softmax
+from jxai.bounds.rules.use import Perturbed, Result
 from jxai.tracing.interpret import Step
 
 Add = Callable[[Operation, tuple[int, ...], tuple[int, ...]], Perturbed]

@@ -14,8 +14,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jxai.bounds.curve import Curve
 from jxai.bounds.region import Interval, magnitude
+from jxai.bounds.rules.curve import Curve
 from jxai.typing import Array
 
 

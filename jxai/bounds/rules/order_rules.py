@@ -9,10 +9,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.bounds.choices import Ranged, Whole
-from jxai.bounds.operations import Linear, LinearMap, Operation, Relaxation
 from jxai.bounds.region import Interval
-from jxai.bounds.use import Perturbed, Result, Use
+from jxai.bounds.rules.choices import Ranged, Whole
+from jxai.bounds.rules.operations import Linear, LinearMap, Operation, Relaxation
+from jxai.bounds.rules.use import Perturbed, Result, Use
 from jxai.typing import Array
 
 

@@ -6,8 +6,8 @@ import math
 
 import jax.numpy as jnp
 
-from jxai.bounds.curve import Curve, Lines, chord, closest, or_range
 from jxai.bounds.region import Interval
+from jxai.bounds.rules.curve import Curve, Lines, chord, closest, or_range
 from jxai.typing import Array
 
 _FAR = 2.0**18

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jxai.bounds.operations import Operation
+from jxai.bounds.rules.operations import Operation
 from jxai.tracing.interpret import Step
 
 

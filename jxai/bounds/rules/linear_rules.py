@@ -9,9 +9,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jxai.bounds.locality import Elementwise, Reduce, Reshape, Window, Windows
-from jxai.bounds.operations import Linear, Operation
-from jxai.bounds.use import Perturbed, Use
+from jxai.bounds.rules.locality import Elementwise, Reduce, Reshape, Window, Windows
+from jxai.bounds.rules.operations import Linear, Operation
+from jxai.bounds.rules.use import Perturbed, Use
 from jxai.typing import Array
 
 # Linear in all perturbed operands together: the constants are an offset.
