@@ -34,11 +34,10 @@ _EXACT = 2**24
 def rule(use: Use, ordinary: Callable[[Use], Result]) -> Result:
     """A step that makes or takes truth values or whole numbers. ordinary: the rules of floating-point numbers."""
     name, operands = use.step.primitive, use.operands
-    if name in RULES:
-        found = RULES[name](use)
-        return found if isinstance(found, tuple) else (found, use.inputs)
-    if name == "select_n" and isinstance(operands[0], Perturbed):
-        return select(use)
+    chooses = name == "select_n" and isinstance(operands[0], Perturbed)
+    if name in RULES or chooses:
+        found = select(use) if chooses else RULES[name](use)
+        return (found, use.inputs) if isinstance(found, Operation) else found
     if name in _MOVING:
         return moved(use)
     if name in _ARITHMETIC and jnp.issubdtype(use.dtype, jnp.integer):

@@ -59,8 +59,8 @@ def sort(use: Use) -> Result:
     position = use.perturbed.index(use.output) if isinstance(x, Perturbed) else x
 
     def along(b: Interval) -> tuple[Array, Array]:
-        ends = b.lower.min(axis, keepdims=True), b.upper.max(axis, keepdims=True)
-        return tuple(jnp.broadcast_to(end, use.shape) for end in ends)
+        low, high = b.lower.min(axis, keepdims=True), b.upper.max(axis, keepdims=True)
+        return jnp.broadcast_to(low, use.shape), jnp.broadcast_to(high, use.shape)
 
     if isinstance(position, int):
         return Ranged(along, (0,)), (x.reference,)
@@ -89,7 +89,7 @@ def _places(use: Use, axis: int) -> Result:
 
 def running(use: Use) -> Result:
     """The greatest or the least entry so far."""
-    return Ranged(lambda b: tuple(use.step.run([end])[0] for end in b), (0,)), use.inputs
+    return Ranged(lambda b: (use.step.run([b.lower])[0], use.step.run([b.upper])[0]), (0,)), use.inputs
 
 
 def place(use: Use) -> Result:
