@@ -148,6 +148,8 @@ PICTURES = {
     "mixer and a skip": (lambda h: h.reshape(64, C) + MIX @ h.reshape(64, C), -1),
     "mixer alone": (lambda h: MIX @ h.reshape(64, C), 0),
     "attention pooling": (lambda h: (jax.nn.softmax(h.reshape(64, C) @ W["square"][:, 0]) @ h.reshape(64, C))[None], 0),
+    "cosine transform": (lambda h: jnp.einsum("ij,jwc->iwc", jnp.cos(jnp.pi / 8 * (jnp.arange(8) + 0.5) * jnp.arange(8)[:, None]), h), 0),
+    "windows averaged": (lambda h: windows(h).mean(0), 0),
     "rows by a permutation": (lambda h: h[ROWS], -1),
     "fewer rows": (lambda h: jnp.take(h, FEWER, axis=0), -1),
     "rows and columns by indices": (lambda h: h[FEWER][:, ROWS], -1),

@@ -75,6 +75,7 @@ SCRAMBLED = {
     "windows": windows,
     "shifted windows": lambda x: windows(jnp.roll(x, (-2, -2), (0, 1))),
     "shuffled": lambda x: x[np.random.default_rng(1).permutation(16)],
+    "set into zeros": lambda x: jnp.zeros((20, 18, 3)).at[2:18, 1:17].set(x),
     "bordered": lambda x: jnp.pad(x, ((2, 1), (0, 3), (0, 0))),
 }
 
