@@ -106,6 +106,8 @@ KINDS = {**NEAR, **_half(jnp.bfloat16), **_half(jnp.float16)}
 class Config:
     """What is run."""
 
+    kinds: tuple[str, ...] = tuple(KINDS)
+    """Of models, by name."""
     models: int = 5
     """Random models of each kind."""
     points: int = 13_000
@@ -153,6 +155,8 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Looks at all models of a kind, keeps what was found, and returns the rows by kind."""
     rows = []
     for number, (kind, act) in enumerate(KINDS.items()):
+        if kind not in config.kinds:
+            continue
         found = here.kept_rows(kind, lambda act=act, number=number: models(act, number, config))
         outside, radii = (
             np.concatenate([np.repeat([1.0, 0.0], [row["outside"], row["points"] - row["outside"]]) for row in found]),

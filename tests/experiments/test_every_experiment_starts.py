@@ -25,6 +25,7 @@ SMALLEST = {
     "attribution/attribution_benchmark": {**DIGITS, "limit": 2, "passes": 130, "steps": 2, "methods": "gradient,sobol,rise"},
     "attribution/eva_benchmark": {"worlds": "digits", "limit": 1, "passes": 40, "steps": 2},
     "attribution/pointing_game": {**DIGITS, "limit": 2, "passes": 130, "steps": 2, "tolerance": 0.0},
+    "bounds/certified_points": {"kinds": ("softmax, rolled",), "models": 1, "points": 10, "rounds": 2},
     "bounds/vnncomp_mnistfc": {"networks": (2,), "limit": 1, "rounding": "nearest", "steps": 1, "splits": 1, "attack_steps": 2, "restarts": 1},
     "counterfactual/clue": {
         **{"images": 2, "seeds": 1, "members": 1, "train": 512, "tests": 300, "k": 2},
