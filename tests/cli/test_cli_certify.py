@@ -38,8 +38,8 @@ def named():
     f = make()
     class Bundle: model = staticmethod(f); class_names = ["cat", "dog", "fish"] + list("3456789"); input_shape = (8, 8, 1)
     return Bundle()
-def sorting():
-    return lambda x: jnp.sort(x.ravel())[:10]
+def multiplying():
+    return lambda x: jnp.cumprod(x.ravel())[:10]
 def sums():
     return lambda x: x.sum()
 """
@@ -231,14 +231,14 @@ def test_one_image(here, capsys, whole, model):
         (["--radius", "0.1", "--method", "cron"], "unknown method 'cron'; did you mean crown"),
         (["--radius", "0.1", "--clip", "0"], "--clip '0' must be LOW,HIGH or none"),
         (["--radius", "0.1", "--clip", "1,0"], "clip=(1.0, 0.0) must be (low, high)"),
-        (["--radius", "0.1", "--clip", "0.2,0.3"], "x must lie in clip=(0.2, 0.3)"),
+        (["--radius", "0.1", "--clip", "0.2,0.3"], "x must lie in clip, but at (0, 0, 0) it is 0.0, outside of [0.2, 0.3]"),
         (["--radius", "0.1", "--steps", "0"], "steps=0 must be a positive"),
         (["--radius", "0.1", "--restarts", "0"], "restarts=0 must be a positive"),
         (["--radius", "0.1", "--margins.chunk", "0"], "chunk=0 must be a positive"),
         (["--radius", "0.1", "--margins.rounding", "up"], "rounding='up' must be one of"),
         (["--radius", "0.1", "--margins.stps", "3"], "unknown option of margins 'stps'"),
         (["--radius", "0.1", "--margins.method", "crown"], "--margins.method is --method"),
-        (["--radius", "0.1", "--model", "own_certified:sorting"], "sort"),
+        (["--radius", "0.1", "--model", "own_certified:multiplying"], "cumprod"),
         (["--radius", "0.1", "--model", "own_certified:sums"], "must be a vector of logits"),
         (["--radius", "0.1", "--model", "robust_mnst"], "unknown model 'robust_mnst'"),
     ],

@@ -297,4 +297,4 @@ def test_the_default_block_wastes_few_passes():
         seen.clear()
         jax.block_until_ready(sis(f, np.ones(16, np.float32), 0, threshold=0.9, chunk=chunk))
         jax.effects_barrier()
-        assert passes <= len(seen) <= passes + 2, chunk  # and x itself
+        assert passes <= len(seen) <= passes + 3, chunk  # and x itself, and its fill
