@@ -149,6 +149,7 @@ PICTURES = {
     "mixer alone": (lambda h: MIX @ h.reshape(64, C), 0),
     "attention pooling": (lambda h: (jax.nn.softmax(h.reshape(64, C) @ W["square"][:, 0]) @ h.reshape(64, C))[None], 0),
     "cosine transform": (lambda h: jnp.einsum("ij,jwc->iwc", jnp.cos(jnp.pi / 8 * (jnp.arange(8) + 0.5) * jnp.arange(8)[:, None]), h), 0),
+    "means by slightly other weights": (lambda h: jnp.einsum("ij,jwc->iwc", 1 + 0.01 * jnp.arange(8)[:, None] * jnp.arange(8), h), 0),
     "windows averaged": (lambda h: windows(h).mean(0), 0),
     "rows by a permutation": (lambda h: h[ROWS], -1),
     "fewer rows": (lambda h: jnp.take(h, FEWER, axis=0), -1),
