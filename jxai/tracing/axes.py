@@ -18,8 +18,11 @@ from jxai.tracing.coordinates import expand, varying
 from jxai.tracing.fields import Field, Hidden, Place, Use, moved, somewhere, tidy, together
 from jxai.tracing.interpret import Program
 
-_AFFINE = frozenset("add sub mul div neg clamp clip convert_element_type reduce_precision copy stop_gradient optimization_barrier".split())
-"""What leaves a picture a picture."""
+_SCALES = frozenset(
+    "abs add cbrt clamp clip convert_element_type copy div integer_pow log log1p mul neg optimization_barrier pow reduce_precision rsqrt sqrt square "
+    "stop_gradient sub".split()
+)
+"""What leaves a picture a picture, beside what moves, pools and resamples it: standardising, ranges, gamma, decibels."""
 _APART = frozenset("optimization_barrier sharding_constraint".split())
 """Several values at once, each its own."""
 _DIGITS = 3
@@ -69,14 +72,17 @@ def follow(program: Program, known: dict[int, Place]) -> dict[int, Place]:
                 hidden = ""
             except Hidden:
                 fields, hidden = (), step.primitive
-            raw = all(place.raw for place in inputs) and _keeps_raw(use)
+            # What has no positions, a mean or a gate, scales the picture at most.
+            raw = all(place.raw for place in inputs if place.fields or place.lost) and _keeps_raw(use)
             known[r] = Place(fields, raw, "" if fields else hidden or lost)
     return known
 
 
 def _keeps_raw(use: Use) -> bool:
     primitive = use.step.primitive
-    return primitive in movements.MOVES or primitive in joins.MOVES or primitive in _AFFINE or (primitive == "dot_general" and joins.resamples(use))
+    if primitive == "dot_general":
+        return joins.resamples(use) or joins.blends(use)
+    return any(primitive in names for names in (movements.MOVES, movements.POOLS, joins.MOVES, _SCALES))
 
 
 def _fields(use: Use) -> tuple[Field, ...]:

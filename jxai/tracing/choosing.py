@@ -9,7 +9,6 @@ import re
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from jxai.scores import check_example
 from jxai.tracing import axes, demand, interpret
@@ -120,7 +119,8 @@ def _last_spatial(program: interpret.Program, places: dict[int, axes.Place], fou
     above = _ancestors(program)
     spatial = [(references[item.path, item.output], item) for item in found if item.spatial and not item.place.raw]
     spatial = [(r, item) for r, item in spatial if r in reach and axes.positions_reached(item.place, reach[r].asked) > 1]
-    own = functools.reduce(lambda bits, r: bits | 1 << r, (r for r, item in spatial if _is_output(program, item, reach[r])), 0)
+    # No weights follow, and some of it is picked: the output's own.
+    own = functools.reduce(lambda bits, r: bits | 1 << r, (r for r, _ in spatial if reach[r].picked and not reach[r].weighed), 0)
     candidates = [(r, item) for r, item in spatial if not (above[r] | 1 << r) & own]
     last = _ends(candidates, above)
     if len(last) > 1 and (one := _shared(program, places, candidates, last, above)):
@@ -187,13 +187,3 @@ def _shared(program, places, candidates, last, above) -> tuple[int, Layer] | Non
 def _hides(step: interpret.Step, r: int, places: dict[int, axes.Place]) -> bool:
     """Whether a step is where positions were lost."""
     return r in places and bool(places[r].lost) and any(n in places and places[n].fields for n in step.inputs)
-
-
-def _is_output(program: interpret.Program, item: Layer, reach: demand.Reach) -> bool:
-    """Whether a value is the output's own map: no weights follow, and one channel of it is read, or not all of its positions."""
-    if reach.weighed:
-        return False
-    scalar = all(program.avals[r].shape == () for r in program.outputs)
-    whole = np.broadcast_to(reach.asked, item.shape)
-    along = tuple(item.place.fields[0].axes)
-    return whole.any(along).sum() == 1 if scalar else not whole.any(tuple(d for d in range(whole.ndim) if d not in along)).all()

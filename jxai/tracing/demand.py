@@ -12,13 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from jxai.tracing import coordinates as at
-from jxai.tracing import equations, joins
+from jxai.tracing import equations, joins, movements
 from jxai.tracing.axes import follow
 from jxai.tracing.fields import Place, Use
 from jxai.tracing.interpret import Program
 from jxai.tracing.movements import dynamic_cuts, sliding
 
 Marks = np.ndarray
+
+_PICKS = frozenset("slice dynamic_slice split unstack scan_slice gather squeeze mul select_n".split())
 
 
 class Reach(NamedTuple):
@@ -27,15 +29,17 @@ class Reach(NamedTuple):
     Attributes:
       asked: which of its entries do, booleans that broadcast against it.
       weighed: whether a product or an unknown step lies between: what comes after the last of them are outputs' own parts.
+      picked: whether some of the entries, that have positions still, are picked or masked on the way: a class, a region.
     """
 
     asked: Marks
-    weighed: bool
+    weighed: bool = False
+    picked: bool = False
 
 
 def reaches(program: Program, places: dict[int, Place], ends: list[int] | None = None) -> dict[int, Reach]:
     """How each value that depends on x and reaches an output (or these `ends`) does so, by reference."""
-    found = {r: Reach(_all(program.avals[r].shape), False) for r in (program.outputs if ends is None else ends)}
+    found = {r: Reach(_all(program.avals[r].shape)) for r in (program.outputs if ends is None else ends)}
     for step in reversed(program.steps):
         asked = [found.get(r) for r in step.outputs]
         if all(reach is None for reach in asked):
@@ -49,10 +53,10 @@ def reaches(program: Program, places: dict[int, Place], ends: list[int] | None =
                 if reach is None:
                     continue
                 use = Use(program, step, inputs, shapes, program.avals[step.outputs[k]].shape, k, follow)
-                marks, weighed = _read(use, n, reach.asked), reach.weighed or _weighs(use)
-                if r in found:
-                    marks, weighed = found[r].asked | marks, found[r].weighed or weighed
-                found[r] = Reach(marks, weighed)
+                marks = _read(use, n, reach.asked)
+                picks = step.primitive in _PICKS and bool(inputs[n].fields) and not marks.all()
+                before = found.get(r, Reach(np.zeros_like(marks)))
+                found[r] = Reach(before.asked | marks, before.weighed or reach.weighed or _weighs(use), before.picked or reach.picked or picks)
     return found
 
 
@@ -80,7 +84,8 @@ def _weighs(use: Use) -> bool:
     primitive = use.step.primitive
     if primitive == "dot_general":
         return not joins.resamples(use)
-    return primitive in ("conv2d", "conv_general_dilated", "while", "cond")
+    plain = use.step.unit or any(primitive in names for names in (equations.ELEMENTWISE, movements.MOVES, movements.POOLS, joins.MOVES))
+    return not plain
 
 
 def _read(use: Use, n: int, asked: Marks) -> Marks:

@@ -105,6 +105,16 @@ def meaning(eqn: Equation) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, str(value)) for name, value in eqn.params.items() if name not in _HINTS and value is not None))
 
 
+def spelled(eqn: Equation) -> tuple[str, ...]:
+    """An equation's primitive, what it calls and its other parameters as text, but for functions and where it is kept.
+
+    It is equal for two that compute the same of the same operands; constants that a called jaxpr closes over are not in it.
+    """
+    called = {name: [str(jaxpr) for jaxpr in jex.jaxprs_in_params({name: value})] for name, value in eqn.params.items()}
+    plain = {name: value for name, value in eqn.params.items() if not (called[name] or callable(value) or "sharding" in name)}
+    return str(eqn.primitive), str([text for texts in called.values() for text in texts]), str(sorted((name, str(value)) for name, value in plain.items()))
+
+
 def body(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     """What a call equation calls; None for an ordinary equation (loops and conditionals among them)."""
     holds = CALLS.get(eqn.primitive.name)

@@ -32,7 +32,7 @@ class Place(NamedTuple):
     """What is known of a value that depends on x.
 
     Attributes:
-      fields: see the module. raw: x itself, moved, scaled or resampled: the picture, not what a network made of it.
+      fields: see the module. raw: x itself, moved, scaled, pooled or resampled: the picture, not what a network made of it.
       lost: the primitive that hid its positions, where they could not be followed.
     """
 

@@ -188,8 +188,9 @@ def _computed(steps: list[Step], held: dict[int, Any], reference: int) -> np.nda
     """A value from constants, by these steps. It is kept by what is computed, for a program traced anew asks for the same values in one program each."""
     number = {r: n for n, r in enumerate([*held, *(r for step in steps for r in step.outputs)])}
     constants = tuple((str(np.asarray(c).dtype), np.shape(c), np.asarray(c).tobytes()) for c in held.values())
-    key = (constants, tuple((s.primitive, equations.meaning(s), s.path[-2:], tuple(number[r] for r in s.inputs)) for s in steps), number[reference])
-    if key not in _COMPUTED:
+    closes = any(jaxpr.constvars for step in steps for jaxpr in jex.jaxprs_in_params(step.params))  # over what its text does not say
+    key = (constants, tuple((equations.spelled(s), s.path[-2:], tuple(number[r] for r in s.inputs)) for s in steps), number[reference])
+    if key not in _COMPUTED or closes:
 
         def compute() -> Array:
             values = dict(held)

@@ -202,6 +202,8 @@ MOVES: dict[str, Callable[[Use], Move]] = {
     "pad": _pad,
     "scan_slice": _scan_slice,
 }
+POOLS = _REDUCTIONS | _WINDOWS
+"""Sums and maxima without weights."""
 READS: dict[str, Callable[[Use], Move]] = {
     **dict.fromkeys(_REDUCTIONS, _reduce),
     **dict.fromkeys(_WINDOWS, _window),

@@ -16,6 +16,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.tracing import equations
 from jxai.tracing.interpret import Program, Step
 from jxai.typing import Array
 
@@ -39,8 +40,7 @@ class Chain:
             names.update((r, len(names)) for r in step.outputs)
         told = []
         for step in self.steps:
-            inner = [str(j) for j in jex.jaxprs_in_params(step.params)] or sorted((k, str(v)) for k, v in step.params.items() if k != "sharding")
-            told.append((step.primitive, str(inner), tuple(names.get(r, self._fixed(r)) for r in step.inputs)))
+            told.append((equations.spelled(step), tuple(names.get(r, self._fixed(r)) for r in step.inputs)))
         return str(self.dtype), tuple(told)
 
     def rectifies(self) -> bool:

@@ -51,7 +51,6 @@ class _Finder:
 
     def __init__(self, program: Program, start: set[int]) -> None:
         self.program, self.depends = program, depending(program, start)
-        self.made: dict[int, Step] = {r: step for step in program.steps for r in step.outputs}
         self.place = {id(step): n for n, step in enumerate(program.steps)}
         self.users: dict[int, list[Step]] = {}
         for step in program.steps:
@@ -73,7 +72,7 @@ class _Finder:
                 self.given.update(step.outputs)
             if step.unit:
                 self.read(step, varying)
-        return [self.kept[r] for r in sorted(self.kept, key=lambda r: self.place[id(self.made[r])])]
+        return [self.kept[r] for r in sorted(self.kept, key=lambda r: self.place[id(self.program.makers[r])])]
 
     def varying(self, step: Step) -> set[int]:
         return {r for r in step.inputs if r in self.depends}
@@ -98,7 +97,7 @@ class _Finder:
         ask = [value]
         while ask:
             r = ask.pop()
-            step = self.made.get(r)
+            step = self.program.makers.get(r)
             if r == argument or r not in self.depends or step is None or self.place[id(step)] in steps:
                 continue
             steps[self.place[id(step)]] = step
@@ -123,7 +122,7 @@ class _Finder:
             self.before[chain.value] = []  # nothing begins before it
             return
         inside = {id(step) for step in chain.steps}
-        for r in [r for r in self.kept if id(self.made[r]) in inside]:
+        for r in [r for r in self.kept if id(self.program.makers[r]) in inside]:
             if r in self.program.outputs or any(id(user) not in inside for user in self.users.get(r, ())):
                 return
             del self.kept[r]
@@ -134,8 +133,8 @@ class _Finder:
         if not self.rectifies(chain)[1]:
             return False
         r = chain.argument
-        while r in self.made and self.made[r].unit and len(self.varying(self.made[r])) == 1:
-            step = self.made[r]
+        while r in self.program.makers and self.program.makers[r].unit and len(self.varying(self.program.makers[r])) == 1:
+            step = self.program.makers[r]
             (below,) = self.varying(step)
             fixed = [self.program.constants.get(i) for i in step.inputs if i != below]
             if any(c is None or np.ndim(c) for c in fixed) or below in self.kept:
@@ -155,7 +154,7 @@ class _Finder:
     def leads_to_guarded(self, value: int) -> bool:
         """Whether the value goes, by elementwise steps with what does not depend on x, into a root, a logarithm or a power."""
         follows = {value}
-        for step in self.program.steps[self.place[id(self.made[value])] + 1 :]:
+        for step in self.program.steps[self.place[id(self.program.makers[value])] + 1 :]:
             if follows.isdisjoint(step.inputs):
                 continue
             if step.primitive in _GUARDED:
@@ -169,7 +168,7 @@ class _Finder:
         ask, seen, reduced = [value], set(), False
         while ask:
             r = ask.pop()
-            step = self.made.get(r)
+            step = self.program.makers.get(r)
             if r in seen or r not in self.depends:
                 continue
             seen.add(r)

@@ -180,3 +180,14 @@ def test_the_map_lies_where_x_moves_it(kind, name):
         place, live = np.broadcast_to(np.arange(len(inner)).reshape(-1, *[1] * (rank - 1)), inner.shape), np.isfinite(inner)
         if len(inner) > 1 and live.sum() > 2 and np.ptp(inner[live]) > 1:
             assert np.corrcoef(place[live], inner[live])[0, 1] > 0.3, (axis, inner.round(2))
+
+
+def test_constants_of_another_type_are_other_constants():
+    """What a program computes of constants is kept by what is computed: casts to two types are two values."""
+
+    def value(dtype):
+        cast = lambda x: x * jnp.full(x.shape, 2.7).astype(dtype).astype(jnp.float32)
+        program = interpret.flatten(interpret.trace(cast, X), interpret.everywhere)
+        return program.folded(next(step.inputs[1] for step in program.steps if step.primitive == "mul"))
+
+    assert (value(jnp.int32) == 2).all() and (value(jnp.bfloat16) == np.float32(2.703125)).all()

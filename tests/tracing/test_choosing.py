@@ -51,6 +51,7 @@ def test_one_pixels_class_is_reached_through_what_its_last_window_reads():
 def test_a_classifier_by_averaged_class_maps_is_read_at_them():
     f = segmented(lambda m: jax.nn.relu(m).mean((0, 1)))
     assert taps.find(f, PICTURE).shape == (8, 8, 5)
+    assert taps.find(lambda x: f(x)[2], PICTURE).shape == (8, 8, 5)  # the same function, the class chosen by composition
     # Their sum is the class's logit: the map says how much each position gives.
     cam = hires_cam(f, PICTURE, 2)
     assert np.allclose(cam.sum(), f(PICTURE)[2], atol=1e-5)
@@ -59,19 +60,24 @@ def test_a_classifier_by_averaged_class_maps_is_read_at_them():
 FLAT, KEY = normal(192, 5), jax.random.key(0)
 
 
-@pytest.mark.parametrize(
-    "f",
-    [
-        lambda x: jax.nn.relu(x.ravel() @ FLAT),
-        lambda x: ((x - 0.5) / 0.25).ravel() @ FLAT,
-        lambda x: windows(x).ravel() @ FLAT,
-        lambda x: x.ravel() @ jax.random.normal(KEY, (192, 5)),
-    ],
-)
-def test_a_network_without_positions_has_no_layer(f):
-    """The picture itself, scaled or moved, is none."""
+WITHOUT = {
+    "dense": lambda x: jax.nn.relu(x.ravel() @ FLAT),
+    "scaled": lambda x: ((x - 0.5) / 0.25).ravel() @ FLAT,
+    "standardised": lambda x: ((x - x.mean((0, 1))) * jax.lax.rsqrt(x.var((0, 1)) + 1e-5)).ravel() @ FLAT,
+    "grey": lambda x: (x @ np.float32([0.3, 0.6, 0.1])).ravel() @ FLAT[:64],
+    "gamma": lambda x: jnp.log1p(jnp.clip(x, 0, 1) ** 2.2).ravel() @ FLAT,
+    "pooled": lambda x: x.reshape(4, 2, 4, 2, 3).mean((1, 3)).ravel() @ FLAT[:48],
+    "resized": lambda x: jax.image.resize(x, (4, 4, 3), "bilinear").ravel() @ FLAT[:48],
+    "in windows": lambda x: windows(x).ravel() @ FLAT,
+    "random weights": lambda x: x.ravel() @ jax.random.normal(KEY, (192, 5)),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_network_without_positions_has_no_layer(name):
+    """The picture itself, prepared, moved or resampled, is none."""
     with pytest.raises(ValueError, match="layer=None: no value has spatial extent over x"):
-        grad_cam(f, PICTURE, 1)
+        grad_cam(WITHOUT[name], PICTURE, 1)
 
 
 def test_what_a_flag_chose_is_followed():

@@ -199,7 +199,7 @@ NAMES = {
     "CALLS": set(equations.CALLS) - {"closed_call", "eval_jaxpr"} | {BARE},
     "ELEMENTWISE": equations.ELEMENTWISE,
     "PARAMETERS": set(equations.PARAMETERS) - {"closed_call", "eval_jaxpr"},
-    "axes": {*movements.MOVES, *movements.READS, *joins.RULES, *axes._AFFINE, *axes._APART, *demand._RULES} - {"clip"},
+    "axes": {*movements.MOVES, *movements.READS, *joins.RULES, *axes._SCALES, *axes._APART, *demand._RULES} - {"clip"},
     "bounds": set(primitives.RULES) | set(discrete_rules.RULES),
     "patterns": layouts.PLAIN | {"reshape", "squeeze", "transpose", "broadcast_in_dim"},
 }
