@@ -93,11 +93,23 @@ def test_a_map_is_laid_out_as_x_is(name):
         assert np.allclose(taps.to_map(np.where(numbers == k, 0, value), layer)[..., (k + 1) % 3], np.tanh(X)[..., (k + 1) % 3] * 2, atol=1e-6)
 
 
-def test_entries_that_share_a_position_are_channels():
-    fold = lambda x: jnp.tanh(x).reshape(8, 2, 8, 2, 3)
-    f = lambda x: fold(x).transpose(0, 2, 1, 3, 4).reshape(64, 12).sum()
-    layer = taps.layers(f, X)[-2]
-    assert layer.shape == (64, 12) and layer.grid.shape == (16, 16) and taps.to_map(np.zeros((64, 12)), layer).shape == (16, 16, 3)
+def test_patches_folded_into_channels_are_laid_out_again():
+    fold = lambda x: jnp.tanh(x).reshape(8, 2, 8, 2, 3).transpose(0, 2, 1, 3, 4).reshape(64, 12)
+    layer = taps.layers(lambda x: fold(x).sum(), X)[-2]
+    assert layer.shape == (64, 12) and np.allclose(taps.to_map(np.asarray(fold(X)), layer), np.tanh(X), atol=1e-6)
+
+
+def test_a_picture_and_its_mirror_image_share_positions():
+    """Two copies of each position are two sets of channels, the mirrored one turned back; each channel is numbered as it is laid out."""
+    both = lambda x: jnp.stack([jnp.tanh(x), jnp.tanh(x[:, ::-1]) * 2])
+    layer = next(item for item in reversed(taps.layers(lambda x: both(x).sum(), X)) if item.shape == (2, 16, 16, 3))
+    value = np.asarray(both(X))
+    laid = np.asarray(taps.to_map(value, layer))
+    assert layer.grid.depth == 2 and np.allclose(laid, np.concatenate([np.tanh(X), 2 * np.tanh(X)], -1), atol=1e-6)
+    numbers = np.broadcast_to(taps.channels(layer), value.shape)
+    for k in range(6):
+        without = np.asarray(taps.to_map(np.where(numbers == k, 0, value), layer))
+        assert not without[..., k].any() and np.allclose(np.delete(without, k, -1), np.delete(laid, k, -1))
 
 
 def check(f, x, expected):

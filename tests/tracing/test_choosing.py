@@ -41,6 +41,11 @@ def test_an_outputs_own_map_is_not_the_layer(name):
     assert found.primitive == "relu" and found.shape == (8, 8, 4) and found.index > 5
 
 
+def test_what_weights_read_of_a_crop_is_no_outputs_own_map():
+    f = Partial(lambda w, x: conv(features(w, x)[1:7, 2:], w["kernel"]).mean((0, 1)), W)
+    assert taps.find(f, PICTURE).shape == (6, 6, 4)
+
+
 def test_one_pixels_class_is_reached_through_what_its_last_window_reads():
     found = taps.find(segmented(lambda m: m[3, 4]), PICTURE)
     a, head = taps.split(segmented(lambda m: m[3, 4]), PICTURE, found.index)[1:]
