@@ -16,7 +16,7 @@ from jxai.tracing import equations, joins, movements
 from jxai.tracing.axes import follow
 from jxai.tracing.fields import Place, Use
 from jxai.tracing.interpret import Program
-from jxai.tracing.movements import dynamic_cuts, sliding
+from jxai.tracing.movements import sliding
 
 Marks = np.ndarray
 
@@ -126,26 +126,13 @@ def _placed(use: Use, n: int, asked: Marks, cuts: list[slice]) -> Marks:
     return marks
 
 
-def _slice(use: Use, n: int, asked: Marks) -> Marks:
-    strides = use.param("strides") or (1,) * len(use.shape)
-    return _placed(use, n, asked, [slice(*cut) for cut in zip(use.param("start_indices"), use.param("limit_indices"), strides)])
+def _cut(use: Use, n: int, asked: Marks) -> Marks:
+    taken = movements.cuts(use)
+    return _all(use.shapes[n]) if n or taken is None else _placed(use, n, asked, taken)
 
 
-def _dynamic_slice(use: Use, n: int, asked: Marks) -> Marks:
-    cuts = dynamic_cuts(use)
-    return _all(use.shapes[n]) if n or cuts is None else _placed(use, n, asked, cuts)
-
-
-def _split(use: Use, n: int, asked: Marks) -> Marks:
-    begin = sum(use.param("sizes")[: use.output])
-    cuts = [slice(None)] * len(use.shape)
-    cuts[use.param("axis")] = slice(begin, begin + use.param("sizes")[use.output])
-    return _placed(use, n, asked, cuts)
-
-
-def _scan_slice(use: Use, n: int, asked: Marks) -> Marks:
-    index = use.step.turn
-    return _placed(use, n, asked[None], [slice(index, index + 1), *[slice(None)] * asked.ndim])
+def _single(use: Use, n: int, asked: Marks) -> Marks:
+    return _cut(use, n, np.expand_dims(asked, use.param("axis") if use.step.primitive == "unstack" else 0))
 
 
 def _concatenate(use: Use, n: int, asked: Marks) -> Marks:
@@ -154,19 +141,9 @@ def _concatenate(use: Use, n: int, asked: Marks) -> Marks:
     return asked if asked.shape[axis] == 1 else asked[(slice(None),) * axis + (slice(begin, begin + use.shapes[n][axis]),)]
 
 
-def _scan_stack(use: Use, n: int, asked: Marks) -> Marks:
-    return asked[min(n, len(asked) - 1)]
-
-
 def _stack(use: Use, n: int, asked: Marks) -> Marks:
-    axis = use.param("axis")
+    axis = use.param("axis") if use.step.primitive == "stack" else 0
     return asked.take(min(n, asked.shape[axis] - 1), axis)
-
-
-def _unstack(use: Use, n: int, asked: Marks) -> Marks:
-    axis, cuts = use.param("axis"), [slice(None)] * len(use.shapes[0])
-    cuts[axis] = slice(use.output, use.output + 1)
-    return _placed(use, n, np.expand_dims(asked, axis), cuts)
 
 
 def _tile(use: Use, n: int, asked: Marks) -> Marks:
@@ -252,18 +229,15 @@ def _gather(use: Use, n: int, asked: Marks) -> Marks:
 
 
 _RULES: dict[str, Callable[[Use, int, Marks], Marks]] = {
-    "slice": _slice,
-    "dynamic_slice": _dynamic_slice,
-    "split": _split,
-    "scan_slice": _scan_slice,
-    "scan_stack": _scan_stack,
+    **dict.fromkeys(("slice", "dynamic_slice", "split"), _cut),
+    **dict.fromkeys(("scan_slice", "unstack"), _single),
+    "scan_stack": _stack,
     "concatenate": _concatenate,
     "pad": _pad,
     "broadcast_in_dim": _broadcast,
     "reshape": lambda use, n, asked: at.reshape(asked, use.shape, use.shapes[0]),
     "squeeze": lambda use, n, asked: np.expand_dims(asked, tuple(use.param("dimensions"))),
     "stack": _stack,
-    "unstack": _unstack,
     "tile": _tile,
     "transpose": _transpose,
     "rev": lambda use, n, asked: np.flip(asked, use.param("dimensions")),

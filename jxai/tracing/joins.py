@@ -86,14 +86,7 @@ def _concatenate(use: Use) -> tuple[Field, ...]:
 
 
 def _stack(use: Use) -> tuple[Field, ...]:
-    return _stacked(use, use.param("axis"))
-
-
-def _scan_stack(use: Use) -> tuple[Field, ...]:
-    return _stacked(use, 0)
-
-
-def _stacked(use: Use, axis: int) -> tuple[Field, ...]:
+    axis = use.param("axis") if use.step.primitive == "stack" else 0
     lifted = [None if place is None else place._replace(fields=tuple(moved(place.fields, lambda c: np.expand_dims(c, axis)))) for place in use.places]
     return _joined(use._replace(places=lifted), axis, [1] * len(lifted))
 
@@ -242,7 +235,7 @@ def _lay_along(place: Place) -> list[list[set[int] | None]]:
 RULES: dict[str, Callable[[Use], Any]] = {
     "dot_general": _dot,
     "concatenate": _concatenate,
-    "scan_stack": _scan_stack,
+    "scan_stack": _stack,
     "stack": _stack,
     "gather": _gather,
     **dict.fromkeys(("scatter", "scatter-add", "scatter-mul", "scatter-min", "scatter-max"), _scatter),

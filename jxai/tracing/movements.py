@@ -43,10 +43,6 @@ def _tile(use: Use) -> Move:
     return lambda c: np.tile(c, [n if size > 1 else 1 for n, size in zip(use.param("reps"), c.shape)])
 
 
-def _unstack(use: Use) -> Move:
-    return lambda c: c.take(min(use.output, c.shape[use.param("axis")] - 1), use.param("axis"))
-
-
 def _reverse(use: Use) -> Move:
     return lambda c: np.flip(c, use.param("dimensions"))
 
@@ -56,34 +52,50 @@ def _take(cuts: list[slice]) -> Move:
     return lambda c: c[tuple(cut if size > 1 else slice(None) for cut, size in zip(cuts, c.shape))]
 
 
-def _slice(use: Use) -> Move:
-    strides = use.param("strides") or (1,) * len(use.shape)
-    return _take([slice(*cut) for cut in zip(use.param("start_indices"), use.param("limit_indices"), strides)])
+def cuts(use: Use) -> list[slice] | None:
+    """Which part of its operand along each axis a `slice`, `split`, `unstack`, `scan_slice` or `dynamic_slice` takes; None where that depends on the data."""
+    primitive, whole = use.step.primitive, [slice(None)] * len(use.shapes[0])
+    if primitive == "slice":
+        strides = use.param("strides") or (1,) * len(use.shape)
+        return [slice(*cut) for cut in zip(use.param("start_indices"), use.param("limit_indices"), strides)]
+    if primitive == "dynamic_slice":
+        return _dynamic_cuts(use)
+    axis, begin, size = 0, use.output, 1
+    if primitive == "split":
+        axis, begin, size = use.param("axis"), sum(use.param("sizes")[: use.output]), use.param("sizes")[use.output]
+    elif primitive == "unstack":
+        axis = use.param("axis")
+    else:
+        begin = use.step.turn
+    whole[axis] = slice(begin, begin + size)
+    return whole
 
 
-def _split(use: Use) -> Move:
-    begin = sum(use.param("sizes")[: use.output])
-    cuts = [slice(None)] * len(use.shape)
-    cuts[use.param("axis")] = slice(begin, begin + use.param("sizes")[use.output])
-    return _take(cuts)
+def _cut(use: Use) -> Move:
+    return _take(cuts(use) or [])
 
 
-def dynamic_cuts(use: Use) -> list[slice] | None:
+def _single(use: Use) -> Move:
+    """The same of one entry, without its axis."""
+    axis = use.param("axis") if use.step.primitive == "unstack" else 0
+    return lambda c: _cut(use)(c).squeeze(axis)
+
+
+def _dynamic_cuts(use: Use) -> list[slice] | None:
     """Where a `dynamic_slice` begins and ends; None where that depends on the data."""
     starts, sizes = [use.folded(n) for n in range(1, len(use.shapes))], use.shape
-    cuts = []
+    taken = []
     for begin, whole, size in zip(starts, use.shapes[0], sizes):
         if begin is None and size != whole:
             return None
         begin = 0 if begin is None else min(max(int(begin), 0), whole - size)
-        cuts.append(slice(begin, begin + size))
-    return cuts
+        taken.append(slice(begin, begin + size))
+    return taken
 
 
 def _dynamic_slice(use: Use) -> Move:
-    cuts = dynamic_cuts(use)
-    if cuts is not None:
-        return _take(cuts)
+    if cuts(use) is not None:
+        return _cut(use)
 
     def move(c: Coordinates) -> Coordinates:
         if any(c.shape[d] > 1 and size != use.shapes[0][d] for d, size in enumerate(use.shape)):
@@ -184,23 +196,19 @@ def _fourier(use: Use) -> Move:
     return move
 
 
-def _scan_slice(use: Use) -> Move:
-    return lambda c: c[min(use.step.turn, len(c) - 1)]
-
-
 MOVES: dict[str, Callable[[Use], Move]] = {
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
     "transpose": _transpose,
     "squeeze": _squeeze,
     "tile": _tile,
-    "unstack": _unstack,
+    "unstack": _single,
     "rev": _reverse,
-    "slice": _slice,
-    "split": _split,
+    "slice": _cut,
+    "split": _cut,
     "dynamic_slice": _dynamic_slice,
     "pad": _pad,
-    "scan_slice": _scan_slice,
+    "scan_slice": _single,
 }
 POOLS = _REDUCTIONS | _WINDOWS
 """Sums and maxima without weights."""
