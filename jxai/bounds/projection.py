@@ -89,7 +89,11 @@ def _scaled(ball: Ball, x: Array) -> Array:
 
 
 def _norm(ball: Ball, u: Array) -> Array:
-    return _total(jnp.abs(u)) if ball.p == 1 else jnp.sqrt(_total(u * u))
+    if ball.p == 1:
+        return _total(jnp.abs(u))
+    square = _total(u * u)
+    # The root of 0 has no derivative, and a search begins there: it is taken of something positive, and thrown away.
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def _slack(x: Array) -> float:

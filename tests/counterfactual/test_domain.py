@@ -47,6 +47,14 @@ def test_runs_and_traces_know_the_range_too():
     assert not jax.jit(lambda x, t: wachter(F, x, t, steps=3))(x, np.int32(0)).valid
 
 
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_a_ball_lets_a_search_begin_at_its_centre(p):
+    f = Partial(lambda w, x: jnp.stack([jnp.zeros(()), w @ x - 1]), np.float32([1, 0.5, 0.2]))
+    found = wachter(f, np.zeros(3, np.float32), 1, constraints=[Near(2.0, p)], clip=None, steps=150, learning_rate=0.1, exchanges=0)
+    assert found.valid
+    np.testing.assert_allclose(found.x, [1, 0, 0], atol=5e-3)
+
+
 def test_each_feature_may_have_its_own_range():
     w, low, high = np.float32([0.05, 0.0001, 0.03]), np.float32([17, 0, 1]), np.float32([90, 46_000, 99])
     f = Partial(lambda w, x: jnp.stack([jnp.zeros(()), w @ x - 8.5]), w)
