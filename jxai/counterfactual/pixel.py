@@ -61,7 +61,7 @@ def wachter(
       distance: "l1", `Σ |x'_i − x_i| / s_i` (the paper's; its s_i is feature i's median absolute deviation); "l2", its Euclidean norm; "squared", half the
         square of that.
       scale: s > 0, a number or an array that broadcasts against x: each feature's own unit, such as its median absolute deviation. None is 1, for
-        pictures and for vectors whose features are in one unit of about 1; an error for a vector with entries beyond 10.
+        pictures and for vectors and series whose features are in one unit of about 1; an error for one with entries beyond 10.
       threshold: of the probability of the target, in [0, 1), from which x' is valid; the target must be the predicted class as well.
       price: 1/λ at first, > 0. growth: the factor, > 1.
       patience: steps without a nearer valid point before η is halved. halvings: the search ends at the one after these, or after

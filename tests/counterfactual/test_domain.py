@@ -47,6 +47,12 @@ def test_runs_and_traces_know_the_range_too():
     assert not jax.jit(lambda x, t: wachter(F, x, t, steps=3))(x, np.int32(0)).valid
 
 
+def test_a_wide_range_is_no_licence_beyond_its_near_end():
+    # 1e-5 of an entry's own size, not of the range's.
+    with pytest.raises(ValueError, match=r"x must lie in clip=\(0.0, 1000000.0\), .* from -5 to 45000"):
+        wachter(F, np.float32([-5, 45_000, 40]), 0, clip=(0.0, 1e6), scale=1.0)
+
+
 @pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
 def test_a_ball_lets_a_search_begin_at_its_centre(p):
     f = Partial(lambda w, x: jnp.stack([jnp.zeros(()), w @ x - 1]), np.float32([1, 0.5, 0.2]))
@@ -133,6 +139,7 @@ X = np.float32([0.3, 0.3, 1, 0, 0, 0.5])
         ([Ordinal(1, (0.3, 0.9)), Range(0.4, 0.8)], {}, "entry 2 of x|none of levels"),
         ([OneHot(((2, 3, 4),)), Range(np.float32([0, 0, 0, 0.5, 0.5, 0]), 1.0)], {}, r"no category of the group \(2, 3, 4\)"),
         ([OneHot(((2, 3), (3, 4)))], {}, r"x is not one-hot in the group \(3, 4\)"),
+        ([OneHot(((2, 0, 1),))], {}, r"x is not one-hot in the group \(2, 0, 1\)"),
         ([OneHot(((2, 3, 4),)), Ordinal(4, (0.0, 1.0))], {}, r"constraints\[1\]: feature 4 is a category of constraints\[0\] already"),
         ([Ordinal(0, (0.3, math.nan))], {}, "levels=.* ascending"),
     ],

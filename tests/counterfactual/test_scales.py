@@ -106,3 +106,10 @@ def test_a_vector_in_units_of_its_own_needs_a_scale(name):
     for scale, message in ((np.float32([1, 0, 1, 1]), "scale=0.0 must be finite and greater than 0"), (-1.0, "scale=-1.0 must be finite")):
         with pytest.raises(ValueError, match=message):
             METHODS[name](model(S), X * S, 1, KEY, scale=scale, clip=None)
+
+
+def test_so_does_a_series():
+    f = Partial(lambda w, x: w @ x.mean(0), W)
+    with pytest.raises(ValueError, match="scale=None: x is a series with entries up to 6553"):
+        wachter(f, np.stack([X * S, X * S]), 1, clip=None)
+    assert not wachter(f, np.stack([X, X]), 1, clip=None, steps=1).valid

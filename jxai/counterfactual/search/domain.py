@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,8 +88,8 @@ def check_clip(clip: Clip | None, x: Array, name: str = "x") -> None:
         raise ValueError(f"clip=({_shown(low)}, {_shown(high)}) must be (low, high) with low < high, or None")
     v = np.asarray(x, np.float64) if concrete(x) else None
     if v is not None and np.isfinite(v).all():
-        room = tolerance(x.dtype) * np.maximum(np.abs(_finite(low)), np.abs(_finite(high)))
-        if not ((v >= low - room) & (v <= high + room)).all():
+        held = np.clip(v, low, high)
+        if not (np.abs(held - v) <= tolerance(x.dtype) * np.maximum(np.abs(v), np.abs(held))).all():  # as `keeps` of a Range
             raise ValueError(
                 f"{name} must lie in clip=({_shown(low)}, {_shown(high)}), the valid range of its entries, but they go from {v.min():g} to {v.max():g}: "
                 "give clip=(low, high), numbers or an array each with every feature's own, or clip=None for no range"
@@ -98,15 +97,16 @@ def check_clip(clip: Clip | None, x: Array, name: str = "x") -> None:
 
 
 def check_scale(scale: float | Array | None, x: Array | None = None) -> None:
-    """Raises ValueError for a scale that is not positive or does not fit x, and for none where x is a vector of which the features are in units of their own.
+    """Raises ValueError for a scale that is not positive or does not fit x, and for none where x is a vector or a series of which the features are in units
+    of their own.
 
     Features in a common unit of about 1 (standardised, or in [0, 1]) are rarely beyond 10; ages, incomes and years are.
     """
     if scale is None:
-        if x is not None and concrete(x) and len(x.shape) == 1 and (most := np.abs(np.asarray(x, np.float64)).max()) > _PLAIN and np.isfinite(most):
+        if x is not None and concrete(x) and len(x.shape) < 3 and (most := np.abs(np.asarray(x, np.float64)).max()) > _PLAIN and np.isfinite(most):
             raise ValueError(
-                f"scale=None: x is a vector with entries up to {most:g}, so that steps and distances need each feature's own unit: give scale=, a number or "
-                "an array that broadcasts against x (each feature's standard deviation or median absolute deviation), or scale=1.0 if one unit fits all"
+                f"scale=None: x is a {'vector' if len(x.shape) == 1 else 'series'} with entries up to {most:g}, so that steps and distances need each "
+                "feature's own unit: give scale=, a number or an array that broadcasts against x (each feature's standard deviation or median absolute deviation), or scale=1.0 if one unit fits all"
             )
         return
     if concrete(scale) and not (np.isfinite(values := np.asarray(scale, np.float64)) & (values > 0)).all():
@@ -199,7 +199,7 @@ def _check_categories(n: int, c: Constraint, x: Array) -> None:
     v = np.asarray(x)
     if isinstance(c, OneHot):
         for group in c.groups:
-            if not math.isclose(float(v[list(group)].sum()), 1, abs_tol=1e-5) or not np.isclose(v[list(group)].max(), 1, atol=1e-5):
+            if not np.allclose(np.sort(v[list(group)]), np.arange(len(group)) == len(group) - 1, atol=1e-5):
                 raise ValueError(f"constraints[{n}]: x is not one-hot in the group {group}: {v[list(group)]}")
     if isinstance(c, Ordinal) and not np.isclose(np.asarray(c.levels), v[c.feature], atol=1e-5).any():
         raise ValueError(f"constraints[{n}]: x[{c.feature}]={v[c.feature]} is none of the levels {c.levels}")
