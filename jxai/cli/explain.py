@@ -264,7 +264,7 @@ def _confidences(logits: np.ndarray, score: str) -> np.ndarray:
     """The sigmoids where they are explained or there is one logit, else the softmax. On the host: five programs for a thousand numbers would
     each be compiled."""
     if score == "sigmoid" or logits.size == 1:
-        return 1 / (1 + np.exp(-logits))
+        return np.exp(-np.logaddexp(0, -logits))  # exp(−x) itself overflows
     e = np.exp(logits - logits.max())
     return e / e.sum()
 

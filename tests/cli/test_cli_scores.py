@@ -1,6 +1,7 @@
 """What the command line prints of a model that has one logit, several labels or probabilities, and which score it explains."""
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ class Named:
     def __init__(self, f, names): self.f, self.class_names, self.input_shape = f, names, (6,)
     def __call__(self, x): return self.f(x)
 
+def sure(): return Named(lambda x: x @ W[:, :1] - 200, ["cat"])
 def binary(): return Named(lambda x: x @ W[:, :1], ["cat"])
 def labels(): return Named(lambda x: x @ W, ["cat, tabby", "dog", "12", "car", "dog house"])
 def graded(): return Named(lambda x: x @ W[:, :4], ["1", "2", "3", "4"])
@@ -52,6 +54,13 @@ def test_one_logit_has_a_sigmoid(explain):
     np.testing.assert_allclose(maps["input_x_gradient"][0], X * W[:, 0] * p * (1 - p), rtol=1e-4)
     code, out = explain("binary", "--score", "probability")
     assert code == 2 and "score='probability' of a one-class model is the constant 1; use score='sigmoid'" in out
+
+
+def test_a_logit_far_from_0_warns_of_nothing(explain):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        code, out = explain("sure")
+    assert code == 0 and "  0.0%     0  cat" in out
 
 
 def test_labels_have_sigmoids_where_they_are_explained_and_names_go_before_numbers(explain):
