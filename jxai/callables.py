@@ -62,7 +62,8 @@ class LogProbabilities:
     f: Any
 
     def __call__(self, x: Array) -> Array:
-        p = self.f(x)
+        p = jnp.asarray(self.f(x))
+        p = p if jnp.issubdtype(p.dtype, jnp.floating) else p.astype(jnp.float32)  # votes
         return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
 
 

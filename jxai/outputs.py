@@ -30,7 +30,8 @@ _MOVED = frozenset(
 _JOINED = _MOVED - {"add", "add_any", "sub", "neg", "reduce_sum", "reduce_max"}
 _PRODUCTS = frozenset("dot_general conv_general_dilated conv2d ragged_dot".split())
 _LOOPS = frozenset(("scan", "while", "cond"))
-_SHARES = frozenset(("exp", "exp2", "div", "logistic"))
+_SHARES = frozenset("exp exp2 div logistic eq ne lt le gt ge and or".split())
+"""What makes shares, or truths: a product of these with weights may be one of leaves with their classes' shares, as of a forest."""
 
 
 class Ending(NamedTuple):
@@ -177,13 +178,17 @@ def _free(value: _Value, seen: set[tuple[int, int]] | None = None) -> bool:
     if name == "log":
         return True
     if name == "mul":
-        return operands[0].variable is not operands[1].variable and any(_free(v, seen) for v in operands)
+        a, b = operands
+        scaled = any(_made_by(v, frozenset(("div",))) for v in operands)  # z · (1 / Σz)
+        return not scaled and a.variable is not b.variable and any(_free(v, seen) for v in operands)
     if name == "div":
         return _free(operands[0], seen) and operands[1].made()[0] == ""
     return name in _MOVED and any(_free(v, seen) for v in operands)
 
 
 def _made_by(value: _Value, names: frozenset[str]) -> bool:
-    """Whether an operation of these names made it, moved or joined since."""
+    """Whether an operation of these names made it, moved or joined since, or it is a product of nothing else."""
     name, operands = value.made()
+    if name == "mul":
+        return all(_made_by(v, names) for v in operands)
     return name in names or (name in _JOINED and any(_made_by(v, names) for v in operands))

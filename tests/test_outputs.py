@@ -15,6 +15,7 @@ from jxai.metrics import deletion
 from jxai.sufficiency import random_subset
 
 W = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+SHARES = jnp.asarray(np.random.default_rng(1).dirichlet(np.ones(3), 8), jnp.float32)
 X = np.linspace(0.1, 1.0, 6, dtype=np.float32)
 KEY = jax.random.key(0)
 
@@ -30,6 +31,11 @@ ENDS = {
     "a mean of softmaxes": lambda z: (jax.nn.softmax(z) + jax.nn.softmax(2 * z)) / 2,
     "softmaxes mixed by weights": lambda z: jnp.float32([0.3, 0.7]) @ jnp.stack([jax.nn.softmax(z), jax.nn.softmax(-z)]),
     "rectified and normalised": lambda z: jax.nn.softplus(z) / jax.nn.softplus(z).sum(),
+    "leaves times their shares": lambda z: jax.nn.one_hot((z > 0) @ jnp.int32([4, 2, 1]), 8) @ SHARES,
+    "regions times their shares": lambda z: jnp.stack([(z[0] > 0) & (z[1] > 0), (z[0] > 0) & (z[1] <= 0), z[0] <= 0]).astype(jnp.float32) @ SHARES[:3],
+    "paths times their shares": lambda z: jnp.stack([(s := jax.nn.sigmoid(z))[0] * s[1], s[0] * (1 - s[1]), 1 - s[0]]) @ SHARES[:3],
+    "divided by a product": lambda z: (u := jnp.abs(z) @ jnp.abs(W[:3])) * (1 / u.sum()),
+    "votes": lambda z: jax.nn.one_hot(z.argmax(), 3, dtype=jnp.int32),
     "softmax in half precision": lambda z: jax.nn.softmax(z.astype(jnp.bfloat16)),
     "softmax in a jitted call": jax.jit(lambda z: jax.nn.softmax(z)),
 }
@@ -40,6 +46,9 @@ NOT = {
     "relu": jax.nn.relu,
     "one logit": lambda z: z[:1],
     "five sigmoids": lambda z: jax.nn.sigmoid(jnp.concatenate([z, z[:2]])),
+    "sigmoid units times weights": lambda z: (z * jax.nn.sigmoid(z)) @ W[:3],
+    "a temperature": lambda z: z * (1 / W[0, 0]),
+    "stumps": lambda z: (z > 0).astype(jnp.float32) @ W[:3],
     "normalised features times weights": lambda z: (z / jnp.linalg.norm(z)) @ W[:3],
 }
 
@@ -101,6 +110,7 @@ def test_log_probabilities_have_the_same_softmax():
     f = jxai.LogProbabilities(model(jax.nn.softmax))
     np.testing.assert_allclose(jax.nn.softmax(f(X)), jax.nn.softmax(X @ W), rtol=1e-6)
     np.testing.assert_allclose(gradient(f, X, 1, score="probability"), gradient(model(lambda z: z), X, 1, score="probability"), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(jax.nn.softmax(jxai.LogProbabilities(model(ENDS["votes"]))(X)), ENDS["votes"](X @ W))
     empty = jxai.LogProbabilities(Partial(lambda v: jnp.stack([v[0], 0 * v[0]])))
     assert np.isfinite(empty(X)).all() and np.isfinite(jax.jacobian(empty)(X)).all()
 
