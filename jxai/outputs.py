@@ -69,7 +69,7 @@ def check_finite(f: Model, x: Array, target: int | Array | None, call: Callable[
     Args:
       f, x: concrete. target: a class, else all of f(x) must be finite. call: how f is run. name: of x, in the message.
     """
-    if is_finite(x) or _is_staged():
+    if is_finite(x) or is_staged():
         return
     out = call(f, x)
     if isinstance(out, jax.core.Tracer):
@@ -90,7 +90,7 @@ def check_logits(f: Model, x: Array, end: Ending, score: str, call: Callable[[Mo
         raise ValueError(
             f"f ends in a sigmoid, and {score=} would put it through another: return the logits, or explain the number itself by composing f with target=None"
         )
-    if end.free or not end.is_vector or end.out.shape[0] < 2 or _is_staged():
+    if end.free or not end.is_vector or end.out.shape[0] < 2 or is_staged():
         return
     first = call(f, x) if given is None else given
     if isinstance(first, jax.core.Tracer) or not _are_probabilities(first):
@@ -116,7 +116,7 @@ def run(f: Model, x: Array) -> Array:
     return f(x)
 
 
-def _is_staged() -> bool:
+def is_staged() -> bool:
     """Whether what is computed here becomes part of a program, under `jit`, though its operands are concrete: f would run in it for nothing."""
     return isinstance(jax.lax.neg(np.float32(0)), jax.core.Tracer)
 

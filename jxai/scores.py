@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jxai import outputs
 from jxai.callables import fresh
@@ -79,6 +80,16 @@ def scored(logits: Array, score: str) -> Array:
 def confidences(logits: Array) -> Array:
     """How sure a classifier of logits `[…, K]` is of each class: the softmax, or of one logit its sigmoid."""
     return scored(logits, "sigmoid" if logits.shape[-1] == 1 else "probability")
+
+
+def has_class(logits: Array | np.ndarray, label: int | Array, score: str = "logit") -> Array:
+    """`[]`, boolean: whether what gives logits `[K]` is of this class: alone the largest; of one logit, or of classes of which several may hold
+    (`score="sigmoid"`), above 0."""
+    here = np.arange(logits.shape[0]) == label
+    if score == "sigmoid" or logits.shape[0] == 1:
+        return ((logits > 0) & here).any()
+    first = logits >= logits.max()
+    return (first & here).any() & (first.sum() == 1)
 
 
 def sharing(method: Callable, options: Mapping[str, Any] | None, score: str) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def guided_integrated_gradients(
     Reference: Kapishnikov et al. 2021, "Guided Integrated Gradients: an Adaptive Path Method for Removing Noise", CVPR.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("guided_integrated_gradients", f, x, target, baseline, key, "baseline")
+    kept_by_fill("guided_integrated_gradients", f, x, target, baseline, key, "baseline", score=score)
     positive(steps=steps)
     within(0, 1, fraction=fraction, max_dist=max_dist)
     group = _group(fraction, x.size)

@@ -37,7 +37,7 @@ def guided_backprop(f: Model, x: Array, target: int | Array | None, key: Array |
     Cost: 1 forward and 1 backward pass.
     Reference: Springenberg et al. 2015, "Striving for Simplicity: The All Convolutional Net", ICLR workshop.
     """
-    return _ruled_gradient(f, x, target, score, lambda phi, v, g: jax.vjp(phi, v)[1](jnp.maximum(g, 0))[0])
+    return _ruled_gradient("guided_backprop", f, x, target, score, lambda phi, v, g: jax.vjp(phi, v)[1](jnp.maximum(g, 0))[0])
 
 
 @plainly
@@ -60,11 +60,11 @@ def deconvnet(f: Model, x: Array, target: int | Array | None, key: Array | None 
     Cost: 1 forward and 1 backward pass.
     Reference: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", ECCV.
     """
-    return _ruled_gradient(f, x, target, score, lambda phi, v, g: jnp.maximum(g, 0))
+    return _ruled_gradient("deconvnet", f, x, target, score, lambda phi, v, g: jnp.maximum(g, 0))
 
 
-def _ruled_gradient(f: Model, x: Array, target: int | Array | None, score: str, rule: Rule) -> Array:
+def _ruled_gradient(name: str, f: Model, x: Array, target: int | Array | None, score: str, rule: Rule) -> Array:
     s = objective(f, x, target, score)  # bad arguments fail before f is walked
     found = as_map(jax.grad(objective(with_rule(f, x, rule), x, target, score))(x), x)
-    flat("a gradient with a rule", found, s, x, [jnp.zeros_like(x)])
+    flat(name, found, s, x, [jnp.zeros_like(x)], lambda: jax.grad(s)(x))
     return found

@@ -83,7 +83,7 @@ def extremal_perturbation(
     _check(x, areas, steps, variant, blur, levels, spacing, sigma)
     s = objective(*_rewarded(f, x, target, one_of("reward", reward, REWARDS), score))
     if fill is not None:
-        kept_by_fill("extremal_perturbation", f, x, target, fill, key)
+        kept_by_fill("extremal_perturbation", f, x, target, fill, key, score=score)
     shares = jnp.atleast_1d(jnp.asarray(areas, jnp.float32))
     perturb = _perturbation(x, fill, blur, levels, key)
     signs = jnp.asarray({"preserve": [1.0], "delete": [-1.0], "dual": [1.0, -1.0]}[variant])

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.callables import plainly
-from jxai.removal.doubts import concrete, flat
+from jxai.removal.doubts import flat
 from jxai.removal.masks import as_map
 from jxai.removal.scales import span
-from jxai.scores import need_key, objective, one_of, wide, within
-from jxai.typing import Array, Method, Model
+from jxai.scores import need_key, objective, one_of, sharing, wide, within
+from jxai.typing import Array, Method, Model, Scalar
 
 __all__ = ["gradient", "input_x_gradient", "smoothgrad", "squaregrad", "vargrad"]
 
@@ -104,9 +104,9 @@ def smoothgrad(
 
     Reference: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", arXiv 1706.03825.
     """
-    sample = _noisy("smoothgrad", f, x, target, key, sigma, noise, method, method_options, score)
+    s, sample = _noisy("smoothgrad", f, x, target, key, sigma, noise, method, method_options, score)
     found = loops.means(sample, num_samples, loops.at_once(x, chunk))
-    _flat("smoothgrad", found, f, x, target, score)
+    flat("smoothgrad", found, s, x, [jnp.zeros_like(x)], lambda: jax.grad(s)(x))
     return found
 
 
@@ -141,9 +141,9 @@ def squaregrad(
 
     Reference: Hooker et al. 2019, "A Benchmark for Interpretability Methods in Deep Neural Networks", NeurIPS.
     """
-    sample = _noisy("squaregrad", f, x, target, key, sigma, noise, method, method_options, score)
+    s, sample = _noisy("squaregrad", f, x, target, key, sigma, noise, method, method_options, score)
     found = loops.means(lambda i: sample(i) ** 2, num_samples, loops.at_once(x, chunk))
-    _flat("squaregrad", found, f, x, target, score)
+    flat("squaregrad", found, s, x, [jnp.zeros_like(x)], lambda: jax.grad(s)(x))
     return found
 
 
@@ -181,30 +181,24 @@ def vargrad(
 
     Reference: Adebayo et al. 2018, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values", ICLR Workshop.
     """
-    sample = _noisy("vargrad", f, x, target, key, sigma, noise, method, method_options, score)
+    _, sample = _noisy("vargrad", f, x, target, key, sigma, noise, method, method_options, score)
     return loops.moments(sample, num_samples, loops.at_once(x, chunk))[1]
-
-
-def _flat(name: str, found: Array, f: Model, x: Array, target: int | Array | None, score: str) -> None:
-    """Says where a smoothed map of steps is 0: what `flat` says of `gradient`."""
-    if concrete(found, x):
-        flat(name, found, objective(f, x, target, score), x, [jnp.zeros_like(x)])
 
 
 def _noisy(
     name: str, f: Model, x: Array, target, key, sigma: float | Array, noise: str, method: Method, options: dict | None, score: str
-) -> Callable[[Array], Array]:
-    """`i -> a(x + σ ε_i)` in float32 or wider; draw i comes from `fold_in(key, i)`, whatever the block it runs in."""
-    objective(f, x, target, score)
+) -> tuple[Scalar, Callable[[Array], Array]]:
+    """The score, and `i -> a(x + σ ε_i)` in float32 or wider; draw i comes from `fold_in(key, i)`, whatever the block it runs in."""
+    s = objective(f, x, target, score)
     need_key(key, name)
     one_of("noise", noise, NOISES)
     within(0, math.inf, sigma=sigma)
-    clean = wide(x)
+    clean, shared = wide(x), sharing(method, options, score)
     level = sigma * span(x, "sigma=[…] for each feature, with noise='absolute'") if noise == "relative" else sigma
 
     def sample(i: Array) -> Array:
         draw, inner = jax.random.split(jax.random.fold_in(key, i))
         noisy = (clean + level * jax.random.normal(draw, x.shape, clean.dtype)).astype(x.dtype)
-        return wide(method(f, noisy, target, inner, score=score, **(options or {})))
+        return wide(method(f, noisy, target, inner, **shared))
 
-    return sample
+    return s, sample

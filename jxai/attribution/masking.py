@@ -96,7 +96,7 @@ def score_cam(
     """
     one_of("weights", weights, ("softmax", "score"))
     s = objective(f, x, target, score)
-    kept_by_fill("score_cam", f, x, target, fill, key)
+    kept_by_fill("score_cam", f, x, target, fill, key, score=score)
     found, a = _layer_map(f, x, layer)
     removed = fills.mixer("score_cam", x, fill, key)
 
@@ -150,7 +150,7 @@ def sidu(
     if not sigma > 0:
         raise ValueError(f"{sigma=} must be above 0")
     objective(f, x, target, one_of("score", score, SHARES))
-    kept_by_fill("sidu", f, x, target, fill, key)
+    kept_by_fill("sidu", f, x, target, fill, key, score=score)
     found, a = _layer_map(f, x, layer)
     masks = (a > threshold).astype(jnp.float32)
     removed = fills.mixer("sidu", x, fill, key)

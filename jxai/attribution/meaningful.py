@@ -71,7 +71,7 @@ def meaningful_perturbation(
     Reference: Fong and Vedaldi 2017, "Interpretable Explanations of Black Boxes by Meaningful Perturbation", ICCV.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("meaningful_perturbation", f, x, target, fill, key)
+    kept_by_fill("meaningful_perturbation", f, x, target, fill, key, score=score)
     key = need_key(key, "meaningful_perturbation")
     _check(x, steps, mask_scale, jitter, tv_beta, init)
     v = wide(x)

@@ -61,7 +61,7 @@ def occlusion(
     Reference: Zeiler and Fergus 2014, "Visualizing and Understanding Convolutional Networks", ECCV.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("occlusion", f, x, target, fill, key)
+    kept_by_fill("occlusion", f, x, target, fill, key, score=score)
     one_of("reduction", reduction, REDUCTIONS)
     windows = _windows(positions(x), window, stride, one_of("borders", borders, BORDERS))
     counts = tuple(count for count, _, _ in windows)
@@ -121,7 +121,7 @@ def feature_ablation(
     Reference: Kokhlikyan et al. 2020, "Captum: A Unified and Generic Model Interpretability Library for PyTorch", arXiv 2009.07896.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("feature_ablation", f, x, target, fill, key)
+    kept_by_fill("feature_ablation", f, x, target, fill, key, score=score)
     labels, num = features(x, segments, default_grid(x, segments, grid), num_segments)
     removed = remover(x, fill, key)
 

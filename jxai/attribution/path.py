@@ -62,7 +62,7 @@ def integrated_gradients(
     Reference: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", ICML.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("integrated_gradients", f, x, target, baseline, key, "baseline")
+    kept_by_fill("integrated_gradients", f, x, target, baseline, key, "baseline", score=score)
     alphas, weights = _quadrature(rule, steps)
     start, end = fills.path("integrated_gradients", baseline, x, key)
     alphas, weights = jnp.asarray(alphas, end.dtype), jnp.asarray(weights, end.dtype)

@@ -61,7 +61,7 @@ def rise(
     Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("rise", f, x, target, fill, key)
+    kept_by_fill("rise", f, x, target, fill, key, score=score)
     positive(num_masks=num_masks)
     within(1e-6, 1.0, p=p)
     one_of("normalization", normalization, NORMALIZATIONS)

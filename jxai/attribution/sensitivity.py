@@ -67,7 +67,7 @@ def sobol(
     Reference: Fel et al. 2021, "Look at the Variance! Efficient Black-box Explanations with Sobol-based Sensitivity Analysis", NeurIPS.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("sobol", f, x, target, fill, key)
+    kept_by_fill("sobol", f, x, target, fill, key, score=score)
     _at_least_two(num_designs)
     one_of("estimator", estimator, SOBOL_ESTIMATORS)
     num, paint, heat = _layout(x, segments, grid, num_segments, interpolation, upsampling)
@@ -133,7 +133,7 @@ def hsic(
     Reference: Novello et al. 2022, "Making Sense of Dependence: Efficient Black-box Explanations Using Dependence Measure", NeurIPS.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("hsic", f, x, target, fill, key)
+    kept_by_fill("hsic", f, x, target, fill, key, score=score)
     _at_least_two(num_designs)
     one_of("kernel", kernel, DESIGN_KERNELS)
     if isinstance(width, (int, float)) and not width > 0:

@@ -56,7 +56,7 @@ def shapley_sampling(
     Reference: Castro et al. 2009, "Polynomial Calculation of the Shapley Value Based on Sampling", Computers and Operations Research.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("shapley_sampling", f, x, target, fill, key)
+    kept_by_fill("shapley_sampling", f, x, target, fill, key, score=score)
     positive(num_samples=num_samples)
     order_key, fill_key = jax.random.split(need_key(key, "shapley_sampling"))
     d, _, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)

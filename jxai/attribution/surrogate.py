@@ -67,7 +67,7 @@ def lime(
     Reference: Ribeiro et al. 2016, "'Why Should I Trust You?': Explaining the Predictions of Any Classifier", KDD.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("lime", f, x, target, fill, key)
+    kept_by_fill("lime", f, x, target, fill, key, score=score)
     positive(num_samples=num_samples)
     within(0, 1, p=p)
     within(0, math.inf, regularization=regularization)
@@ -152,7 +152,7 @@ def kernel_shap(
     Reference: Lundberg and Lee 2017, "A Unified Approach to Interpreting Model Predictions", NeurIPS.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("kernel_shap", f, x, target, fill, key)
+    kept_by_fill("kernel_shap", f, x, target, fill, key, score=score)
     positive(num_samples=num_samples)
     sample_key, fill_key = (None, None) if key is None else jax.random.split(key)
     d, _, value, spread = game(s, x, segments, grid, num_segments, fill, fill_key)

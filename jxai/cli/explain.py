@@ -24,6 +24,7 @@ from jxai.files import save_arrays
 from jxai.removal import fills
 from jxai.removal.masks import dense
 from jxai.removal.segments import XRAI, Segmentation
+from jxai.scores import has_class
 from jxai.typing import Array, Model
 
 DEFAULT = (
@@ -102,7 +103,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
                 prepared.append({name: prepare(name, x, jobs[-1].targets) for name in chosen})
     for job, methods in zip(jobs, prepared):
         _print_classes(job, subject, shown)
-        _print_blanks(job, subject, {name: values[name] for name in methods}, traced, compiled, len(images))
+        _print_blanks(job, subject, {name: values[name] for name in methods}, shown, traced, compiled, len(images))
         maps = _run(methods, compiled, len(images), console)
         _write(job, subject, maps, values, args.seed, shown)
 
@@ -229,7 +230,9 @@ def _print_classes(job: Job, subject: inputs.Subject, score: str) -> None:
     print(flush=True)
 
 
-def _print_blanks(job: Job, subject: inputs.Subject, values: dict[str, dict], traced: dict[Any, Any], compiled: dict[Any, Callable], runs: int) -> None:
+def _print_blanks(
+    job: Job, subject: inputs.Subject, values: dict[str, dict], score: str, traced: dict[Any, Any], compiled: dict[Any, Callable], runs: int
+) -> None:
     """Says which methods replace what they remove by something that is of an explained class by itself."""
     by: dict[str, tuple[Any, list[str]]] = {}
     for name, given in values.items():
@@ -239,9 +242,9 @@ def _print_blanks(job: Job, subject: inputs.Subject, values: dict[str, dict], tr
         filled = np.broadcast_to(fills.baseline(fill, jnp.asarray(job.x), jax.random.key(0)), job.x.shape)
         program, signature, (weights, _) = _prediction(subject, job.x, traced)
         logits = _call(Prepared(program, signature, (weights, filled)), compiled, runs).value
-        if logits.size > 1 and np.sort(logits)[-1] > np.sort(logits)[-2] and (top := int(logits.argmax())) in job.targets:
+        if had := [subject.label(target) for target in job.targets if has_class(logits, target, score)]:
             print(
-                f"  all replaced by {text} it is {subject.label(top)} already: what {', '.join(names)} removes takes nothing of that away; try another fill, such as blur:10",
+                f"  all replaced by {text} it is {', '.join(had)} already: what {', '.join(names)} removes takes nothing of that away; try another fill, such as blur:10",
                 flush=True,
             )
 

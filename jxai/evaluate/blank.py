@@ -15,7 +15,7 @@ from jxai.data.batches import Batch
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.tasks import Task
 from jxai.removal import fills
-from jxai.scores import margin
+from jxai.scores import has_class
 
 COLUMN = "blank/"
 """Before a fill's name: for each example, whether it is of the explained class with everything replaced."""
@@ -38,7 +38,7 @@ def of_routine(routine: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def columns(examples: Examples, blanks: Mapping[str, Any], batch: Batch, target: np.ndarray) -> dict[str, np.ndarray]:
     """A column for each fill."""
-    if not blanks or examples.classes < 2:
+    if not blanks:
         return {}
     found = examples.each(_have_class, _have_class, batch, {}, jax.random.key(0), batch.x, target, blanks=tuple(blanks.values()))
     return {COLUMN + name: found[:, n] for n, name in enumerate(blanks)}
@@ -56,8 +56,7 @@ def lines(table: Mapping[str, np.ndarray]) -> list[str]:
 
 def _have_class(f, x, target, key=None, *, blanks):
     """`[len(blanks)]`: whether x, replaced by each, is of class target."""
-    filled = (jnp.broadcast_to(fills.resolve(fill, x, jnp.zeros_like(x), key), x.shape) for fill in blanks)
-    return jnp.stack([margin(f(blank).astype(jnp.float32), target) > 0 for blank in filled])
+    return jnp.stack([has_class(f(fills.baseline(fill, x, key)), target) for fill in blanks])
 
 
 def _name(fill: Any) -> str:

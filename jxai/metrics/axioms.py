@@ -58,7 +58,7 @@ def completeness_error(
     Reference: Sundararajan et al. 2017, "Axiomatic Attribution for Deep Networks", ICML.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("completeness_error", f, x, target, baseline, key, "baseline")
+    kept_by_fill("completeness_error", f, x, target, baseline, key, "baseline", score=score)
     total = shared_out(attribution, x, segments, grid, num_segments).sum()
     start = fills.baseline(baseline, x, key)
     change = loops.stack(lambda i: s(jnp.where(i == 0, x, start)), 2, 2)
@@ -110,7 +110,7 @@ def monotonicity(
     Reference: Luss et al. 2021, "Leveraging Latent Features for Local Explanations", KDD.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("monotonicity", f, x, target, fill, key)
+    kept_by_fill("monotonicity", f, x, target, fill, key, score=score)
     of = parts(x, segments, grid, num_segments)
     counts = schedule(of, steps)
     y = walk(s, x, attribution, key, of, counts, "least", True, fill, chunk)
@@ -164,7 +164,7 @@ def non_sensitivity(
     Reference: Nguyen and Rodríguez Martínez 2020, "On quantitative aspects of model interpretability", arXiv 2007.07584.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("non_sensitivity", f, x, target, fill, key)
+    kept_by_fill("non_sensitivity", f, x, target, fill, key, score=score)
     within(0.0, math.inf, eps=eps)
     chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     influence = _influences(s, x, chosen, num_samples, fill, key, chunk)
@@ -217,7 +217,7 @@ def monotonicity_correlation(
     Reference: Nguyen and Rodríguez Martínez 2020, "On quantitative aspects of model interpretability", arXiv 2007.07584.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("monotonicity_correlation", f, x, target, fill, key)
+    kept_by_fill("monotonicity_correlation", f, x, target, fill, key, score=score)
     one_of("correlation", correlation, CORRELATIONS)
     chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     influence = _influences(s, x, chosen, num_samples, fill, key, chunk)

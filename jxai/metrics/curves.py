@@ -62,7 +62,7 @@ def deletion(
     Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC.
     """
     s, of = objective(f, x, target, score), parts(x, segments, grid, num_segments)
-    kept_by_fill("deletion", f, x, target, fill, key)
+    kept_by_fill("deletion", f, x, target, fill, key, score=score)
     counts = schedule(of, steps, max_fraction)
     y = walk(s, x, attribution, key, of, counts, order, fill=fill, chunk=chunk)
     return curve(counts / of.count, y)
@@ -111,7 +111,7 @@ def insertion(
     Reference: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC.
     """
     s, of = objective(f, x, target, score), parts(x, segments, grid, num_segments)
-    kept_by_fill("insertion", f, x, target, fill, key)
+    kept_by_fill("insertion", f, x, target, fill, key, score=score)
     counts = schedule(of, steps, max_fraction)
     y = walk(s, x, attribution, key, of, counts, order, keep=True, fill=fill, chunk=chunk)
     return curve(counts / of.count, y)
@@ -161,7 +161,7 @@ def aopc(
     Reference: Samek et al. 2017, "Evaluating the Visualization of What a Deep Neural Network Has Learned", IEEE TNNLS.
     """
     s, of = objective(f, x, target, score), parts(x, segments, default_grid(x, segments, grid), num_segments)
-    kept_by_fill("aopc", f, x, target, fill, key)
+    kept_by_fill("aopc", f, x, target, fill, key, score=score)
     counts = schedule(of, steps, max_fraction)
     y = walk(s, x, attribution, key, of, counts, order, fill=fill, chunk=chunk)
     # Fewer patches than labels: a step that removed none is not counted again.
@@ -206,7 +206,7 @@ def selectivity(
     Reference: Montavon et al. 2018, "Methods for Interpreting and Understanding Deep Neural Networks", Digital Signal Processing.
     """
     s, of = objective(f, x, target, score), parts(x, segments, default_grid(x, segments, grid), num_segments)
-    kept_by_fill("selectivity", f, x, target, fill, key)
+    kept_by_fill("selectivity", f, x, target, fill, key, score=score)
     counts = schedule(of, None)
     return curve(counts / of.count, walk(s, x, attribution, key, of, counts, fill=fill, chunk=chunk))
 
@@ -249,7 +249,7 @@ def irof(
     Reference: Rieger and Hansen 2020, "IROF: A Low Resource Evaluation Metric for Explanation Methods", ICLR workshop.
     """
     s, of = objective(f, x, target, one_of("score", score, SHARES)), parts(x, segments, default_grid(x, segments, grid), num_segments)
-    kept_by_fill("irof", f, x, target, fill, key)
+    kept_by_fill("irof", f, x, target, fill, key, score=score)
     counts = schedule(of, None)
     y = walk(s, x, attribution, key, of, counts, fill=fill, chunk=chunk)
     return 1 - curve(counts / of.count, y / jnp.where(y[0] == 0, jnp.nan, y[0])).auc

@@ -73,7 +73,7 @@ def infidelity(
     Reference: Yeh et al. 2019, "On the (In)fidelity and Sensitivity of Explanations", NeurIPS.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("infidelity", f, x, target, fill, key)
+    kept_by_fill("infidelity", f, x, target, fill, key, score=score)
     a = shared_out(attribution, x, segments, grid, num_segments)
     one_of("perturbation", perturbation, PERTURBATIONS)
     if perturbation != "square" and (segments is not None or grid is not None):

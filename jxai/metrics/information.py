@@ -69,7 +69,7 @@ def performance_information_curve(
     """
     s = measure(f, x, target, one_of("score", score, (*SHARES, "accuracy")))
     _check_image(x)
-    kept_by_fill("performance_information_curve", f, x, target, fill, key)
+    kept_by_fill("performance_information_curve", f, x, target, fill, key, score=score)
     if any(b <= a for a, b in zip((0.0, *shares), (*shares, 1.0))):
         raise ValueError(f"{shares=} must ascend in (0, 1)")
     within(0.0, 1.0, seed_share=seed_share)

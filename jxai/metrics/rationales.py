@@ -63,7 +63,7 @@ def comprehensiveness(
     Reference: DeYoung et al. 2020, "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL.
     """
     s, of = objective(f, x, target, score), parts(x, segments, grid, num_segments)
-    kept_by_fill("comprehensiveness", f, x, target, fill, key)
+    kept_by_fill("comprehensiveness", f, x, target, fill, key, score=score)
     counts = jnp.array([0, *_top(fractions, of)])
     y = walk(s, x, attribution, key, of, counts, fill=fill, chunk=chunk)
     return (y[0] - y[1:]).mean()
@@ -108,7 +108,7 @@ def sufficiency(
     Reference: DeYoung et al. 2020, "ERASER: A Benchmark to Evaluate Rationalized NLP Models", ACL.
     """
     s, of = objective(f, x, target, score), parts(x, segments, grid, num_segments)
-    kept_by_fill("sufficiency", f, x, target, fill, key)
+    kept_by_fill("sufficiency", f, x, target, fill, key, score=score)
     # All features are x itself; positions of no feature are kept in any case.
     y = walk(s, x, attribution, key, of, jnp.array([*_top(fractions, of), of.count]), keep=True, fill=fill, chunk=chunk)
     return (y[-1] - y[:-1]).mean()
@@ -220,7 +220,7 @@ def average_increase(
 def _through(name: str, f: Model, x: Array, target, attribution: Array, key: Array | None, fill: FillLike, score: str) -> tuple[Array, Array]:
     """`s(x)` and `s(a ⊙ x)`; NaN both for an attribution that is not finite."""
     s = objective(f, x, target, score)
-    kept_by_fill(name, f, x, target, fill, key)
+    kept_by_fill(name, f, x, target, fill, key, score=score)
     a = jnp.maximum(by_position(attribution, x), 0).reshape(position_shape(x))
     top = a.max()
     seen = mixer(name, x, fill, key)(a / jnp.where(top > 0, top, 1), 0)

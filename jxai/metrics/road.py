@@ -56,7 +56,7 @@ def road(
     Reference: Rong et al. 2022, "A Consistent and Efficient Evaluation Strategy for Attribution Methods", ICML.
     """
     s, of = measure(f, x, target, score), parts(x, segments, grid, num_segments)
-    kept_by_fill("road", f, x, target, fill, key)
+    kept_by_fill("road", f, x, target, fill, key, score=score)
     counts = schedule(of, steps, max_fraction)
     y = walk(s, x, attribution, key, of, counts, order, fill=fill, chunk=chunk)
     return curve(counts / of.count, y)

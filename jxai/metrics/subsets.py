@@ -75,7 +75,7 @@ def mu_fidelity(
     Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("mu_fidelity", f, x, target, fill, key)
+    kept_by_fill("mu_fidelity", f, x, target, fill, key, score=score)
     if segments is None and grid is None and x.ndim > 1:
         grid = tuple(min(9, size) for size in positions(x))
     one_of("subsets", subsets, DRAWS)
@@ -124,7 +124,7 @@ def faithfulness_correlation(
     Reference: Bhatt et al. 2020, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("faithfulness_correlation", f, x, target, fill, key)
+    kept_by_fill("faithfulness_correlation", f, x, target, fill, key, score=score)
     chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     return _correlation(s, x, attribution, key, chosen, subset_size, "exact", num_samples, correlation, fill, chunk)
 
@@ -168,7 +168,7 @@ def faithfulness_estimate(
     Reference: Alvarez-Melis and Jaakkola 2018, "Towards Robust Interpretability with Self-Explaining Neural Networks", NeurIPS.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("faithfulness_estimate", f, x, target, fill, key)
+    kept_by_fill("faithfulness_estimate", f, x, target, fill, key, score=score)
     one_of("correlation", correlation, CORRELATIONS)
     chosen = terms(x, attribution, segments, grid, num_segments, pooling)
     removed = remover(x, fill, key)
@@ -222,7 +222,7 @@ def sensitivity_n(
     Reference: Ancona et al. 2018, "Towards better understanding of gradient-based attribution methods for Deep Neural Networks", ICLR.
     """
     s = objective(f, x, target, score)
-    kept_by_fill("sensitivity_n", f, x, target, fill, key)
+    kept_by_fill("sensitivity_n", f, x, target, fill, key, score=score)
     one_of("subsets", subsets, SUBSETS)
     one_of("correlation", correlation, CORRELATIONS)
     positive(num_samples=num_samples)

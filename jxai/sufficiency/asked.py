@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from jxai.callables import compiled
 from jxai.certificates import Digests, digests
 from jxai.removal import fills
-from jxai.removal.doubts import kept_by_fill
+from jxai.removal.doubts import kept_by_fill, warn
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import features
 from jxai.scores import SHARES, check_example, check_target, objective
@@ -121,14 +120,13 @@ def looked_at(certificate: SufficientSubset, f: Model, asked: Asked) -> Sufficie
     if isinstance(certificate.held, jax.core.Tracer) or np.ndim(certificate.value):
         return certificate
     if certificate.vacuous:
-        warnings.warn(
+        warn(
             f"no feature is needed: with everything replaced by the fill the {certificate.score} of class {int(certificate.label)} is {float(certificate.value):.3g} "
             f"already, and the threshold {float(certificate.threshold):.3g}. This says nothing of x; take a fill that does not have the class, such as "
             "fills.Blur, fills.Mean or another number",
-            stacklevel=4,
         )
     else:
-        kept_by_fill("a sufficient subset", f, asked.x, asked.label, asked.fill, asked.key)
+        kept_by_fill("a sufficient subset", f, asked.x, asked.label, asked.fill, asked.key, score=certificate.score)
     return certificate
 
 
