@@ -17,7 +17,7 @@ from jxai.removal import fills
 from jxai.removal.doubts import warn
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import as_map, features, position_shape, positions
-from jxai.scores import objective, one_of, positive, wide
+from jxai.scores import objective, one_of, positive, sharing, wide
 from jxai.typing import Array, Method, Model
 
 __all__ = ["xrai"]
@@ -77,7 +77,7 @@ def xrai(
     one_of("channels", channels, CHANNELS)
     positive(min_area=min_area)
     maps, num = _label_maps(x, segments, num_segments)
-    values = _base(f, x, target, key, method, dict(method_options or {}, score=score), baselines)
+    values = _base(f, x, target, key, method, sharing(method, method_options, score), baselines)
     pixels = jnp.broadcast_to(values, jnp.broadcast_shapes(values.shape, position_shape(x)))
     if x.ndim > 1:
         pixels = pixels.max(-1) if channels == "max" else pixels.sum(-1)

@@ -121,6 +121,14 @@ def test_smoothing_integrated_gradients_of_a_linear_model():
     np.testing.assert_allclose(values, W[:, 1] * (copies.mean(0) - 0.5), rtol=1e-4)
 
 
+def test_a_method_explains_the_score_that_is_named_for_it_or_has_none():
+    own = smoothgrad(linear, X, 1, KEY, num_samples=2, method_options={"score": "probability"})
+    np.testing.assert_allclose(own, smoothgrad(linear, X, 1, KEY, num_samples=2, score="probability"), rtol=1e-5)
+    assert not np.allclose(own, smoothgrad(linear, X, 1, KEY, num_samples=2), rtol=0.1)
+    scoreless = lambda f, x, target, key=None: 2 * x
+    np.testing.assert_allclose(smoothgrad(linear, X, 1, KEY, num_samples=9, method=scoreless), 2 * _draws(9).mean(0), rtol=1e-4)
+
+
 def test_a_constant_image_gets_no_relative_noise():
     flat = np.full(5, 0.4, np.float32)
     np.testing.assert_allclose(smoothgrad(quadratic, flat, 0, KEY), gradient(quadratic, flat, 0), rtol=1e-5)

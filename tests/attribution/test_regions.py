@@ -109,6 +109,11 @@ def test_other_base_methods_and_baselines():
     extremes = xrai(linear, X, 0, segments=labels, baselines=(X.min(), X.max()), method_options={"steps": 2}, channels="sum", score="logit")
     middle = (X.min() + X.max()) / 2
     np.testing.assert_allclose(extremes.sum(), (WEIGHTS * (X - middle)).sum(), rtol=1e-4)
+    own, same = (
+        xrai(linear, X, 0, segments=labels, method=gradient, baselines=None, **o) for o in ({"method_options": {"score": "sigmoid"}}, {"score": "sigmoid"})
+    )
+    np.testing.assert_allclose(own, same, rtol=1e-5)
+    assert np.abs(own).max() < 0.9 * np.abs(of_gradient).max()
 
 
 def test_vectors_and_videos():
