@@ -87,7 +87,9 @@ class Program:
             found = self._behind(reference)
             if found is None:
                 return None
-            self.known[reference] = _computed([step for step in self.steps if step.path in found[1]], found[0], reference)
+            held, needed = found
+            steps = [step for step in self.steps if step.path in needed]
+            self.known[reference] = _computed(steps, held, reference) if steps else held[reference]
         return self.known[reference]
 
     def rests_on_arrays(self, reference: int) -> bool:
@@ -95,7 +97,7 @@ class Program:
         found = self._behind(reference)
         return found is not None and any(np.ndim(value) for value in found[0].values())
 
-    def _behind(self, reference: int) -> tuple[dict[int, Any], set[Path]] | None:
+    def _behind(self, reference: int) -> tuple[dict[int, np.ndarray], set[Path]] | None:
         """The constants and the steps that a value follows from; None where it follows from an input."""
         held, needed, waiting = {}, set(), [reference]
         while waiting:
@@ -103,7 +105,7 @@ class Program:
             if r in self.constants:
                 if isinstance(self.constants[r], jax.core.Tracer) or jnp.issubdtype(self.avals[r].dtype, jax.dtypes.extended):
                     return None  # not a number, or no number yet
-                held[r] = self.constants[r]
+                held[r] = np.asarray(self.constants[r], self.avals[r].dtype)
             elif r not in self.makers:
                 return None
             elif self.makers[r].path not in needed:
@@ -180,30 +182,31 @@ def around(*targets: Path) -> Callable[[jex.JaxprEqn, Path], bool]:
     return lambda eqn, path: _plain(path) in prefixes
 
 
-_COMPUTED: dict[tuple, np.ndarray] = {}
+_COMPUTERS: dict[tuple, Callable[..., Array]] = {}
 _KEPT = 256
 
 
-def _computed(steps: list[Step], held: dict[int, Any], reference: int) -> np.ndarray:
-    """A value from constants, by these steps. It is kept by what is computed, for a program traced anew asks for the same values in one program each."""
-    number = {r: n for n, r in enumerate([*held, *(r for step in steps for r in step.outputs)])}
-    constants = tuple((str(np.asarray(c).dtype), np.shape(c), np.asarray(c).tobytes()) for c in held.values())
-    closes = any(jaxpr.constvars for step in steps for jaxpr in jex.jaxprs_in_params(step.params))  # over what its text does not say
-    key = (constants, tuple((equations.spelled(s), s.path[-2:], tuple(number[r] for r in s.inputs)) for s in steps), number[reference])
-    if key not in _COMPUTED or closes:
+def _computed(steps: list[Step], held: dict[int, np.ndarray], reference: int) -> np.ndarray:
+    """A value from constants, by these steps, in one program, which is kept by what it computes: a model traced anew asks for the same again.
 
-        def compute() -> Array:
-            values = dict(held)
+    It is compiled by itself, so that the value is a number under an outer trace, too.
+    """
+    number = {r: n for n, r in enumerate([*held, *(r for step in steps for r in step.outputs)])}
+    told = tuple((equations.spelled(s), s.path[-2:], tuple(number[r] for r in s.inputs)) for s in steps)
+    key = (tuple((str(c.dtype), c.shape) for c in held.values()), told, number[reference])
+    closes = any(jaxpr.constvars for step in steps for jaxpr in jex.jaxprs_in_params(step.params))  # over what its text does not say
+    if key not in _COMPUTERS or closes:
+
+        def compute(*constants: Array) -> Array:
+            values = dict(zip(held, constants))
             for step in steps:
                 values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
             return values[reference]
 
-        # Compiled by itself, so that it is a number under an outer trace, too.
-        value = np.asarray(jax.jit(compute).lower().compile()() if steps else held[reference])
-        if len(_COMPUTED) >= _KEPT:
-            _COMPUTED.clear()
-        _COMPUTED[key] = value
-    return _COMPUTED[key]
+        if len(_COMPUTERS) >= _KEPT:
+            _COMPUTERS.clear()
+        _COMPUTERS[key] = jax.jit(compute).lower(*held.values()).compile()
+    return np.asarray(_COMPUTERS[key](*held.values()))
 
 
 def _plain(path: Path) -> Path:

@@ -35,7 +35,7 @@ def resamples(use: Use) -> bool:
 def blends(use: Use) -> bool:
     """Whether a product is the sum of channels by constant weights, as grey is of colours."""
     contracted, batch = use.param("dimension_numbers")
-    return any(use.folded(n) is not None and len(use.shapes[n]) == len(contracted[n]) + len(batch[n]) for n in (0, 1))
+    return any(len(use.shapes[n]) == len(contracted[n]) + len(batch[n]) and use.folded(n) is not None for n in (0, 1))
 
 
 def _through(use: Use, n: int, c: Coordinates) -> Coordinates | None:
