@@ -106,12 +106,29 @@ def test_counts_are_how_many_must_and_may():
         assert round(float(low), 4) == 2 and round(float(high), 4) == 4
     low, high = interval(lambda x: jnp.argmax(x) + 0.0)(ball(jnp.array([0.0, 2.0, -1.0, 2.1, 0.0]), 0.1))
     assert (float(low), float(high)) == (1, 3)
+    for f, places in ((jnp.argmin, (0, 0)), (lambda v: jnp.argmax(v > 0.0), (1, 4)), (lambda v: jnp.argmin(v < 0.1), (2, 4)), (jnp.argsort, (0, 4))):
+        low, high = interval(lambda x, f=f: f(x) + 0.0, rounding="outward")(ball(jnp.array([-1.0, -0.05, 0.15, 1.0, 2.0]), 0.1))
+        assert (round(float(low.min())), round(float(high.max()))) == places
 
 
 def test_whole_numbers_that_wrap_around_have_their_type_s_range():
     f = lambda x: (x.astype(jnp.uint8) + jnp.uint8(200)).astype(x.dtype)
     assert [float(end[0]) for end in interval(f)(Box(jnp.array([50.0]), jnp.array([60.0])))] == [0, 255]
     np.testing.assert_allclose(interval(f)(Box(jnp.array([10.0]), jnp.array([20.9]))), [[210], [220]])
+
+
+def test_what_wraps_around_beyond_what_single_precision_tells_apart():
+    """2³¹ − 1 is 2³¹ in float32, and a sum of many large numbers is off by more than its distance from there."""
+    whole = lambda x: x.astype(jnp.int32)
+    for f, x in (
+        (lambda x: whole(x) + jnp.int32(128), [2147483520.0]),
+        (lambda x: jnp.abs(whole(x)), [-(2.0**31)]),
+        (lambda x: (whole(x) + whole(x[::-1])).sum(), np.float32(53687092) * np.ones(20)),
+    ):
+        x, number = jnp.asarray(x, jnp.float32), lambda x, f=f: f(x).astype(x.dtype)
+        assert (number(x) < -2e9).all()
+        for rounding in ("nearest", "outward"):
+            assert (interval(number, rounding=rounding)(Box(x, x)).lower <= number(x)).all()
 
 
 def test_what_may_be_no_number_is_not_said_to_be_one():
@@ -122,6 +139,9 @@ def test_what_may_be_no_number_is_not_said_to_be_one():
     assert (low <= 0).all() and (high == 12).all()
     low, high = interval(step(lambda x: x))(ball(x, 0.1))
     assert (low == 0).all() and (high == 0).all()
+    masked = lambda x: jax.nn.softmax(jnp.stack([x, x - jnp.inf]))  # the second row has no entry, and its softmax is 0 / 0
+    low, high = interval(lambda x: jnp.isnan(p := masked(x)) + jnp.where(p == p, 0.0, 1.0))(ball(x, 0.1))
+    assert (high == jnp.array([[0.0], [2.0]])).all() and (low == 0).all()
 
 
 @pytest.mark.parametrize("curve", [waves.SIN, waves.COS])

@@ -100,7 +100,9 @@ class Whole(Operation):
 
     def interval(self, *inputs: Interval) -> Interval:
         lower, upper = self.inner.interval(*inputs)
-        held = (lower >= self.least) & (upper <= self.greatest)
+        # In floating point 2³¹ − 1 is 2³¹; and rounding must not hide that a sum is beyond it.
+        room = self.inner.error(inputs, Interval(lower, upper), float(jnp.finfo(lower.dtype).eps))
+        held = (lower - room > self.least - 1) & (upper + room < self.greatest + 1)
         return Interval(jnp.where(held, lower, self.least), jnp.where(held, upper, self.greatest))
 
     def error(self, inputs: Sequence[Interval], value: Interval, unit: float) -> Array:

@@ -121,15 +121,18 @@ def clamp(use: Use) -> Result:
 # The greatest of several.
 
 
-def reduce_max(use: Use, sign: int = 1) -> Operation | Result:
+def reduce_max(use: Use, sign: int = 1) -> Result:
     """The greatest (sign −1: the least) over axes."""
-    axes = tuple(int(a) for a in use.param("axes"))
+    return _extreme(use, use.operands[0], Greatest(tuple(int(a) for a in use.param("axes"))), sign)
+
+
+def _extreme(use: Use, x: Perturbed, greatest: Greatest, sign: int) -> Result:
+    """The greatest; for sign −1 the least, `−max(−x)`."""
     if sign > 0:
-        return Greatest(axes)
-    x = use.operands[0]
+        return greatest, (x.reference,)
     turned = use.add(negative(), (x.reference,), x.shape)
-    greatest = use.add(Greatest(axes), (turned.reference,), use.shape)
-    return negative(), (greatest.reference,)
+    found = use.add(greatest, (turned.reference,), use.shape)
+    return negative(), (found.reference,)
 
 
 def reduce_window_max(use: Use, sign: int = 1, start: Any = None) -> Result:
@@ -163,13 +166,7 @@ def reduce_window_max(use: Use, sign: int = 1, start: Any = None) -> Result:
         within, valid, shape = lay, None, (len(offsets) + 1, *use.shape)
         lay = lambda v: jnp.pad(within(v), [(0, 1)] + [(0, 0)] * len(use.shape))
     laid = use.add(Linear(lay, offset, moves=True, local=local, terms=len(offsets)), (x.reference,), shape)
-    if sign < 0:
-        laid = use.add(negative(), (laid.reference,), shape)
-    greatest = Greatest((0,), valid), (laid.reference,)
-    if sign > 0:
-        return greatest
-    turned = use.add(greatest[0], greatest[1], use.shape)
-    return negative(), (turned.reference,)
+    return _extreme(use, laid, Greatest((0,), valid), sign)
 
 
 def reduce_window(use: Use) -> Result:
@@ -181,14 +178,9 @@ def reduce_window(use: Use) -> Result:
 def reduce_(use: Use) -> Result:
     """A maximum or minimum over axes that begins with another number than ∓∞."""
     name, start = _taken_together(use)
-    greatest: Operation = Greatest(tuple(int(a) for a in use.param("dimensions")))
-    x, sign = use.operands[0], 1 if name == "max" else -1
-    if sign < 0:
-        x = use.add(negative(), (x.reference,), x.shape)
-    found = use.add(greatest, (x.reference,), use.shape)
-    if sign < 0:
-        found = use.add(negative(), (found.reference,), use.shape)
-    return _shifted_relu(use, found, start, sign)
+    sign = 1 if name == "max" else -1
+    found = _extreme(use, use.operands[0], Greatest(tuple(int(a) for a in use.param("dimensions"))), sign)
+    return _shifted_relu(use, use.add(*found, use.shape), start, sign)
 
 
 def _taken_together(use: Use) -> tuple[str, Any]:

@@ -122,15 +122,19 @@ def _zero(b: Interval) -> Interval:
 
 
 def compared(rule: Callable[[Interval, Interval], tuple[Array, Array]], with_itself: bool) -> Callable[[Use], Result]:
-    """The rule of a comparison; with_itself: what it says of a number and itself. What may be no number is not equal to itself."""
+    """The rule of a comparison; with_itself: what it says of a number and itself. What may be no number (∞ − ∞, say) is not equal to itself."""
 
     def build(use: Use) -> Result:
         at = {n: position for position, n in enumerate(use.perturbed)}
         if len(at) == 2 and use.operands[0].reference == use.operands[1].reference:
-            partial, shape = use.operands[0].partial, use.shape
+            partial = use.operands[0].partial
             sure = use.step.primitive in ("lt", "gt")  # false of whatever it is
-            must, may = with_itself and not partial, with_itself or (partial and not sure)
-            return Ranged(lambda a, b: (jnp.full(shape, must), jnp.full(shape, may)), (0, 1)), use.inputs
+
+            def itself(a: Interval, b: Interval) -> tuple[Array, Array]:
+                number = jnp.isfinite(a.lower) & jnp.isfinite(a.upper) & (not partial)
+                return number & with_itself, ~number & (not sure) | with_itself
+
+            return Ranged(itself, (0, 1)), use.inputs
         return Ranged(rule, tuple(at.get(n, v if isinstance(v, Perturbed) else number(use, v)) for n, v in enumerate(use.operands))), use.inputs
 
     return build

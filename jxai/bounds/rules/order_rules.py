@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai.bounds.region import Interval
-from jxai.bounds.rules.choices import Ranged, Whole
+from jxai.bounds.rules.choices import Ranged
+from jxai.bounds.rules.discrete_rules import number, whole
 from jxai.bounds.rules.operations import Linear, LinearMap, Operation, Relaxation
 from jxai.bounds.rules.use import Perturbed, Result, Use
 from jxai.typing import Array
@@ -55,16 +56,15 @@ def sort(use: Use) -> Result:
     x = use.operands[use.output]
     if use.output == 0 and isinstance(x, Perturbed):
         return Sort(axis), (x.reference,)
-    # The keys decide the order, but not the range.
-    position = use.perturbed.index(use.output) if isinstance(x, Perturbed) else x
 
     def along(b: Interval) -> tuple[Array, Array]:
         low, high = b.lower.min(axis, keepdims=True), b.upper.max(axis, keepdims=True)
         return jnp.broadcast_to(low, use.shape), jnp.broadcast_to(high, use.shape)
 
-    if isinstance(position, int):
+    # The keys decide the order, but not the range.
+    if isinstance(x, Perturbed):
         return Ranged(along, (0,)), (x.reference,)
-    ends = along(Interval(position, position))
+    ends = along(Interval(*2 * (number(use, x),)))
     return Ranged(lambda b: ends, (0,)), use.inputs[:1]
 
 
@@ -94,14 +94,12 @@ def running(use: Use) -> Result:
 
 def place(use: Use) -> Result:
     """Where the greatest (argmax) or least entry is: from the first to the last of those that may be it."""
-    (axis,), sign = use.param("axes"), 1 if use.step.primitive == "argmax" else -1
+    (axis,), greatest = use.param("axes"), use.step.primitive == "argmax"
 
     def ends(b: Interval) -> tuple[Array, Array]:
-        low, high = (b.lower, b.upper) if sign > 0 else (-b.upper, -b.lower)
-        may = high >= low.max(axis, keepdims=True)
+        may = b.upper >= b.lower.max(axis, keepdims=True) if greatest else b.lower <= b.upper.min(axis, keepdims=True)
         n = may.shape[axis]
         first, last = jnp.argmax(may, axis), n - 1 - jnp.argmax(jnp.flip(may, axis), axis)
         return first.astype(jnp.float32), last.astype(jnp.float32)
 
-    kind = jnp.iinfo(use.dtype)
-    return Whole(Ranged(ends, (0,)), float(kind.min), float(kind.max)), use.inputs
+    return whole(Ranged(ends, (0,)), use.dtype), use.inputs
