@@ -8,7 +8,6 @@ and trusts nothing that is stored but what the claim says. A family adds a class
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,8 @@ import numpy as np
 
 from jxai.callables import is_array, plainly
 from jxai.files import save_arrays
+from jxai.identity.programs import constants
+from jxai.identity.values import digest
 from jxai.typing import Array, Model
 
 __all__ = ["CLASSES", "Certificate", "Digests", "Verdict", "digests", "judged", "load", "save", "verify", "weights_digest"]
@@ -93,7 +94,7 @@ def digests(f: Model, x: Array) -> Digests | None:
         return None
     array = np.asarray(x)
     weights = weights_digest(f, array.shape)
-    return None if weights is None else Digests(_digest([array]), weights)
+    return None if weights is None else Digests(digest(array)[:16], weights)
 
 
 def judged(f: Model, x: Array, about: Digests | None, values: Mapping[str, float], thresholds: Mapping[str, float]) -> Verdict:
@@ -105,13 +106,13 @@ def judged(f: Model, x: Array, about: Digests | None, values: Mapping[str, float
 
 
 def weights_digest(f: Model, shape: Sequence[int]) -> str | None:
-    """A digest of all arrays that `f` computes with at an x of that shape: its leaves, and what a plain function has closed over.
+    """A digest of all arrays that `f` computes with at an x of that shape: its leaves, and what functions in it have closed over.
 
     None where one of them is traced.
     """
     closed = jax.make_jaxpr(lambda v: f(v))(jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
-    arrays = [leaf for leaf in jax.tree.leaves(f) if is_array(leaf)] or closed.consts
-    return None if any(isinstance(leaf, jax.core.Tracer) for leaf in arrays) else _digest(arrays)
+    arrays = [*(leaf for leaf in jax.tree.leaves(f) if is_array(leaf)), *constants(closed)]
+    return None if any(isinstance(leaf, jax.core.Tracer) for leaf in arrays) else digest(*arrays)[:16]
 
 
 def save(path: str | Path, certificate: Certificate) -> None:
@@ -155,17 +156,6 @@ def load(path: str | Path, *classes: type) -> Certificate:
     if not callable(getattr(certificate, "check", None)):
         raise ValueError(f"{path} holds no certificate, but {type(certificate).__name__}")
     return certificate
-
-
-def _digest(arrays: Sequence[Array]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-            array = jax.random.key_data(array)
-        array = np.ascontiguousarray(array)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _encoded(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

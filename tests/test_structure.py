@@ -16,7 +16,7 @@ from jxai import _SHORT
 ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("typing", "files"),
-    ("callables", "kernels"),
+    ("callables", "kernels", "identity"),
     ("outputs",),
     ("scores",),
     ("loops", "certificates", "removal", "tracing", "data", "plot", "uncertainty"),

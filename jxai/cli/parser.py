@@ -91,6 +91,7 @@ def _evaluation(commands) -> None:
     add("--metrics", required=True, help="names separated by commas")
     _score(add)
     add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
+    _anew(add)
     add("--limit", type=int, help="the first so many examples")
     add("--shuffle", action="store_true", help="take the examples in random order, by the seed")
     add("--target", default="predicted", choices=("predicted", "label"), help="the class that is explained (default: %(default)s)")
@@ -130,6 +131,7 @@ def _certification(commands) -> None:
     add("--restarts", type=int, default=2, help="descents of the attack (default: %(default)s)")
     add("--target", help="the class: of an image an index or name (default: the predicted one), of a data set label (default) or predicted")
     add("--out", help="file for an image's certificate (default: certificate.npz), or folder of the run (default: certification)")
+    _anew(add)
     add("--limit", type=int, help="the first so many examples")
     _prepared(add)
     add("--seed", type=_seed, default=0, help="of the attack's random starts (default: %(default)s)")
@@ -152,10 +154,15 @@ def _counterfactuals(commands) -> None:
     add("--generator", help="a name of jxai.models.generators(), or package.module:factory (default: the one that goes with the model)")
     _model(add, by_data=True)
     add("--out", help="folder for an image's pictures and arrays (default: counterfactual), or of the run (default: counterfactuals)")
+    _anew(add)
     add("--limit", type=int, help="the first so many examples")
     _prepared(add)
     add("--seed", type=_seed, default=0, help="of random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are searched and written together (default: 100)")
+
+
+def _anew(add) -> None:
+    add("--anew", action="store_true", default=None, help="remove a run that is in the folder already, instead of going on with it or refusing another one")
 
 
 def _claims(commands) -> None:

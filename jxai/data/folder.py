@@ -56,6 +56,16 @@ class Folder:
                 raise ValueError(f"{self._masks[index]} has {mask.shape} pixels, its image {pixels.shape[:2]}")
         return Example(pixels, self._labels[index], mask, str(self._files[index].relative_to(self._path)))
 
+    def digest(self, places: Sequence[int]) -> str:
+        """Of the files at these places: names, labels, and all bytes of images and masks."""
+        total = hashlib.sha256()
+        for place in map(int, places):
+            masks = [] if self._masks is None else [self._masks[place]]
+            total.update(f"{self._files[place].relative_to(self._path)} {self._labels[place]}".encode(errors="surrogateescape"))
+            for file in [self._files[place], *masks]:
+                total.update(_of_file(file))
+        return total.hexdigest()[:16]
+
     def _subfolders(self) -> list[str]:
         return [file.relative_to(self._path).parts[0] if file.parent != self._path else "" for file in self._files]
 
@@ -89,6 +99,14 @@ def _classes(words: list[str], class_names: Sequence[str] | None, path: Path) ->
     else:
         names, index = tuple(used), {word: i for i, word in enumerate(used)}
     return names, [index.get(word, NO_LABEL) for word in words]
+
+
+def _of_file(file: Path) -> bytes:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").digest()
+    except OSError as error:  # a row of the run will say that it cannot be read
+        return str(error.errno).encode()
 
 
 def _mask_of(relative: Path, masks: Path) -> Path:

@@ -27,7 +27,9 @@ class Example:
 
 
 class Source(Protocol):
-    """A data set: its length, and its examples by index. `name` says in one line which one it is; two that differ must differ in it."""
+    """A data set: its length, and its examples by index. `name` says in one line which one it is.
+
+    Two that differ must differ in the name, or in `digest(places) -> str` of the examples at these places, where there is such a method."""
 
     name: str
     class_names: tuple[str, ...] | None
@@ -78,6 +80,11 @@ class Arrays:
 
     def __len__(self) -> int:
         return len(self._examples)
+
+    def digest(self, places: Sequence[int]) -> str:
+        """Of what is at these places."""
+        at = np.asarray(places)
+        return _digest(self._examples[at], self._labels[at], None if self._masks is None else self._masks[at])
 
     def __getitem__(self, index: int) -> Example:
         mask = None if self._masks is None else self._masks[index]

@@ -1,11 +1,11 @@
 """Runs over a data set, in blocks that survive being killed: explanations judged by metrics, with a report; certification; counterfactuals.
 
 - runs: `run` (methods × metrics), `certification`, `counterfactual_runs`; each hands a block's work to `loop`, which shares blocks among processes.
-- what a run is: `identity`, `selection`, `tasks`, `examples`. What is kept: `store` (whole or absent). What it says: `statistics`, `table`, `pictures`, `report`.
+- what a run is: `selection`, `tasks`, `examples`. What is kept: `store` (whole or absent). What it says: `statistics`, `table`, `pictures`, `report`.
 - of experiments: `record` keeps their configuration, pieces, code and results, `experiment` makes commands of them, `findings` are their rows and tables,
   `answers` what a classifier says of many examples, `controls` attributions that know no model.
 
-What may be touched: a new kind of run is one file that gives `loop` a function of a block. Whatever a result depends on belongs into `identity`.
+What may be touched: a new kind of run is one file that gives `loop` a function of a block. Whatever a result depends on belongs into its configuration, as `jxai.identity` tells it.
 """
 
 from jxai.evaluate.certification import Counts, certify, counts

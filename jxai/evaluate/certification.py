@@ -19,10 +19,11 @@ from jxai.data import Batch, Source
 from jxai.data.batches import number
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate.examples import Examples
-from jxai.evaluate.identity import versions
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.run import TARGETS
 from jxai.evaluate.store import Run
+from jxai.identity.values import described
+from jxai.identity.versions import versions
 from jxai.scores import one_of
 from jxai.typing import Array, Model
 
@@ -62,6 +63,7 @@ def certify(
     seed: int = 0,
     block: int | None = None,
     batch_size: int | None = None,
+    anew: bool = False,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
@@ -74,7 +76,7 @@ def certify(
       radius, p, clip: as in `jxai.bounds.ball`. method: of `jxai.bounds.margins`. options: more of its options; rounding is "outward"
         where they do not say.
       steps, restarts: of `jxai.bounds.attack`. target: the class that must not change, the "label" or the one "predicted".
-      preprocess, model_name, limit, block, batch_size, devices, on_progress: as in `jxai.evaluate.run`. seed: of the attack's starts.
+      preprocess, model_name, limit, block, batch_size, anew, devices, on_progress: as in `jxai.evaluate.run`. seed: of the attack's starts.
 
     Returns:
       The run. Its table has, beside `PER_EXAMPLE`, `margin` and `attack`, the least margin proved and the least found (NaN where it failed),
@@ -92,14 +94,16 @@ def certify(
     task = {"radius": radius, "p": p, "clip": clip, "bound": bound, "steps": steps, "restarts": restarts}
     ball(examples.probe.x[0], radius, p, clip)
     _check(f, examples, task)
+    chosen = np.arange(count)
     config = {
-        **examples.describe(count, False, model_name),
-        "certification": {**task, "p": str(p), "clip": None if clip is None else list(clip), "bound": dict(bound)},
+        **examples.describe(chosen, False, model_name),
+        "certification": {**task, "p": str(p), "clip": None if clip is None else list(clip), "bound": described(dict(bound))},
         **{"target": target, "seed": seed, "block": examples.block, "batch_size": batch_size, "keep_maps": False},
         "versions": versions(),
     }
-    record = Run.open(out, config)
-    work(record, examples.blocks(np.arange(count)), lambda indices, tell: (_block(examples, target, seed, task, indices, tell), {}), on_progress)
+    record = Run.open(out, config, lambda: examples.answers(chosen), anew=anew)
+    examples.go_on(record)
+    work(record, examples.blocks(chosen), lambda indices, tell: (_block(examples, target, seed, task, indices, tell), {}), on_progress)
     return record
 
 

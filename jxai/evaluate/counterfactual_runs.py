@@ -17,10 +17,10 @@ from jxai.counterfactual.search import begin
 from jxai.data import Source
 from jxai.data.batches import number
 from jxai.evaluate.examples import Examples
-from jxai.evaluate.identity import versions
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.store import Run
-from jxai.evaluate.tasks import shown
+from jxai.identity.values import described, summed
+from jxai.identity.versions import versions
 from jxai.typing import Model
 
 TARGETS = ("second", "all", "none")
@@ -56,6 +56,7 @@ def counterfactuals(
     seed: int = 0,
     block: int = 100,
     lanes: int | None = None,
+    anew: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Searches counterfactuals of every example of a data set, and keeps them in the folder `out`; `found` sums it up.
@@ -67,7 +68,7 @@ def counterfactuals(
       method: a name of `jxai.counterfactual.METHODS`. options: of it, `generator` and all.
       target: a class; "second", the one that the model gives the second highest logit; "all", one search for each class but the predicted one; or "none", for
         methods that search for certainty and not for a class (CLUE).
-      preprocess, model_name, limit, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
+      preprocess, model_name, limit, anew, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
       block: examples that are searched and written together. lanes: searches at once, see `jxai.counterfactual.run`.
 
     Returns:
@@ -83,14 +84,16 @@ def counterfactuals(
     count, examples = number(source, limit), Examples(f, source, preprocess, block)
     _check_target(target, examples.classes)
     _check(search, f, examples, target)
+    chosen = np.arange(count)
     config = {
-        **examples.describe(count, False, model_name),
-        "counterfactual": {"method": method, "options": {k: _described(v) for k, v in sorted((options or {}).items())}, "generator": generator_name},
+        **examples.describe(chosen, False, model_name),
+        "counterfactual": {"method": method, "options": {k: _described(v) for k, v in sorted(_complete(method, options).items())}, "generator": generator_name},
         **{"target": target, "seed": seed, "block": block, "keep_maps": True, "versions": versions()},
     }
-    record = Run.open(out, config)
+    record = Run.open(out, config, lambda: examples.answers(chosen), anew=anew)
+    examples.go_on(record)
     key = jax.random.key(seed)
-    work(record, examples.blocks(np.arange(count)), lambda indices, tell: _block(examples, search, target, key, lanes, indices, tell), on_progress)
+    work(record, examples.blocks(chosen), lambda indices, tell: _block(examples, search, target, key, lanes, indices, tell), on_progress)
     return record
 
 
@@ -207,9 +210,13 @@ def _check(search: counterfactual.Search, f: Model, examples: Examples, target: 
         raise ValueError(str(error).strip().splitlines()[0]) from error
 
 
+def _complete(method: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options with the defaults of those that are not given."""
+    parameters = inspect.signature(getattr(counterfactual, method).search).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(options or {})
+
+
 def _described(value: Any) -> Any:
-    """An option for the record: a generator by its type and the digests of its weights."""
-    leaves = jax.tree.leaves(value)
-    if leaves and not (len(leaves) == 1 and leaves[0] is value):
-        return {"type": type(value).__qualname__, "leaves": [shown(leaf) for leaf in leaves]}
-    return shown(value)
+    """An option for the record: a number or a name as it is, a generator by what it is made of and a digest of its weights."""
+    found = summed(value)
+    return found if isinstance(found["made_of"], dict) else described(value)

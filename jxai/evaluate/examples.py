@@ -13,6 +13,10 @@ import numpy as np
 from jxai import batching
 from jxai.certificates import weights_digest
 from jxai.data import Batch, Source, load
+from jxai.evaluate.store import Run
+from jxai.identity import checks
+from jxai.identity.programs import program
+from jxai.identity.values import summed
 from jxai.scores import check_values, confidences, positive
 from jxai.typing import Model, PyTree
 
@@ -55,10 +59,30 @@ class Examples:
         """K."""
         return jax.eval_shape(lambda v: self.f(v), jax.ShapeDtypeStruct(self.shape, jnp.float32)).shape[0]
 
-    def describe(self, count: int, shuffle: bool, model_name: str) -> dict[str, Any]:
-        """What of a run's configuration is about the data and the model."""
-        data = {"name": self.source.name, "size": len(self.source), "examples": count, "shuffle": shuffle, "x": list(self.shape)}
-        return {"data": data, "model": {"name": model_name, "weights": weights_digest(self.f, self.shape)}}
+    def describe(self, chosen: np.ndarray, shuffle: bool, model_name: str) -> dict[str, Any]:
+        """What of a run's configuration is about the data and the model: content and computation, not names alone.
+
+        Args:
+          chosen: the places in the data set. A source that has `digest(places)` says by it what is there; of another its `name` has to.
+        """
+        data = {"name": self.source.name, "size": len(self.source), "examples": len(chosen), "shuffle": shuffle, "x": list(self.shape)}
+        if callable(of := getattr(self.source, "digest", None)):
+            data["content"] = of(chosen)
+        x = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+        model = {**summed(self.f), "weights": weights_digest(self.f, self.shape), "program": program(lambda v: self.f(v), x)[0]}
+        return {"data": data, "preprocess": None if self.preprocess is None else summed(self.preprocess, 3), "model": {"name": model_name, **model}}
+
+    def answers(self, chosen: np.ndarray) -> dict[str, Any]:
+        """What comes out of the first, the middle and the last of the chosen examples: entries of x, and of the probabilities."""
+        places = sorted({int(chosen[n]) for n in (0, len(chosen) // 2, -1)})
+        batch = load(self.source, places, None, self.preprocess, self.probe)
+        p = self.each(_probabilities, _probabilities, batch, {}, None, batch.x)
+        valid = batch.valid
+        return {"index": batch.index[valid].tolist(), **checks.taken(x=batch.x[valid], f=p[valid])}
+
+    def go_on(self, record: Run) -> None:
+        """Takes the record's size of blocks, whatever was asked for, for its files are by that."""
+        self.block = record.config["block"]
 
     def blocks(self, chosen: np.ndarray) -> list[np.ndarray]:
         """The chosen places in the data set, block by block."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from jxai.data import Source
 from jxai.evaluate import findings
-from jxai.evaluate.identity import differences
 from jxai.evaluate.record import Record
 from jxai.evaluate.report import report
 from jxai.evaluate.run import run as evaluate
 from jxai.evaluate.store import Run
 from jxai.evaluate.table import Row
+from jxai.identity.compare import differences
 from jxai.models.catalogue import Pretrained
 
 Rows = list[dict[str, Any]]

@@ -22,8 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jxai.evaluate.identity import checkout, versions
 from jxai.files import atomic, save_arrays
+from jxai.identity.versions import checkout, versions
 
 
 def folder(config: Any) -> Path:

@@ -15,10 +15,10 @@ from jxai.data.batches import number
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import blank, tasks
 from jxai.evaluate.examples import Examples
-from jxai.evaluate.identity import versions
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.selection import select
 from jxai.evaluate.store import Run
+from jxai.identity.versions import versions
 from jxai.scores import one_of
 from jxai.typing import Curve, Model, PyTree
 
@@ -44,13 +44,16 @@ def run(
     block: int | None = None,
     batch_size: int | None = None,
     keep_maps: bool = True,
+    anew: bool = False,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Explains examples by every method, judges every explanation by every metric, and keeps all of it in the folder `out`.
 
     A result depends on its example, the configuration and the seed alone: not on blocks, on the order, on the number of devices or of
-    processes. Blocks that are there are kept, so the same call goes on where a killed one stopped. Under `jax.distributed`, process p
+    processes. Blocks that are there are kept, so the same call goes on where a killed one stopped. The record says by value and by code what the run is of (the
+    data's content, preprocessing, weights, program and code of the model, methods, metrics and all their options, versions), and what came out of a few examples;
+    a call of anything else is refused. Under `jax.distributed`, process p
     of n takes the blocks p, p + n, …, on its own devices; all need to see the same folder. The first stays until all are done, and takes
     over the blocks of one that has stopped.
 
@@ -65,7 +68,8 @@ def run(
       where: "all" examples, or those that the model classifies right ("correct").
       limit: the first so many examples (before `where`). shuffle: takes them in random order, by `seed`.
       block: examples that are written together (8 for large examples, up to 32 for small ones); what a killed process loses at most.
-      batch_size: examples at once on a device; None is what suits each method and metric (`jxai.batching.default_batch_size`). keep_maps: whether to keep the explanations. devices: all of this process by default.
+      batch_size: examples at once on a device; None is what suits each method and metric (`jxai.batching.default_batch_size`). keep_maps: whether to keep the explanations.
+      anew: removes a run that is in the folder already. devices: all of this process by default.
       on_progress: called after every method of every block.
 
     Returns:
@@ -85,17 +89,18 @@ def run(
         raise ValueError(f"the examples of {source.name} have no labels, which {target=}, {where=} asks for")
     if probe.mask is None and (needs := [label for label, by in judges.items() if next(iter(by.values())).needs_mask]):
         raise ValueError(f"the examples of {source.name} have no masks, which the metric {needs[0]} asks for")
+    chosen = np.random.default_rng(seed).permutation(len(source))[:count] if shuffle else np.arange(count)
     config = {
-        **examples.describe(count, shuffle, model_name),
+        **examples.describe(chosen, shuffle, model_name),
         "methods": {task.label: task.describe() for task in explainers},
-        "metrics": {label: tasks.described(by) for label, by in judges.items()},
+        "metrics": {label: tasks.judged_by(by) for label, by in judges.items()},
         **{"target": target, "where": where, "seed": seed, "block": examples.block, "batch_size": batch_size, "keep_maps": keep_maps},
         "versions": versions(),
     }
     _check(f, probe, explainers, judges)
-    record = Run.open(out, config)
+    record = Run.open(out, config, lambda: examples.answers(chosen), anew=anew)
+    examples.go_on(record)
     evaluation = _Evaluation(examples, target, seed, explainers, judges)
-    chosen = np.random.default_rng(seed).permutation(len(source))[:count] if shuffle else np.arange(count)
     if where == "correct":
         chosen = select(record, chosen, evaluation.is_correct, examples.block)
     work(record, examples.blocks(chosen), evaluation.block, on_progress)

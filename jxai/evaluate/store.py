@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jxai.evaluate.identity import differences
 from jxai.files import atomic, save_arrays
+from jxai.identity.checks import contradicted
+from jxai.identity.compare import differences
 
 PER_EXAMPLE = ("index", "label", "target", "predicted", "confidence", "valid", "name", "error")
 """The columns of a run's table: place in the data set, label (−1: none), explained class, predicted class and its probability, whether it
 counts, and why not."""
+
+
+_MAY_DIFFER = ("block", "check", "model.name")
+"""What of a configuration no result depends on, and what is compared by value."""
+_CHECKED = {"x": "x, as it is preprocessed,", "f": "f(x)"}
 
 
 class Run:
@@ -38,23 +45,37 @@ class Run:
             raise ValueError(f"{path}: config.json cannot be read ({error})") from None
 
     @classmethod
-    def open(cls, path: str | Path, config: Mapping[str, Any]) -> Run:
-        """The run of this configuration, new or begun before.
+    def open(cls, path: str | Path, config: Mapping[str, Any], check: Callable[[], Mapping[str, Any]] | None = None, *, anew: bool = False) -> Run:
+        """The run of this configuration, new or begun before; one that was begun keeps its size of blocks.
+
+        Args:
+          path: its folder. config: what JSON can hold. check: gives what the model answers on a few examples (`Examples.answers`); it is kept, and must come
+            out again. anew: removes a run that is there.
 
         Raises:
           ValueError: the folder holds something else, or a run of another configuration (the message says what differs).
         """
         path = Path(path)
         config = json.loads(json.dumps(config))
+        if anew and (path / "config.json").exists():
+            (path / "config.json").unlink()  # first, for without it the rest is no run
+            for name in ("blocks", "maps"):
+                shutil.rmtree(path / name, ignore_errors=True)
+            (path / "selection.npz").unlink(missing_ok=True)
+        made = None
         if not (path / "config.json").exists():
             if path.exists() and (not path.is_dir() or any(entry for entry in path.iterdir() if not entry.name.startswith(".config."))):
                 raise ValueError(f"{path} is no run: it is not empty and has no config.json")
+            made = {} if check is None else json.loads(json.dumps(check()))
             with atomic(path / "config.json") as part:
-                part.write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+                part.write_text(json.dumps({**config, "check": made}, indent=1) + "\n", "utf-8")
         run = cls(path)
-        if found := differences(run.config, config):
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise ValueError(f"{path} is a run of another configuration: {found[0]}{more}; choose another folder")
+        remedy = "choose another folder, or begin anew (anew=True, --anew), which removes it"
+        if found := differences(run.config, config, but=_MAY_DIFFER):
+            more = f" (and {len(found) - 1} more: {', '.join(dict.fromkeys(one.split(':')[0] for one in found[1:4]))})" if len(found) > 1 else ""
+            raise ValueError(f"{path} is a run of another configuration: {found[0]}{more}; {remedy}")
+        if made is None and check is not None and (said := contradicted(run.config.get("check", {}), check(), _CHECKED)):
+            raise ValueError(f"{path} is a run whose configuration is this one's, but not what comes out of it: {said}; {remedy}")
         return run
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 
 from jxai import attribution, metrics
 from jxai.data import Source, load
+from jxai.identity.values import described
 from jxai.removal.segments import XRAI, Segmentation
 from jxai.scores import SCORES, SHARES
 from jxai.typing import Array
@@ -62,9 +63,12 @@ class Task:
 
     def describe(self) -> dict[str, Any]:
         """What it computes, for the record of a run."""
-        name = f"{self.source.__module__}.{self.source.__qualname__}"
-        options = {k: shown(v) for k, v in sorted({**self.options, **self.segmentations}.items())}
-        return {"function": name, "options": options}
+        made_of = described(self.source)
+        name = made_of if isinstance(made_of, str) else made_of.get("function", made_of.get("type", ""))
+        schema = inspect.signature(self.source).parameters.values()
+        defaults = {p.name: p.default for p in schema if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+        options = {k: described(v) for k, v in sorted({**defaults, **self.options, **self.segmentations}.items())}
+        return {"function": name, "options": options, **({} if isinstance(made_of, str) else {"made_of": made_of})}
 
 
 def methods(given: Given, source: Source, shape: tuple[int, ...], preprocess: Callable | None) -> list[Task]:
@@ -116,39 +120,19 @@ def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], see
         if "method" in schema and "method" not in options:
             table[label] = {task.label: _explaining_again(label, fn, chosen[task.label], task, shape) for task in explainers}
             continue
-        differ = {name: json.dumps([shown(own.get(option)) for option in ("score", *_GROUPS)]) for name, own in chosen.items()}
+        differ = {name: json.dumps([described(own.get(option)) for option in ("score", *_GROUPS)]) for name, own in chosen.items()}
         made = {differ[name]: _task(label, fn, fn, own, shape) for name, own in chosen.items()}
         table[label] = {name: made[differ[name]] for name in chosen}
     return table
 
 
-def described(by: Mapping[str, Task]) -> dict[str, Any]:
+def judged_by(by: Mapping[str, Task]) -> dict[str, Any]:
     """What a metric computes, for the record of a run; an option that is not the same for all methods says each one's."""
     found = {name: task.describe() for name, task in by.items()}
     first = next(iter(found.values()))
     each = {option: {name: one["options"].get(option) for name, one in found.items()} for option in ("score", *_GROUPS)}
     differ = {option: values for option, values in each.items() if len({json.dumps(value) for value in values.values()}) > 1}
     return {**first, "options": {**first["options"], **differ}} if differ else first
-
-
-def shown(value: Any) -> Any:
-    """An option as JSON can hold it: numbers and names as they are, arrays by a digest."""
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    if isinstance(value, (tuple, list)):
-        return [shown(v) for v in value]
-    if isinstance(value, Mapping):
-        return {str(k): shown(v) for k, v in sorted(value.items())}
-    if inspect.isfunction(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        value = jax.random.key_data(value)
-    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
-        array = np.ascontiguousarray(value)
-        return f"{array.dtype}{list(array.shape)} crc32 {zlib.crc32(array.tobytes()):08x}"
-    if dataclasses.is_dataclass(value):
-        return {"type": type(value).__qualname__, **{f.name: shown(getattr(value, f.name)) for f in dataclasses.fields(value)}}
-    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _same_groups(metric: Callable, options: Mapping[str, Any], explainer: Task, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,6 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.identity.compare import differences
+from jxai.identity.programs import program
+from jxai.identity.values import digest, summed
+from jxai.identity.versions import versions
 from jxai.training import checkpoint as checkpoints
 from jxai.training import updates
 from jxai.training.updates import Form, Part
@@ -83,10 +88,13 @@ class Loop:
         self.epoch: tuple[int, np.ndarray] | None = None
         self.static = {"form": form, "seeds": seeds}
         ends = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        self.identity = {"data": _digest(x, y), "validation": _digest(*validation or ()), "batch_size": batch_size, "every": every, "patience": patience}
+        given = lambda *arrays: digest(*(a for a in arrays if a is not None))[:16]
+        self.identity = {"data": given(x, y), "validation": given(*validation or ()), "batch_size": batch_size, "every": every, "patience": patience}
         self.identity |= {"key": np.asarray(ends).tolist(), "updates": [part.steps for part in parts]}
 
     def run(self, weights: dict[str, Array], folder: str | os.PathLike | None, on_progress: Callable | None) -> list[Trained]:
+        if folder is not None:
+            self.identity |= self._made_of(weights)
         state, begin = self._restored(self._start(weights), folder), time.monotonic()
         step = first = int(state.steps.max())
         while step < self.total and (state.ended == 0).any():
@@ -101,6 +109,21 @@ class Loop:
                 words = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
                 on_progress(Progress(step, self.total, step - first, time.monotonic() - begin, words, last))
         return [self._trained(state, s) for s in range(self.size)]
+
+    def _made_of(self, weights: dict[str, Array]) -> dict[str, Any]:
+        """What a training depends on beside data and key: what it begins with, and all code and numbers of the model, the losses and the optimisers."""
+        arrays, fixed = jax.tree.map(lambda leaf: leaf[0], (weights, self.fixed)) if self.seeds else (weights, self.fixed)
+        found = {name: [summed(getattr(part, name), 4) for part in self.parts] for name in ("loss", "optimizer")}
+        self._rows(0)
+        begin = jax.vmap(self._optimizers) if self.seeds else self._optimizers
+        return {
+            "initialisation": digest(*weights.values(), *self.fixed)[:16],
+            "model": summed(self.form.model(arrays, fixed), 3)["made_of"],
+            **found,
+            "parts": [[part.name, *part.trains] for part in self.parts],
+            "program": program(lambda w: self._step(w, begin(w), 0), weights)[0],
+            "versions": {name: version for name, version in versions("flax", "optax").items() if name != "device"},
+        }
 
     def _start(self, weights: dict[str, Array]) -> State:
         begin = jax.vmap(self._optimizers) if self.seeds else self._optimizers
@@ -136,8 +159,12 @@ class Loop:
 
         def like(step: int, extra: dict | None) -> State:
             extra = extra or {}
-            if differing := [name for name, value in self.identity.items() if extra.get(name) != value]:
-                raise ValueError(f"checkpoint={os.fspath(folder)!r} belongs to a training with other {', '.join(differing)}; name another folder or remove it")
+            here = json.loads(json.dumps(self.identity))
+            if found := differences({name: extra.get(name) for name in here}, here):
+                parts = dict.fromkeys(re.split(r"[.:\[ ]", one, maxsplit=1)[0] for one in found)
+                raise ValueError(
+                    f"checkpoint={os.fspath(folder)!r} belongs to a training with other {', '.join(parts)} ({found[0]}); name another folder or remove it"
+                )
             history = {name: np.zeros((self.size, step), np.float32) for name in state.history}
             return state._replace(history=history, validation=np.zeros((1 + self.size, extra["validations"]), np.float32))
 
@@ -205,12 +232,3 @@ class Loop:
             at = state.validation[0].astype(int)
             history |= {"validation/loss": state.validation[1 + s, at <= made], "validation/step": at[at <= made]}
         return Trained(self.form.model(weights, fixed), history, made, OUTCOMES[state.ended[s]])
-
-
-def _digest(*arrays: np.ndarray | None) -> str:
-    digest = hashlib.sha256()
-    for a in arrays:
-        if a is not None:
-            digest.update(f"{a.dtype}{a.shape}".encode())
-            digest.update(np.ascontiguousarray(a).tobytes())
-    return digest.hexdigest()

@@ -36,10 +36,17 @@ class Form(NamedTuple):
 
     rest: Static
     names: tuple[str | None, ...]
+    streams: tuple[bool, ...] = ()
+    """Which of its other arrays are keys of an nnx module's random numbers, as dropout draws them."""
 
     def model(self, weights: dict[str, Array], fixed: list[Array]) -> Any:
         fixed = iter(fixed)
         return self.rest.combine([next(fixed) if name is None else weights[name] for name in self.names])
+
+    def drawn(self, fixed: list[Array], key: Array) -> list[Array]:
+        """The other arrays with streams of their own for a key: else every update would draw the same numbers, a training one mask."""
+        bits = jax.random.bits(key, dtype=jnp.uint32)
+        return [jax.random.fold_in(leaf, bits) if stream else leaf for leaf, stream in zip(fixed, self.streams, strict=True)]
 
 
 def formed(model: Any, parts: Sequence[Part]) -> tuple[Form, dict[str, Array], list[Array]]:
@@ -49,7 +56,7 @@ def formed(model: Any, parts: Sequence[Part]) -> tuple[Form, dict[str, Array], l
       ValueError: a part that trains nothing.
     """
     _, rest = partition(model)
-    names, weights, fixed, floating = [], {}, [], set()
+    names, weights, fixed, streams, floating = [], {}, [], [], set()
     nodes, _ = jax.tree_util.tree_flatten_with_path(model, is_leaf=lambda node: isinstance(node, nnx.Variable))
     for path, node in nodes:
         leaves = jax.tree_util.tree_leaves_with_path(node)
@@ -65,11 +72,12 @@ def formed(model: Any, parts: Sequence[Part]) -> tuple[Form, dict[str, Array], l
             else:
                 names.append(None)
                 fixed.append(jnp.asarray(leaf))
+                streams.append(isinstance(node, nnx.RngKey) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))
     for n, part in enumerate(parts):
         if not trained_by(part, weights):
             known = ", ".join(sorted({name.split(".")[0] for name in floating})) or "none"
             raise ValueError(f"parts[{n}].trains={part.trains} names no weights of the model, which has {known}")
-    return Form(rest, tuple(names)), weights, fixed
+    return Form(rest, tuple(names), tuple(streams)), weights, fixed
 
 
 def _named(path: tuple) -> str:
@@ -94,8 +102,11 @@ def update(weights, optimizer, fixed, x, y, rows, key, number, *, form: Form, pa
     """
 
     def one(weights, optimizer, fixed, rows, key):
+        noise = jax.random.fold_in(key, number)
+        here = form.drawn(fixed, noise)
+
         def objective(own):
-            value, more = _called(part.loss, form.model({**weights, **own}, fixed), x[rows], None if y is None else y[rows], jax.random.fold_in(key, number))
+            value, more = _called(part.loss, form.model({**weights, **own}, here), x[rows], None if y is None else y[rows], noise)
             return value, {"loss": value, **more}
 
         own = trained_by(part, weights)
@@ -118,7 +129,8 @@ def loss(weights, fixed, x, y, key, start, *, form: Form, part: Part, seeds: boo
     """A part's loss of one batch."""
 
     def one(weights, fixed, key):
-        return _called(part.loss, form.model(weights, fixed), x, y, jax.random.fold_in(key, start))[0]
+        noise = jax.random.fold_in(key, start)
+        return _called(part.loss, form.model(weights, form.drawn(fixed, noise)), x, y, noise)[0]
 
     return (jax.vmap(one) if seeds else one)(weights, fixed, key)
 

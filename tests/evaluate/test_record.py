@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jxai.evaluate import experiment, findings, identity
+from jxai.evaluate import experiment, findings
 from jxai.evaluate.record import Record, folder, plain
+from jxai.identity import versions as identity
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_what_a_killed_process_left_is_cleared(whole, tmp_path):
         ({"seed": 1}, "seed: 0 there, 1 here"),
         ({"limit": 22}, "data.examples: 21 there, 22 here"),
         ({"metrics": ("sparseness",)}, "metrics.pointing_game is only there"),
-        ({"scale": 2.0}, "model.weights: "),
+        ({"scale": 2.0}, "model.arrays: "),
         ({"target": "label"}, "target: 'predicted' there, 'label' here"),
         ({"batch_size": 4}, "batch_size: 2 there, 4 here"),
     ],

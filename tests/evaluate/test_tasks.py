@@ -41,9 +41,9 @@ def test_a_metric_measures_what_its_method_explained():
 def test_methods_of_one_score_share_a_task_and_the_record_says_which():
     _, by = made({"a": gradient, "b": (occlusion, {"score": "logit"}), "c": (gradient, {"score": "probability"})}, {"deletion": deletion})
     assert by["deletion"]["a"] is by["deletion"]["b"] is not by["deletion"]["c"]
-    assert tasks.described(by["deletion"])["options"] == {"score": {"a": "logit", "b": "logit", "c": "probability"}}
+    assert tasks.judged_by(by["deletion"])["options"]["score"] == {"a": "logit", "b": "logit", "c": "probability"}
     _, alike = made({"a": gradient}, {"deletion": (deletion, {"steps": 4})})
-    assert tasks.described(alike["deletion"])["options"] == {"score": "logit", "steps": 4}
+    assert tasks.judged_by(alike["deletion"])["options"].items() >= {"score": "logit", "steps": 4}.items()
 
 
 def test_a_metric_that_explains_again_does_so_with_the_methods_score():

@@ -1,4 +1,4 @@
-"""What tells one run from another: data, model, methods, metrics, seed and versions, as JSON."""
+"""The versions of what computes, and the commit of the code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +35,3 @@ def checkout(file: str) -> dict[str, Any]:
     if (commit := git("rev-parse", "HEAD")) is None or git("check-ignore", "--quiet", str(Path(file).resolve())) is not None:
         return {"commit": None, "dirty": None}
     return {"commit": commit.strip(), "dirty": bool((git("status", "--porcelain") or "").strip())}
-
-
-def differences(there: Any, here: Any, path: str = "") -> list[str]:
-    """Where two configurations differ, as `path: value there, value here`."""
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        names = [*there, *(name for name in here if name not in there)]
-        missing = object()
-        found = []
-        for name in names:
-            a, b = there.get(name, missing), here.get(name, missing)
-            where = f"{path}.{name}" if path else str(name)
-            if a is missing or b is missing:
-                found.append(f"{where} is only {'here' if a is missing else 'there'}")
-            else:
-                found += differences(a, b, where)
-        return found
-    return [] if there == here else [f"{path}: {there!r} there, {here!r} here"]
