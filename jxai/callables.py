@@ -119,16 +119,57 @@ def plainly(routine: Callable[P, R]) -> Callable[P, R]:
     """The routine under JAX's own rules of promotion, of types and of ranks, whatever stricter ones a person wants for code of theirs.
 
     `jax_numpy_dtype_promotion="strict"` and `jax_numpy_rank_promotion="raise"` refuse `mask * x` and `x - x.mean(0)`, also in the libraries used here.
+
+    Inside `jax.shard_map` every array of real numbers varies over the axes that any varies over: JAX sums a derivative by what all
+    devices share over the devices, but a routine's example is its own.
     """
 
     @functools.wraps(routine)
     def plain(*args: P.args, **kwargs: P.kwargs) -> R:
+        args, kwargs = _own(args, kwargs)
         if (jax.config.jax_numpy_dtype_promotion, jax.config.jax_numpy_rank_promotion) == ("standard", "allow"):
             return routine(*args, **kwargs)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return routine(*args, **kwargs)
 
     return plain
+
+
+def _own(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """A routine's arguments; inside `shard_map`, each device's own over the axes over which any varies, or what its f closes over."""
+    manual = frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+    if not manual:
+        return args, kwargs
+    axes = varying((args, kwargs))
+    if axes != manual and len(args) > 1 and callable(args[0]) and is_array(args[1]):
+        try:
+            axes |= varying_in(fresh(args[0]), args[1])
+        except (TypeError, ValueError):  # f does not take x: the routine says so better
+            pass
+    real = lambda leaf: is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return jax.tree.map(lambda leaf: vary(leaf, axes) if real(leaf) else leaf, (args, kwargs)) if axes else (args, kwargs)
+
+
+def varying(tree: PyTree) -> frozenset[str]:
+    """The mesh axes over which some array of a pytree varies inside `jax.shard_map`: what lies there may differ from device to device."""
+    axes = (jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves(tree) if is_array(leaf))
+    return frozenset().union(*axes)
+
+
+def varying_in(fn: Callable[..., PyTree], *args: PyTree) -> frozenset[str]:
+    """The mesh axes over which something varies that `fn(*args)` closes over or returns."""
+    closed = jax.make_jaxpr(fn)(*args)
+    return varying(closed.consts).union(*(v.aval.manual_axis_type.varying for v in closed.jaxpr.outvars))
+
+
+def vary(tree: PyTree, axes: frozenset[str]) -> PyTree:
+    """The pytree with every array varying over these mesh axes, too: the same values, each device's own from here on."""
+
+    def own(leaf: Any) -> Any:
+        missing = axes - varying(leaf) if is_array(leaf) else None
+        return jax.lax.pcast(leaf, tuple(sorted(missing)), to="varying") if missing else leaf
+
+    return jax.tree.map(own, tree)
 
 
 def is_array(leaf: Any) -> bool:

@@ -16,10 +16,12 @@ from jxai import _SHORT
 ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("typing", "files"),
-    ("callables", "kernels", "identity"),
+    ("callables",),
+    ("kernels", "identity"),
     ("outputs",),
     ("scores",),
-    ("loops", "certificates", "removal", "tracing", "data", "plot", "uncertainty"),
+    ("loops",),
+    ("certificates", "removal", "tracing", "data", "plot", "uncertainty"),
     ("bounds", "batching", "training"),
     ("attribution", "counterfactual", "models"),
     ("metrics",),

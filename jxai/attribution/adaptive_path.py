@@ -12,6 +12,7 @@ from jax import lax
 from jxai import loops
 from jxai.callables import plainly
 from jxai.kernels.order import kth_largest
+from jxai.loops import scan, while_loop
 from jxai.removal import fills
 from jxai.removal.doubts import flat, kept_by_fill
 from jxai.removal.fills import FillLike
@@ -139,7 +140,7 @@ def guided_integrated_gradients(
         moved = jnp.where(k == steps - 1, end, moved)  # what rounding left over
         return (moved, total + slope * (moved - z)), None
 
-    total = lax.scan(jax.checkpoint(step), (start, jnp.zeros_like(end)), jnp.arange(steps))[0][1]
+    total = scan(jax.checkpoint(step), (start, jnp.zeros_like(end)), jnp.arange(steps))[0][1]
     found = as_map(total.reshape(x.shape), x)
     flat("guided_integrated_gradients", found, s, x, [start.reshape(x.shape).astype(x.dtype)])
     return found
@@ -165,7 +166,7 @@ def _advance(z: Array, goal: Array, size: Array, need: Array, group: int) -> Arr
         last = jnp.minimum((size <= bounds[1]).sum() + group, z.size)
         return bounds[1], kth_largest(size, z.size - last + 1)
 
-    below, upto = lax.while_loop(short, grow, (jnp.float32(-1), jnp.float32(-1)))
+    below, upto = while_loop(short, grow, (jnp.float32(-1), jnp.float32(-1)))
     whole, partly = size <= below, (size > below) & (size <= upto)
     before, span = (jnp.where(chosen, room, 0).sum() for chosen in (whole, partly))
     share = jnp.where(span > 0, jnp.clip((need - before) / jnp.where(span > 0, span, 1), 0, 1), 0)

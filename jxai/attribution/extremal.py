@@ -14,6 +14,7 @@ from jax import lax
 
 from jxai.callables import fresh, plainly
 from jxai.kernels.order import kth_largest
+from jxai.loops import scan
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import as_map
@@ -118,7 +119,7 @@ def _descend(loss: Callable[[Array, Array], Array], start: Array, steps: int) ->
         update, state = optimiser.update(jax.grad(loss)(params, t), state)
         return (jnp.clip(optax.apply_updates(params, update), 0, 1), state), None
 
-    return lax.scan(step, (start, optimiser.init(start)), jnp.arange(steps))[0][0]
+    return scan(step, (start, optimiser.init(start)), jnp.arange(steps))[0][0]
 
 
 def _check(x: Array, areas, steps: int, variant: str, blur: float, levels: int, spacing: int, sigma: float) -> None:
@@ -240,7 +241,7 @@ def _smooth_max_forward(params: Array, spacing: int, sigma: float):
         return (total, norm), None
 
     zeros = jnp.zeros((spacing, spacing, h, w), params.dtype)
-    (total, norm), _ = lax.scan(row, (zeros, zeros), (jnp.arange(side), jnp.asarray(weights)))
+    (total, norm), _ = scan(row, (zeros, zeros), (jnp.arange(side), jnp.asarray(weights)))
     return total / norm, (params, total / norm, norm)
 
 
@@ -264,7 +265,7 @@ def _smooth_max_backward(spacing: int, sigma: float, residuals, cotangent: Array
             total = total + kernel * jnp.exp(_COLDNESS * a) * (rest + a * gain)
         return total, None
 
-    total, _ = lax.scan(row, jnp.zeros_like(out), (jnp.arange(side), jnp.asarray(weights)))
+    total, _ = scan(row, jnp.zeros_like(out), (jnp.arange(side), jnp.asarray(weights)))
     return (total.sum((0, 1)),)
 
 

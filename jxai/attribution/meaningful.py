@@ -10,6 +10,7 @@ from jax import lax
 
 from jxai import loops
 from jxai.callables import plainly
+from jxai.loops import scan
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import as_map
@@ -105,7 +106,7 @@ def meaningful_perturbation(
         start = _smallest_circle(lambda m: perturbed(m, v, null, key), x.shape[:2], mask_scale, once)
     else:
         start = jax.random.uniform(jax.random.fold_in(key, _INIT_STREAM), [u.shape[1] for u in up])
-    (m, _), _ = lax.scan(step, (start, optimiser.init(start)), jnp.arange(steps))
+    (m, _), _ = scan(step, (start, optimiser.init(start)), jnp.arange(steps))
     return as_map(1 - enlarge(m), x)
 
 

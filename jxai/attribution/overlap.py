@@ -13,7 +13,6 @@ from collections.abc import Callable
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
-from jax import lax
 
 from jxai import loops
 from jxai.bounds import METHODS, Box, Interval, Region, ball, linear_bounds, margins
@@ -21,6 +20,7 @@ from jxai.bounds import bound as bound_of
 from jxai.bounds.projection import random_point
 from jxai.bounds.region import magnitude
 from jxai.bounds.rounding import slack
+from jxai.loops import scan
 from jxai.removal.masks import Features, position_shape
 from jxai.scores import check_example, check_target, check_values, need_key, num_classes, one_of, positive, wide
 from jxai.tracing import taps
@@ -189,7 +189,7 @@ def _sampled(f: Model, x: Array, layer: int | str, region: Part, key: Array, num
             return (jnp.minimum(ends[0], low), jnp.maximum(ends[1], high)), None
 
         start = wide(cut.value)
-        return Box(*lax.scan(step, (start, start), jnp.arange(blocks))[0])
+        return Box(*scan(step, (start, start), jnp.arange(blocks))[0])
 
     return cut.head, box
 

@@ -13,6 +13,7 @@ from jax import lax
 from jxai import loops
 from jxai.attribution.path import integrated_gradients
 from jxai.callables import plainly
+from jxai.loops import while_loop
 from jxai.removal import fills
 from jxai.removal.doubts import warn
 from jxai.removal.fills import FillLike
@@ -134,7 +135,7 @@ def _owners(values: Array, maps: Array, num: int, algorithm: str, min_area: int)
         return owner, gain if algorithm == "full" else first, count
 
     start = jnp.full(values.shape, regions, jnp.int32)
-    return lax.while_loop(lambda state: (state[2] >= min_area).any(), add, (start, *densities(start == regions)))[0]
+    return while_loop(lambda state: (state[2] >= min_area).any(), add, (start, *densities(start == regions)))[0]
 
 
 def _pool(values: Array, ids: Array, num: int, live: Array | None = None) -> tuple[Array, Array]:

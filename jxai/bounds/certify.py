@@ -16,6 +16,7 @@ from jxai.bounds.region import Clip, Region, ball, check_radius
 from jxai.bounds.specification import margins
 from jxai.callables import Static, partition, plainly
 from jxai.certificates import Digests, Verdict, digests, judged
+from jxai.loops import scan
 from jxai.scores import check_example, check_target, num_classes, positive, wide
 from jxai.typing import Array, Model
 
@@ -143,7 +144,7 @@ def certified_radius(
         proved = least(margins(_given(f, x.dtype), ball(x, radius, p, clip), label, method=method, rounding=rounding, **options), label) > 0
         return (jnp.where(proved, radius, low), jnp.where(proved, top, radius)), None
 
-    found = jax.lax.scan(step, (jnp.zeros_like(high), high), jnp.arange(rounds + 1) == 0)[0][0]
+    found = scan(step, (jnp.zeros_like(high), high), jnp.arange(rounds + 1) == 0)[0][0]
     known = (label >= 0) & (label < num_classes(f, x)) & jnp.isfinite(x).all()
     return jnp.where(known, found, jnp.nan)
 

@@ -17,6 +17,7 @@ from jxai.bounds.receptive import Colouring, colouring
 from jxai.bounds.region import Ball, Interval, Region
 from jxai.bounds.rules.operations import Linear, Unary
 from jxai.callables import plainly
+from jxai.loops import cond
 from jxai.scores import one_of, positive
 from jxai.typing import Array, Model
 
@@ -222,7 +223,7 @@ def in_blocks(block: Callable[[Array], Interval], known: Interval, size: int, ne
         return Interval(*(jnp.where(wanted[rows], new, old) for new, old in zip(block(rows), kept(rows))))
 
     def guarded(rows: Array) -> Interval:
-        return lax.cond(wanted[rows].any(), bounded, kept, rows)
+        return cond(wanted[rows].any(), bounded, kept, rows)
 
     if count <= size:
         return Interval(*(end.reshape(shape) for end in bounded(jnp.arange(count))))

@@ -16,6 +16,7 @@ from jxai.bounds.linear import check_options, crown_ranges, in_blocks, open_entr
 from jxai.bounds.region import Interval, Region
 from jxai.bounds.rules.operations import Unary
 from jxai.callables import plainly
+from jxai.loops import scan
 from jxai.scores import positive
 from jxai.typing import Array, Model
 
@@ -126,7 +127,7 @@ def optimised(found: Ranges, reference: int, rows: Array, steps: int, learning_r
         return _State(moved, optimiser, jnp.maximum(values, state.values), kept), None
 
     nothing = jnp.full(rows.shape[0], -jnp.inf, jax.eval_shape(loss, choices)[1].dtype)
-    last = lax.stop_gradient(lax.scan(step, _State(choices, adam.init(choices), nothing, choices), None, length=steps)[0])
+    last = lax.stop_gradient(scan(step, _State(choices, adam.init(choices), nothing, choices), None, length=steps)[0])
     # Evaluated once more, so that a gradient passes through the bound as it is, not through its optimisation.
     values = specification(found, reference, rows, t=last.kept)
     return values + lax.stop_gradient(jnp.maximum(last.values, values) - values)

@@ -20,6 +20,7 @@ from jxai.counterfactual.search.direct import direct
 from jxai.counterfactual.search.domain import Domain, check_examples
 from jxai.counterfactual.search.generator import check_generator, decoded, encoded, encodings
 from jxai.counterfactual.search.labels import checked
+from jxai.loops import scan
 from jxai.scores import wide, within
 from jxai.typing import Array, Clip, Model
 
@@ -126,7 +127,7 @@ def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, cli
         updates, memory = optimizer.update(jax.grad(loss)(shifts), memory)
         return (optax.apply_updates(shifts, updates), memory), None
 
-    return jax.lax.scan(step, (start, optimizer.init(start)), None, length=steps)[0][0]
+    return scan(step, (start, optimizer.init(start)), None, length=steps)[0][0]
 
 
 def _check(f: Model, x: Array, target: Array | None, options: dict[str, Any]) -> None:

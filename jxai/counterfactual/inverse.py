@@ -17,6 +17,7 @@ from jxai.counterfactual.search import Candidate, Search, State, advance, begin
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.generator import check_generator, encoded
 from jxai.counterfactual.search.norms import soft
+from jxai.loops import while_loop
 from jxai.scores import check_example, one_of, wide, within
 from jxai.typing import Array, PyTree
 
@@ -63,7 +64,7 @@ def generative_regularizer(operator: Any, y: Array, generator: Any, x: Array, *,
     check_example(x)
     _check_operator(operator, x, y)
     search, y = regularized(generator=generator, form=form, **options), jnp.asarray(y)
-    state = lax.while_loop(lambda s: ~s.done, lambda s: advance(search, operator, s), begin(search, operator, x, None, None, y=y))
+    state = while_loop(lambda s: ~s.done, lambda s: advance(search, operator, s), begin(search, operator, x, None, None, y=y))
     return reconstruction(state, y)
 
 

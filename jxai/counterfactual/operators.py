@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jxai.loops import scan
 from jxai.typing import Array
 
 __all__ = ["Convolve", "Inpaint", "Matrix", "ParallelBeam", "Raveled", "adjoint", "gaussian", "norm"]
@@ -124,4 +125,4 @@ def norm(operator: Any, like: Array, steps: int = 30) -> Array:
         w = back(operator(v / jnp.maximum(jnp.sqrt((v**2).sum()), jnp.finfo(v.dtype).tiny)))
         return w, jnp.sqrt((w**2).sum())
 
-    return jnp.sqrt(lax.scan(step, start, None, length=steps)[1][-1])
+    return jnp.sqrt(scan(step, start, None, length=steps)[1][-1])

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai.callables import vary, varying
 from jxai.kernels.primitives import conv2d_p
 
 __all__ = ["conv2d", "relu6"]
@@ -85,6 +86,4 @@ def _explicit(padding, spatial, window, strides):
 
 def _same_axes(x, kernel):
     """Under `shard_map`, makes both operands vary over the same mesh axes (weights are usually the replicated one)."""
-    varying = [jax.typeof(v).manual_axis_type.varying for v in (x, kernel)]
-    missing = [tuple(sorted((varying[0] | varying[1]) - mine)) for mine in varying]
-    return tuple(lax.pcast(v, axes, to="varying") if axes else v for v, axes in zip((x, kernel), missing))
+    return vary((x, kernel), varying((x, kernel)))

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jxai import loops
 from jxai.callables import fresh, plainly
+from jxai.loops import scan
 from jxai.metrics.common import by_feature, by_position, curve, nan_unless_finite
 from jxai.metrics.explaining import norm
 from jxai.metrics.removal import parts, when
@@ -141,7 +141,7 @@ def _search(
             return (step(delta, g), jnp.where(value < 0, jnp.minimum(found, _size(delta, p)), found)), None
 
         start = step(jnp.zeros_like(clean), first_slope)
-        return lax.scan(descend, (start, jnp.asarray(jnp.inf, clean.dtype)), None, length=steps)[0][1]
+        return scan(descend, (start, jnp.asarray(jnp.inf, clean.dtype)), None, length=steps)[0][1]
 
     def least(free: Array) -> Array:
         g = first_slope * free
@@ -157,7 +157,7 @@ def _search(
             return (low, best, jnp.where(jnp.isfinite(best), (low + best) / 2, jnp.minimum(2 * radius, max_radius))), None
 
         none = jnp.zeros_like(estimate)
-        best = lax.scan(halve, (none, none + jnp.inf, jnp.minimum(estimate, max_radius)), None, length=rounds)[0][1]
+        best = scan(halve, (none, none + jnp.inf, jnp.minimum(estimate, max_radius)), None, length=rounds)[0][1]
         found = jnp.where(here < 0, 0, jnp.where(jnp.isfinite(best), best, max_radius))
         return jnp.where(jnp.isnan(here), jnp.nan, found)
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from jxai.kernels.order import kth_largest, order_keys
+from jxai.loops import fori_loop
 from jxai.metrics import statistics
 from jxai.metrics.common import nan_unless_finite
 from jxai.scores import one_of, positive, wide, within
@@ -238,7 +239,7 @@ def _inversions(p: Array) -> Array:
         place = jnp.where(one == 1, start + jnp.left_shift(1, bit) + before, index - before)
         return jnp.zeros_like(p).at[place].set(p, unique_indices=True), found + _total(jnp.where(one == 0, before, 0))
 
-    return lax.fori_loop(0, bits, level, (p, jnp.float32(0)))[1]
+    return fori_loop(0, bits, level, (p, jnp.float32(0)))[1]
 
 
 def _total(counts: Array) -> Array:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jxai.loops import scan
 from jxai.typing import Array
 
 # The first permutation is good by itself; after it, eight rounds make the subsets of one key as good as independent.
@@ -48,4 +48,4 @@ def shuffle(key: Array, v: Array, n: int | Array, rounds: int) -> Array:
         return jnp.where(hashed.astype(jnp.int32) < 0, partner, v), None
 
     # Unrolled, it compiles long and runs slower: XLA then computes the rounds once for every use of the result.
-    return lax.scan(swap, v, (centres[1:], bits[1:, 1] | 1, bits[1:, 2]))[0].astype(jnp.int32)
+    return scan(swap, v, (centres[1:], bits[1:, 1] | 1, bits[1:, 2]))[0].astype(jnp.int32)

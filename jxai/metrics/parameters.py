@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jxai.callables import partition
+from jxai.loops import fori_loop
 from jxai.metrics.draws import shuffle
 from jxai.scores import one_of, wide
 from jxai.tracing import interpret
@@ -116,7 +116,7 @@ def _drawn(leaves: dict[int, Array], key: Array, draw: Callable[[Array, Array], 
 def _permuted(key: Array, w: Array) -> Array:
     # Round by round: unrolled, it would run faster and compile far longer.
     once = lambda r, place: shuffle(jax.random.fold_in(key, r), place, w.size, 1)
-    return w[lax.fori_loop(0, _ROUNDS, once, jnp.arange(w.size, dtype=jnp.int32))]
+    return w[fori_loop(0, _ROUNDS, once, jnp.arange(w.size, dtype=jnp.int32))]
 
 
 def _normal(key: Array, w: Array) -> Array:

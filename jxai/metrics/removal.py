@@ -13,11 +13,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jxai import loops
 from jxai.callables import fresh
 from jxai.kernels.order import order_keys
+from jxai.loops import while_loop
 from jxai.metrics.common import by_feature, by_position, nan_unless_finite
 from jxai.removal.fills import FillLike, remover
 from jxai.removal.masks import Features, features, position_shape, positions, present, spread
@@ -144,7 +144,7 @@ def _first(rank: Array, turn: Array, bits: int, counts: Array) -> Array:
 
     # Does not run unless a threshold falls among equal entries.
     start = (jnp.int32(bits - 1), jnp.where(counts > 0, 2**bits, 0).astype(jnp.int32), have)
-    limit = lax.while_loop(lambda state: (state[0] >= 0) & (state[2] != counts).any(), halve, start)[1]
+    limit = while_loop(lambda state: (state[0] >= 0) & (state[2] != counts).any(), halve, start)[1]
     return above | (equal & (turn < limit[:, None]))
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jxai.loops import scan
 from jxai.models.coders import check_shape
 from jxai.scores import within
 from jxai.typing import Array
@@ -101,7 +102,7 @@ class Inverted:
             updates, state = optimizer.update(gradient, state)
             return (z + updates, state, best, least), None
 
-        (last, _, best, least), _ = jax.lax.scan(step, (z, optimizer.init(z), z, jnp.asarray(jnp.inf, z.dtype)), length=self.steps)
+        (last, _, best, least), _ = scan(step, (z, optimizer.init(z), z, jnp.asarray(jnp.inf, z.dtype)), length=self.steps)
         value = cost(last)
         return jnp.where(value < least, last, best), jnp.where(value < least, value, least)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jxai.loops import fori_loop
 from jxai.typing import Array
 
 _COARSEST, _SWEEPS = 8, 16
@@ -67,7 +68,7 @@ def _cycle(levels: list[tuple[Array, Array, Array]], r: Array) -> Array:
         return r - diagonal * p + share * _neighbours(share * p)
 
     if not coarser:
-        return lax.fori_loop(0, _SWEEPS, lambda _, p: p + inverse * residual(p), p)
+        return fori_loop(0, _SWEEPS, lambda _, p: p + inverse * residual(p), p)
     live = share > 0
     correction = _prolong(_cycle(coarser, _restrict(jnp.where(live, residual(p), 0))), r.shape[-2:])
     p = p + jnp.where(live, correction, 0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai.callables import plainly
+from jxai.loops import scan
 from jxai.removal import fills
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import positions
@@ -92,6 +93,6 @@ def _descent(f: Model, asked: Asked, shape: Shape, *, per_step: int, noise: floa
         return removed_at.at[jnp.where(left[chosen], chosen, num)].set(t, mode="drop"), value
 
     steps = -(-num // per_step)
-    removed_at, curve = lax.scan(step, jnp.full(num, steps, jnp.int32), jnp.arange(steps, dtype=jnp.int32))
+    removed_at, curve = scan(step, jnp.full(num, steps, jnp.int32), jnp.arange(steps, dtype=jnp.int32))
     end = score(jnp.zeros(num, wide(x).dtype), jnp.int32(steps))
     return smallest(asked, shape, Removal(removed_at, jnp.concatenate([curve, end[None]])), jnp.arange(steps + 1, dtype=jnp.int32))

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jxai import loops
 from jxai.bounds import Region, ball, margins
 from jxai.bounds.certify import least
 from jxai.callables import compiled, plainly
 from jxai.certificates import Digests, Verdict, digests, judged
+from jxai.loops import scan
 from jxai.removal.masks import default_grid, features, spread
 from jxai.scores import check_example, check_target, need_key, num_classes, objective, one_of, wide
 from jxai.typing import Array, Model
@@ -205,7 +205,7 @@ def _greedy(
     turns = jnp.concatenate([jnp.full((1,), num, jnp.int32), order.astype(jnp.int32)])
     none = jnp.zeros(num, bool)
     start = none, jnp.zeros((), jax.eval_shape(margin, none).dtype)
-    (free, best), found = lax.scan(step, start, turns)
+    (free, best), found = scan(step, start, turns)
     return ~free, order.astype(jnp.int32), found, best
 
 

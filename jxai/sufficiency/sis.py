@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai.callables import plainly
-from jxai.loops import at_once
+from jxai.loops import at_once, cond, scan, while_loop
 from jxai.removal.fills import FillLike
 from jxai.removal.masks import default_grid
 from jxai.scores import positive
@@ -127,11 +127,11 @@ def _several(f: Model, asked: Asked, shape: Shape, *, size: int, most: int) -> F
         present, going = left
         find = lambda: _subset(f, asked, shape, present, i, size)
         nothing = jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else 0, s.dtype), jax.eval_shape(find))
-        found = lax.cond(going, find, lambda: nothing)
+        found = cond(going, find, lambda: nothing)
         holds = found.value >= asked.threshold
         return (present & ~(found.held & holds), going & holds & found.held.any()), found
 
-    return lax.scan(step, (jnp.ones(shape.num, bool), jnp.bool_(True)), jnp.arange(most, dtype=jnp.int32))[1]
+    return scan(step, (jnp.ones(shape.num, bool), jnp.bool_(True)), jnp.arange(most, dtype=jnp.int32))[1]
 
 
 class _State(NamedTuple):
@@ -158,7 +158,7 @@ def _subset(f: Model, asked: Asked, shape: Shape, present: Array, round: Array, 
         removed_at = jnp.where(gone, t, state.removed_at)
         return _State(state.present & ~gone, removed_at, after), (after, first + t * num + chosen)
 
-    end, (scores, passes) = lax.scan(step, _State(present, jnp.full(num, -1, jnp.int32), start), jnp.arange(num, dtype=jnp.int32))
+    end, (scores, passes) = scan(step, _State(present, jnp.full(num, -1, jnp.int32), start), jnp.arange(num, dtype=jnp.int32))
     removal = Removal(end.removed_at, jnp.concatenate([start[None], scores]))
     return smallest(asked, shape, removal, jnp.concatenate([whole[None], passes]))
 
@@ -177,4 +177,4 @@ def _candidates(value, present: Array, number: Array, size: int, dtype: Any) -> 
         live = b * size + jnp.arange(size) < count
         return b + 1, scores.at[jnp.where(live, i, num)].set(jax.vmap(without)(i), mode="drop")
 
-    return lax.while_loop(lambda state: state[0] * size < count, block, (jnp.int32(0), jnp.full(num, -jnp.inf, dtype)))[1]
+    return while_loop(lambda state: state[0] * size < count, block, (jnp.int32(0), jnp.full(num, -jnp.inf, dtype)))[1]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import jax
 import jax.extend.core as jex
-from jax import lax
 
+from jxai.loops import switch
 from jxai.tracing import equations, interpret
 from jxai.tracing.interpret import Path, Program, Step, Traced
 from jxai.tracing.rectifiers import KNOWN, Rectifier, depending, rectifiers
@@ -107,7 +107,7 @@ def _branches(step: Step, depends: set[int], rule: Rule) -> list[Callable[..., l
 def _switched(step: Step, branches: list[Callable[..., list[Array]]]) -> Edit:
     def chosen(values: dict[int, Array]) -> list[Array]:
         index, *operands = (values[r] for r in step.inputs)
-        return list(lax.switch(index, [lambda *given, run=run: tuple(run(*given)) for run in branches], *operands))
+        return list(switch(index, [lambda *given, run=run: tuple(run(*given)) for run in branches], *operands))
 
     return chosen
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from jxai.callables import plainly
+from jxai.loops import while_loop
 from jxai.scores import positive, wide
 from jxai.typing import Array
 
@@ -102,7 +103,7 @@ def _factor(covariance: Array) -> Array:
         # A pivot that is lost in the rounding of the largest variance says nothing, though its root exists. NaN compares as False.
         return level, factor, (least > 8 * jnp.finfo(scale.dtype).eps * variance.max()) & jnp.isfinite(factor).all()
 
-    return lax.while_loop(lambda s: ~s[2] & (s[0] < _LEVELS), lambda s: attempt(s[0] + 1), attempt(jnp.int32(0)))[1]
+    return while_loop(lambda s: ~s[2] & (s[0] < _LEVELS), lambda s: attempt(s[0] + 1), attempt(jnp.int32(0)))[1]
 
 
 def _check(features: Array, labels: Array, num_classes: int) -> None:

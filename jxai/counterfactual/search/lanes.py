@@ -11,12 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, further, result
 from jxai.counterfactual.search.domain import check_examples
-from jxai.loops import at_once
+from jxai.loops import at_once, while_loop
 from jxai.scores import num_classes, positive
 from jxai.typing import Array, Model, PyTree
 
@@ -194,7 +193,7 @@ def _block(weights, arrays, state: State, *, model: Static, rest: Static, block:
     """At most `block` steps of all lanes, fewer where all are done, and how many."""
     f, search = model.combine(weights), rest.combine(arrays)
     go = jax.vmap(lambda s: advance(search, f, s))
-    state, taken = lax.while_loop(lambda c: ~c[0].done.all() & (c[1] < block), lambda c: (go(c[0]), c[1] + 1), (state, jnp.int32(0)))
+    state, taken = while_loop(lambda c: ~c[0].done.all() & (c[1] < block), lambda c: (go(c[0]), c[1] + 1), (state, jnp.int32(0)))
     return state, taken
 
 

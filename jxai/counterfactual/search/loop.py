@@ -15,6 +15,7 @@ from jax import lax
 
 from jxai.callables import plainly
 from jxai.counterfactual.search.domain import Domain
+from jxai.loops import while_loop
 from jxai.scores import check_example, check_target, check_values, wide
 from jxai.typing import Array, Model, PyTree
 
@@ -133,7 +134,7 @@ def solve(search: Search, f: Model, x: Array, target: int | Array | None, key: A
     """
     check_search(f, x, target)
     first = begin(search, f, x, target, key)
-    ends = lambda search, state: result(lax.while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), state))
+    ends = lambda search, state: result(while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), state))
     found = ends(search, first)
     if search.then is not None and x.ndim == 1:
         found = further(found, ends(search.then, begin(search.then, f, x, target, key, start=found.x)))

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import lax, ops
+from jax import ops
 
 from jxai.callables import plainly
 from jxai.counterfactual.search.constraints import Constraint
 from jxai.counterfactual.search.domain import check_constraints
-from jxai.loops import at_once
+from jxai.loops import at_once, while_loop
 from jxai.metrics.counterfactual.common import check_class, check_pair, finite, is_class
 from jxai.metrics.removal import parts
 from jxai.removal.masks import position_shape
@@ -217,7 +217,7 @@ def redundancy(
         kept = jax.vmap(without)(order[jnp.minimum(place, of.num - 1)])
         return start + size, total + jnp.where(place < count, kept, 0).sum()
 
-    total = lax.while_loop(lambda state: state[0] < count, block, (jnp.int32(0), jnp.float32(0)))[1]
+    total = while_loop(lambda state: state[0] < count, block, (jnp.int32(0), jnp.float32(0)))[1]
     return finite(jnp.where(known, total, jnp.nan), x, counterfactual)
 
 

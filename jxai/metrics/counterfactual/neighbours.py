@@ -15,6 +15,7 @@ from jax import lax
 
 from jxai import loops
 from jxai.callables import plainly
+from jxai.loops import scan
 from jxai.metrics.counterfactual.common import at_class, check_class, check_pair, finite, is_class, norm, represent
 from jxai.scores import one_of, positive, wide
 from jxai.typing import Array, Model
@@ -58,7 +59,7 @@ def nearest(point: Array, examples: Array, k: int = 1, *, distance: str = "l2", 
         return (-least, jnp.concatenate([best[1], jnp.where(live, i, -1)])[at]), None
 
     none = (jnp.full(k, jnp.inf, jnp.result_type(flat, point)), jnp.full(k, -1))
-    return lax.scan(block, none, jnp.arange(0, n, size))[0]
+    return scan(block, none, jnp.arange(0, n, size))[0]
 
 
 @plainly

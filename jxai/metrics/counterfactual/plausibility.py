@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from jxai.callables import plainly
+from jxai.loops import scan
 from jxai.metrics.counterfactual.common import at_class, check_class, check_pair, finite, norm, over
 from jxai.scores import need_key, positive, wide, within
 from jxai.typing import Array, Model, PyTree
@@ -165,7 +165,7 @@ def anogan_score(
             update, memory = adam.update(jnp.where(jnp.isfinite(gradient), gradient, 0), memory, z)
             return (z + update, memory, jnp.minimum(best, jnp.where(jnp.isnan(value), jnp.inf, value))), None
 
-        z, _, best = lax.scan(step, (z, adam.init(z), jnp.asarray(jnp.inf, point.dtype)), None, length=steps)[0]
+        z, _, best = scan(step, (z, adam.init(z), jnp.asarray(jnp.inf, point.dtype)), None, length=steps)[0]
         return jnp.minimum(best, loss(z))
 
     scores = jax.vmap(lambda r: least(jax.random.fold_in(key, r)))(jnp.arange(restarts))
