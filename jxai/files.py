@@ -34,3 +34,9 @@ def save_arrays(path: str | Path, **arrays: np.ndarray) -> None:
     """Writes arrays as a compressed `.npz`, atomically."""
     with atomic(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, **{name: np.asarray(value) for name, value in arrays.items()})
+
+
+def printable(name: str | os.PathLike) -> str:
+    """A file's name as it can be printed and written anywhere: bytes that are no UTF-8 and control characters (newlines) as escapes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from jxai import models, outputs
 from jxai.callables import compiled, partition
 from jxai.cli.errors import UserError, first_line, known, nearest
+from jxai.data import classes
 from jxai.data.batches import to_input
 from jxai.data.folder import SUFFIXES
 
@@ -143,35 +145,25 @@ def check_logits(subject: Subject, x: np.ndarray, logits: np.ndarray) -> None:
 
 
 def targets(text: str | None, subject: Subject, num_classes: int) -> list[int] | None:
-    """Names or indices of classes, separated by commas (a name goes first); None asks for the top-1."""
+    """Names or indices of classes, separated by commas (a name goes first, and where names are numbers a number is a name); None asks for the top-1."""
     if text is None:
         return None
-    whole = _named(text, subject.class_names)
+    try:
+        whole = classes.named(text, subject.class_names)
+    except ValueError as error:
+        raise UserError(f"--target: {first_line(error)}") from None
     found = [whole] if whole is not None else [_target(part.strip(), subject, num_classes) for part in text.split(",")]
     return list(dict.fromkeys(found))
 
 
 def _target(text: str, subject: Subject, num_classes: int) -> int:
-    index = _named(text, subject.class_names)  # a name is a name, though it be a number
     try:
-        index = int(text) if index is None else index
-    except ValueError:
-        if subject.class_names is None:
-            raise UserError(f"--target {text!r}: {subject.name} has no class names; give an index in [0, {num_classes})") from None
-        names = [n.strip() for name in subject.class_names for n in str(name).split(",")]
-        raise UserError(f"--target {text!r} is no class of {subject.name}; {nearest(text, names)}") from None
-    if not 0 <= index < num_classes:
-        raise UserError(f"--target {index} must be in [0, {num_classes})")
-    return index
-
-
-def _named(text: str, names: Sequence[str] | None) -> int | None:
-    """The class of that name, or with it among its comma-separated synonyms, whatever the case."""
-    wanted = text.strip().lower()
-    lower = [str(name).lower() for name in (() if names is None else names)]
-    whole = [i for i, name in enumerate(lower) if name == wanted]
-    parts = [i for i, name in enumerate(lower) if wanted in [part.strip() for part in name.split(",")]]
-    return next(iter(whole + parts), None)
+        if classes.named(text, subject.class_names) is None and subject.class_names is not None and not re.fullmatch(r"[-+]?\d+", text):
+            names = [n.strip() for name in subject.class_names for n in str(name).split(",")]
+            raise UserError(f"--target {text!r} is no class of {subject.name}; {nearest(text, names)}")
+        return classes.place(text, subject.class_names, num_classes, "--target")
+    except ValueError as error:
+        raise UserError(first_line(error)) from None
 
 
 def _made_by(name: str, flag: str = "--model") -> Any:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jxai.data.sources import NO_LABEL, Example
+import numpy as np
+
+from jxai.data import classes, table
+from jxai.data.sources import Example
+from jxai.files import printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 class Folder:
-    """The images of a folder, in the order of their paths.
+    """The images of a folder, in the order of their paths; links are followed, and what is hidden (`.…`, `__MACOSX`, `@eaDir`) is none.
 
-    Labels come from `labels.csv` in the folder (a header with `file` and `label`; a label is an integer or a class name), or else
-    from the subfolder an image lies in (`dog/1.png`); images that lie flat have none. A subfolder or label is found among
-    `class_names`, or is an integer, or else the sorted names themselves are the classes.
+    Labels come from `labels.csv` in the folder (a header with `file` and `label`; a label is a class name or an integer), or else
+    from the subfolder an image lies in (`dog/1.png`); images that lie flat or have no row have none, as −1 and an empty cell say.
+    A word is the name of a class first: among `class_names`, whose synonyms count, a number is an index only where no name is a number.
+    Without `class_names`, integers of a table and subfolders 0 … n − 1 are indices; any other subfolders are the classes' names, sorted.
 
     Args:
       path: the folder.
@@ -25,22 +30,36 @@ class Folder:
       masks: a folder with a mask for each image at the same relative path (any of the image suffixes); bright pixels are the object.
 
     Raises:
-      ValueError: no folder, no images in it, a table that names missing files or unknown classes, or an image without a mask.
+      ValueError: no folder, no images in it, a table that cannot be read, names missing files or contradicts itself, unknown classes, classes whose
+        order cannot be told, the parent of `train` and `test`, or an image without a mask.
     """
 
     def __init__(self, path: str | Path, *, class_names: Sequence[str] | None = None, masks: str | Path | None = None):
         self._path = Path(path)
         if not self._path.is_dir():
             raise ValueError(f"{path} is no folder of images")
-        self._files = sorted(file for file in self._path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        seen = sorted(_files(self._path))
+        self._files = [file for file in seen if file.suffix.lower() in SUFFIXES]
         if not self._files:
             raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)})")
-        words = self._table() if (self._path / "labels.csv").is_file() else self._subfolders()
-        self.class_names, self._labels = _classes(words, class_names, self._path)
+        if (self._path / "labels.csv").is_file():
+            words = table.read(self._path / "labels.csv", self._files)
+            labelled = lambda: classes.of_table(words, class_names)
+        else:
+            parts = [(*file.relative_to(self._path).parts[:-1], "", "") for file in self._files]
+            words = [part[0] for part in parts]
+            full = {file.relative_to(self._path).parts[0] for file in seen}
+            empty = sorted(entry.name for entry in self._path.iterdir() if entry.is_dir() and not _is_hidden(entry.name) and entry.name not in full)
+            labelled = lambda: classes.of_subfolders(words, [part[1] for part in parts], empty, class_names, path)
+        try:
+            self.class_names, self._labels = labelled()
+        except ValueError as error:
+            raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
         self._masks = None if masks is None else [_mask_of(file.relative_to(self._path), Path(masks)) for file in self._files]
         listing = "\n".join(f"{f.relative_to(self._path)} {f.stat().st_size} {w}" for f, w in zip(self._files, words))
-        masked = "" if masks is None else f", masks {Path(masks).name}"
-        self.name = f"folder:{self._path.name}:{hashlib.sha256(listing.encode()).hexdigest()[:16]}{masked}"
+        masked = "" if masks is None else f", masks {printable(Path(masks).name)}"
+        digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()[:16]
+        self.name = f"folder:{printable(self._path.name)}:{digest}{masked}"
 
     def __len__(self) -> int:
         return len(self._files)
@@ -54,7 +73,11 @@ class Folder:
             mask = load_image(self._masks[index]).mean(-1) > 127.5
             if mask.shape != pixels.shape[:2]:
                 raise ValueError(f"{self._masks[index]} has {mask.shape} pixels, its image {pixels.shape[:2]}")
-        return Example(pixels, self._labels[index], mask, str(self._files[index].relative_to(self._path)))
+        return Example(pixels, self._labels[index], mask, printable(self._files[index].relative_to(self._path)))
+
+    def labels(self) -> np.ndarray:
+        """Of all examples, `[n]`, without reading an image."""
+        return np.asarray(self._labels, np.int64)
 
     def digest(self, places: Sequence[int]) -> str:
         """Of the files at these places: names, labels, and all bytes of images and masks."""
@@ -66,39 +89,22 @@ class Folder:
                 total.update(_of_file(file))
         return total.hexdigest()[:16]
 
-    def _subfolders(self) -> list[str]:
-        return [file.relative_to(self._path).parts[0] if file.parent != self._path else "" for file in self._files]
 
-    def _table(self) -> list[str]:
-        table = self._path / "labels.csv"
-        with open(table, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        if not rows or not {"file", "label"} <= set(rows[0]):
-            raise ValueError(f"{table} must have a header with file and label, and a row for each image")
-        labels = {row["file"]: str(row["label"]).strip() for row in rows}
-        missing = [name for name in labels if not (self._path / name).is_file()]
-        if missing:
-            raise ValueError(f"{table} names {missing[0]}, which is not there")
-        return [labels.get(str(file.relative_to(self._path)), "") for file in self._files]
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
-def _classes(words: list[str], class_names: Sequence[str] | None, path: Path) -> tuple[tuple[str, ...] | None, list[int]]:
-    """The classes that words stand for: integers, names of the model's classes, or their own sorted names."""
-    used = sorted({word for word in words if word})
-    names = None if class_names is None else tuple(map(str, class_names))
-    if all(word.isdecimal() for word in used):
-        index = {word: int(word) for word in used}
-        if names is not None and any(i >= len(names) for i in index.values()):
-            raise ValueError(f"{path}: label {max(index.values())} is no class in [0, {len(names)})")
-    elif names is not None:
-        synonyms = {part.strip().lower(): i for i, name in reversed(list(enumerate(names))) for part in (name, *name.split(","))}
-        unknown = [word for word in used if word.lower() not in synonyms]
-        if unknown:
-            raise ValueError(f"{path}: label {unknown[0]!r} is no class of the model")
-        index = {word: synonyms[word.lower()] for word in used}
-    else:
-        names, index = tuple(used), {word: i for i, word in enumerate(used)}
-    return names, [index.get(word, NO_LABEL) for word in words]
+def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Whatever is not hidden, through links; one that leads back to where it came from ends there."""
+    above = (*above, os.path.realpath(folder))
+    for entry in folder.iterdir():
+        if _is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            if os.path.realpath(entry) not in above:
+                yield from _files(entry, above)
+        elif entry.is_file():
+            yield entry
 
 
 def _of_file(file: Path) -> bytes:

@@ -81,6 +81,10 @@ class Arrays:
     def __len__(self) -> int:
         return len(self._examples)
 
+    def labels(self) -> np.ndarray:
+        """Of all examples, `[n]`."""
+        return self._labels
+
     def digest(self, places: Sequence[int]) -> str:
         """Of what is at these places."""
         at = np.asarray(places)

@@ -29,7 +29,7 @@ class Examples:
       block, batch_size: as in `run`. devices: all of this process by default.
 
     Raises:
-      ValueError: none of the first examples can be read, or `block` or `batch_size` is below 1.
+      ValueError: none of the first examples can be read, the source's classes are not as many as the model's, or `block` or `batch_size` is below 1.
     """
 
     def __init__(
@@ -44,6 +44,13 @@ class Examples:
         self.f, self.source, self.preprocess, self.batch_size = f, source, preprocess, batch_size
         self.probe = _first_readable(source, preprocess)
         check_values(f, self.probe.x[0], "probability")
+        names = getattr(source, "class_names", None)
+        k = self.classes
+        if names is not None and k > 1 and len(names) != k:  # one logit is explained as it is, whatever it tells apart
+            shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            raise ValueError(
+                f"the model has {k} logits, {getattr(source, 'name', 'the data set')} {len(names)} classes: {shown}; give class_names of the model's classes"
+            )
         self.block = max(8, 4 * batching.default_batch_size(self.probe.x[0])) if block is None else block
         positive(block=self.block, batch_size=1 if batch_size is None else batch_size)
         devices = jax.local_devices() if devices is None else list(devices)
@@ -57,7 +64,10 @@ class Examples:
     @property
     def classes(self) -> int:
         """K."""
-        return jax.eval_shape(lambda v: self.f(v), jax.ShapeDtypeStruct(self.shape, jnp.float32)).shape[0]
+        out = jax.eval_shape(lambda v: self.f(v), jax.ShapeDtypeStruct(self.shape, jnp.float32))
+        if getattr(out, "ndim", None) != 1:
+            raise ValueError(f"f(x) must be a vector of logits [K], got {getattr(out, 'shape', type(out).__name__)}")
+        return out.shape[0]
 
     def describe(self, chosen: np.ndarray, shuffle: bool, model_name: str) -> dict[str, Any]:
         """What of a run's configuration is about the data and the model: content and computation, not names alone.

@@ -87,6 +87,8 @@ def run(
     judges = tasks.judges(metrics, explainers, examples.shape, seed)
     if (target == "label" or where == "correct") and probe.label[0] == NO_LABEL:
         raise ValueError(f"the examples of {source.name} have no labels, which {target=}, {where=} asks for")
+    if examples.classes == 1 and where == "correct":
+        raise ValueError(f"{where=} needs a model of two or more logits: one logit gives no class")
     if probe.mask is None and (needs := [label for label, by in judges.items() if next(iter(by.values())).needs_mask]):
         raise ValueError(f"the examples of {source.name} have no masks, which the metric {needs[0]} asks for")
     chosen = np.random.default_rng(seed).permutation(len(source))[:count] if shuffle else np.arange(count)
@@ -156,9 +158,6 @@ def _check(f: Model, probe: Batch, explainers: Sequence[tasks.Task], judges: Map
     """Traces everything once, so that whatever is wrong with an option is said before any work."""
     arrays, static = partition(f)
     x, target = jax.ShapeDtypeStruct(probe.x.shape[1:], jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
-    out = jax.eval_shape(lambda a, v: static.combine(a)(v), arrays, x)
-    if getattr(out, "ndim", None) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got {getattr(out, 'shape', type(out).__name__)}")
 
     def shape(task: tasks.Task, *rows):
         own = jax.tree.map(lambda v: v[0], task.per_example(probe.x, probe.mask))

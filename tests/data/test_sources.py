@@ -84,7 +84,7 @@ def test_a_folder_is_labelled_by_subfolders(folder):
 def test_subfolders_are_found_among_the_models_classes_and_their_synonyms(folder):
     source = data.Folder(folder, class_names=["fish", "tabby, tabby cat", "cat", "dog"])
     assert [source[i].label for i in range(4)] == [2, 3, 3, 1]
-    with pytest.raises(ValueError, match="'dog' is no class of the model"):
+    with pytest.raises(ValueError, match="label 'dog' is no class of the model"):
         data.Folder(folder, class_names=["cat", "tabby cat"])
 
 
@@ -92,7 +92,7 @@ def test_a_table_of_labels_goes_before_subfolders(folder):
     with open(folder / "labels.csv", "w", newline="") as file:
         csv.writer(file).writerows([["file", "label"], ["dog/1.png", 7], ["cat/1.png", 0]])
     assert [data.Folder(folder)[i].label for i in range(4)] == [0, 7, -1, -1]
-    with pytest.raises(ValueError, match=r"label 7 is no class in \[0, 3\)"):
+    with pytest.raises(ValueError, match=r"label 7 must be in \[0, 3\)"):
         data.Folder(folder, class_names="abc")
     (folder / "labels.csv").write_text("file,label\nnowhere.png,1\n")
     with pytest.raises(ValueError, match="nowhere.png, which is not there"):
