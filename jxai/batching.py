@@ -37,7 +37,7 @@ def each(
     """`[fn(f, *example, key=fold_in(key, index), **options) for each example]`, stacked.
 
     Peak memory is that of `batch_size × chunk` passes on each device. A result depends on its example and index, not on the
-    order, the block or the number of devices: bit-equal for equal shapes, to 1e-5 relative for another `batch_size`.
+    order, the block or the number of devices: bit-equal for equal shapes (and cores of a CPU), to 1e-5 relative for another `batch_size`.
 
     Args:
       fn: a method, a metric or any function of that form; the compiled code is kept by `fn`'s identity, so a lambda made

@@ -12,7 +12,7 @@ from jxai.cli.errors import UserError, first_line, known
 from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter
 
-OF_DATA = ("anew", "limit", "block", "batch_size", "split", "data_dir", "label")
+OF_DATA = ("anew", "shared", "limit", "block", "batch_size", "split", "data_dir", "label")
 
 
 def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
@@ -45,7 +45,7 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], bound:
     where = dict(split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes)
     source = data.source(args.input, **where)
     options = dict(target=args.target or "label", limit=args.limit, seed=args.seed, block=args.block, batch_size=args.batch_size)
-    options |= dict(preprocess=subject.preprocess, model_name=subject.name, options=bound, anew=bool(args.anew))
+    options |= dict(preprocess=subject.preprocess, model_name=subject.name, options=bound, anew=bool(args.anew), shared=bool(args.shared))
     try:
         with Reporter() as reporter:
             run = evaluate.certify(subject.model, source, out, **setting, **options, on_progress=reporter)

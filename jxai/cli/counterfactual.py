@@ -12,7 +12,7 @@ from jxai.cli.errors import UserError, first_line, known
 from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter
 
-OF_DATA = ("anew", "limit", "block", "split", "data_dir", "label")
+OF_DATA = ("anew", "shared", "limit", "block", "split", "data_dir", "label")
 GENERATORS = {"digits_cnn": "digits_vae", "robust_mnist": "mnist_vae", "mnist_lenet5": "btcvae_mnist"}
 """The generator that goes with a model, where none is named."""
 _SHOWN = 10
@@ -56,7 +56,8 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], genera
     target = args.target or ("none" if _without_target(args.method) else "second")
     target = target if target in TARGETS else _class(target, subject)
     options = dict(method=args.method, options=setting, target=target, limit=args.limit, seed=args.seed, block=args.block or 100)
-    options |= dict(preprocess=subject.preprocess, model_name=subject.name, generator_name=generator, anew=bool(args.anew))
+    options |= dict(preprocess=subject.preprocess, model_name=subject.name, generator_name=generator)
+    options |= dict(anew=bool(args.anew), shared=bool(args.shared))
     try:
         with Reporter() as reporter:
             run = evaluate.counterfactuals(subject.model, source, out, **options, on_progress=reporter)

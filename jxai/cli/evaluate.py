@@ -26,8 +26,15 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
         subject = inputs.subject(args.model or EMBEDDED.get(args.dataset, "efficientnet_lite0"))
         where = dict(split=args.split, data_dir=args.data_dir, label=args.label, masks=args.masks)
         source = data.source(args.dataset, **where, class_names=subject.class_names, num_classes=subject.num_classes)
-        options = dict(target=args.target, where=args.where, limit=args.limit, shuffle=args.shuffle, seed=args.seed, block=args.block, anew=bool(args.anew))
-        options |= dict(batch_size=args.batch_size, keep_maps=not args.no_maps, preprocess=subject.preprocess, model_name=subject.name)
+        options = dict(target=args.target, where=args.where, limit=args.limit, shuffle=args.shuffle, seed=args.seed, block=args.block)
+        options |= dict(
+            batch_size=args.batch_size,
+            keep_maps=not args.no_maps,
+            anew=bool(args.anew),
+            shared=bool(args.shared),
+            preprocess=subject.preprocess,
+            model_name=subject.name,
+        )
         with Reporter() as reporter:
             run = evaluate.run(subject.model, source, methods, metrics, args.out, on_progress=reporter, **options)
     except (ValueError, ImportError) as error:
@@ -81,18 +88,15 @@ def _names(flag: str, text: str) -> list[str]:
 
 
 def _join(args: argparse.Namespace) -> None:
-    """Becomes one of several processes; before anything else touches JAX's devices."""
-    manual = {"coordinator_address": args.coordinator, "num_processes": args.processes, "process_id": args.process}
-    manual = {name: value for name, value in manual.items() if value is not None}
+    """Becomes one of a JAX cluster; before anything else touches JAX's devices."""
+    manual = {"coordinator": args.coordinator, "processes": args.processes, "process": args.process}
     if not args.distributed:
-        if manual:
+        if any(value is not None for value in manual.values()):
             raise UserError("--coordinator, --processes and --process go with --distributed")
         return
-    import jax
+    from jxai.evaluate import join
 
-    # A process that was killed may come back while the others go on.
-    jax.config.update("jax_enable_recoverability", True)
     try:
-        jax.distributed.initialize(**manual)
+        join(**manual)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"--distributed: {first_line(error)}") from error

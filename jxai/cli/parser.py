@@ -16,7 +16,7 @@ Every option of a method is an option here: --sobol.grid 11, --rise.fill 0.5, --
 """
 _EVALUATE_EPILOG = """\
 Every option of a method or metric is an option here: --sobol.grid 11, --deletion.steps 64, --irof.segments slic:60.
-The same command again goes on where it was stopped. On several machines that see the same folder, run it on each with --distributed.
+The same command again goes on where it was stopped. With --shared, several of it work together, on machines that see the same folder.
 """
 _CERTIFY_EPILOG = """\
 Every option of jxai.bounds.margins is an option here: --margins.rounding nearest (outward unless told), --margins.steps 40.
@@ -102,7 +102,7 @@ def _evaluation(commands) -> None:
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
     add("--batch-size", type=int, help="examples at once on a device (default: what suits their size)")
     add("--no-maps", action="store_true", help="keep the scores only, not the explanations")
-    add("--distributed", action="store_true", help="be one of several processes, found by JAX's cluster detection or named by:")
+    add("--distributed", action="store_true", help="join a JAX cluster first, where the devices need one (TPU pods): found by its detection, or named by:")
     add("--coordinator", metavar="HOST:PORT", help="address of the first process")
     add("--processes", type=int, help="how many there are")
     add("--process", type=int, help="which of them this is, from 0")
@@ -163,6 +163,12 @@ def _counterfactuals(commands) -> None:
 
 def _anew(add) -> None:
     add("--anew", action="store_true", default=None, help="remove a run that is in the folder already, instead of going on with it or refusing another one")
+    add(
+        "--shared",
+        action="store_true",
+        default=None,
+        help="share the run with other processes that see the folder and say so, too; any may be killed, or come later",
+    )
 
 
 def _claims(commands) -> None:

@@ -14,12 +14,12 @@ Preprocess = Callable[[Any], Any]
 
 
 class Batch(NamedTuple):
-    """`size` examples; where `valid` is False, the row repeats another (padding, or an example that could not be read)."""
+    """`size` examples; where `valid` is False, the row is padding, or an example that could not be read: its own label and name, and another's x and mask."""
 
     x: np.ndarray
     """`[size, …]` float32, as the model takes it."""
     label: np.ndarray
-    """`[size]` int32; −1 where there is none."""
+    """`[size]` int32; −1 where there is none, or none is known of an example that could not be read."""
     mask: np.ndarray | None
     """`[size, H, W]` boolean over x's positions, where the objects are; None where the source has none."""
     index: np.ndarray  # type: ignore[assignment]  # a tuple has a method of this name
@@ -73,27 +73,39 @@ def load(source: Source, indices: Sequence[int], size: int | None = None, prepro
     if not 0 < len(indices) <= size:
         raise ValueError(f"{len(indices)} indices must be between 1 and {size=}")
     stand_in = None if like is None else _Row(like.x[0], int(like.label[0]), None if like.mask is None else like.mask[0], "")
-    rows, errors = {}, {}
+    rows, errors, unread = {}, {}, {}
     for i in indices:
+        example = None
         try:
-            row = _row(source[i], preprocess)
+            example = source[i]
+            row = _row(example, preprocess)
             stand_in = stand_in or row
             rows[i] = _fitting(row, stand_in)
         except Exception as error:  # a damaged file or a stranger's preprocessing may raise anything
             errors[i] = f"{type(error).__name__}: {error}".splitlines()[0]
+            unread[i] = _known(source, i) if example is None else (example.name, example.label)
     if stand_in is None:
         raise ValueError(f"none of the examples {indices[0]} to {indices[-1]} can be read ({errors[indices[0]]})")
-    shown = [(i, rows.get(i, stand_in)) for i in indices]
+    rows |= {i: stand_in._replace(name=name, label=NO_LABEL if label is None else label) for i, (name, label) in unread.items()}
+    shown = [(i, rows[i]) for i in indices]
     shown += [shown[-1]] * (size - len(indices))
     return Batch(
         x=np.stack([row.x for _, row in shown]),
         label=np.asarray([row.label for _, row in shown], np.int32),
         mask=None if stand_in.mask is None else np.stack([row.mask for _, row in shown]),
         index=np.asarray([i for i, _ in shown], np.int32),
-        valid=np.asarray([n < len(indices) and i in rows for n, (i, _) in enumerate(shown)]),
+        valid=np.asarray([n < len(indices) and i not in errors for n, (i, _) in enumerate(shown)]),
         names=tuple(row.name for _, row in shown),
         errors=errors,
     )
+
+
+def _known(source: Source, index: int) -> tuple[str, int | None]:
+    """The name and the label of an example that cannot be read, where its source can tell them."""
+    try:
+        return source.named(index) if hasattr(source, "named") else ("", NO_LABEL)
+    except Exception:  # a stranger's source
+        return "", NO_LABEL
 
 
 class _Row(NamedTuple):

@@ -79,6 +79,10 @@ class Folder:
         """Of all examples, `[n]`, without reading an image."""
         return np.asarray(self._labels, np.int64)
 
+    def named(self, index: int) -> tuple[str, int]:
+        """The name and the label of an image, which is not read."""
+        return str(self._files[index].relative_to(self._path)), self._labels[index]
+
     def digest(self, places: Sequence[int]) -> str:
         """Of the files at these places: names, labels, and all bytes of images and masks."""
         total = hashlib.sha256()

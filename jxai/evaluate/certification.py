@@ -64,6 +64,7 @@ def certify(
     block: int | None = None,
     batch_size: int | None = None,
     anew: bool = False,
+    shared: bool = False,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
@@ -76,7 +77,7 @@ def certify(
       radius, p, clip: as in `jxai.bounds.ball`. method: of `jxai.bounds.margins`. options: more of its options; rounding is "outward"
         where they do not say.
       steps, restarts: of `jxai.bounds.attack`. target: the class that must not change, the "label" or the one "predicted".
-      preprocess, model_name, limit, block, batch_size, anew, devices, on_progress: as in `jxai.evaluate.run`. seed: of the attack's starts.
+      preprocess, model_name, limit, block, batch_size, anew, shared, devices, on_progress: as in `jxai.evaluate.run`. seed: of the attack's starts.
 
     Returns:
       The run. Its table has, beside `PER_EXAMPLE`, `margin` and `attack`, the least margin proved and the least found (NaN where it failed),
@@ -101,9 +102,9 @@ def certify(
         **{"target": target, "seed": seed, "block": examples.block, "batch_size": batch_size, "keep_maps": False},
         "versions": versions(),
     }
-    record = Run.open(out, config, lambda: examples.answers(chosen), anew=anew)
-    examples.go_on(record)
-    work(record, examples.blocks(chosen), lambda indices, tell: (_block(examples, target, seed, task, indices, tell), {}), on_progress)
+    with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:
+        examples.go_on(record)
+        work(record, examples.blocks(chosen), lambda indices, tell: (_block(examples, target, seed, task, indices, tell), {}), on_progress)
     return record
 
 

@@ -57,6 +57,7 @@ def counterfactuals(
     block: int = 100,
     lanes: int | None = None,
     anew: bool = False,
+    shared: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Searches counterfactuals of every example of a data set, and keeps them in the folder `out`; `found` sums it up.
@@ -68,7 +69,7 @@ def counterfactuals(
       method: a name of `jxai.counterfactual.METHODS`. options: of it, `generator` and all.
       target: a class; "second", the one that the model gives the second highest logit; "all", one search for each class but the predicted one; or "none", for
         methods that search for certainty and not for a class (CLUE).
-      preprocess, model_name, limit, anew, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
+      preprocess, model_name, limit, anew, shared, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
       block: examples that are searched and written together. lanes: searches at once, see `jxai.counterfactual.run`.
 
     Returns:
@@ -90,10 +91,10 @@ def counterfactuals(
         "counterfactual": {"method": method, "options": {k: _described(v) for k, v in sorted(_complete(method, options).items())}, "generator": generator_name},
         **{"target": target, "seed": seed, "block": block, "keep_maps": True, "versions": versions()},
     }
-    record = Run.open(out, config, lambda: examples.answers(chosen), anew=anew)
-    examples.go_on(record)
-    key = jax.random.key(seed)
-    work(record, examples.blocks(chosen), lambda indices, tell: _block(examples, search, target, key, lanes, indices, tell), on_progress)
+    with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:
+        examples.go_on(record)
+        key = jax.random.key(seed)
+        work(record, examples.blocks(chosen), lambda indices, tell: _block(examples, search, target, key, lanes, indices, tell), on_progress)
     return record
 
 

@@ -45,17 +45,21 @@ def run(
     batch_size: int | None = None,
     keep_maps: bool = True,
     anew: bool = False,
+    shared: bool = False,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Explains examples by every method, judges every explanation by every metric, and keeps all of it in the folder `out`.
 
     A result depends on its example, the configuration and the seed alone: not on blocks, on the order, on the number of devices or of
-    processes. Blocks that are there are kept, so the same call goes on where a killed one stopped. The record says by value and by code what the run is of (the
-    data's content, preprocessing, weights, program and code of the model, methods, metrics and all their options, versions), and what came out of a few examples;
-    a call of anything else is refused. Under `jax.distributed`, process p
-    of n takes the blocks p, p + n, …, on its own devices; all need to see the same folder. The first stays until all are done, and takes
-    over the blocks of one that has stopped.
+    processes, to the bit, on one kind of device and one installation of JAX. Only the number of a CPU's cores shows in the last bits, since XLA divides a sum among them.
+    Blocks that are there are kept, so the same call goes on where a killed one stopped; one that was damaged is made again. The record says by value and by
+    code what the run is of (the data's content, preprocessing, weights, program and code of the model, methods, metrics and all their options, versions), and
+    what came out of a few examples; a call of anything else is refused, and so is a second process, unless both say `shared`.
+
+    Several processes, on this machine or on others that see the same folder, share a run by the same call with `shared=True` in each. Each takes blocks that no
+    living one has, on its own devices, and stays until all are done; any of them may be killed, or come later. Where devices need a JAX cluster
+    (a TPU pod), call `jxai.evaluate.join()` in each process first.
 
     Args:
       f: the model. source: the data set. preprocess: uint8 pixels to x; None divides by 255.
@@ -69,15 +73,16 @@ def run(
       limit: the first so many examples (before `where`). shuffle: takes them in random order, by `seed`.
       block: examples that are written together (8 for large examples, up to 32 for small ones); what a killed process loses at most.
       batch_size: examples at once on a device; None is what suits each method and metric (`jxai.batching.default_batch_size`). keep_maps: whether to keep the explanations.
-      anew: removes a run that is in the folder already. devices: all of this process by default.
+      anew: removes a run that is in the folder already. shared: whether other processes take part; always in a JAX cluster.
+      devices: all of this process by default.
       on_progress: called after every method of every block.
 
     Returns:
-      The run, with what all processes have done by then.
+      The run, whole.
 
     Raises:
       ValueError: an empty data set, unknown names or options, masks or labels that are asked for and not there, a folder that holds
-        another configuration. OSError: it cannot be written.
+        another configuration or that another process writes. OSError: it cannot be written.
     """
     one_of("target", target, TARGETS)
     one_of("where", where, WHERE)
@@ -100,12 +105,12 @@ def run(
         "versions": versions(),
     }
     _check(f, probe, explainers, judges)
-    record = Run.open(out, config, lambda: examples.answers(chosen), anew=anew)
-    examples.go_on(record)
-    evaluation = _Evaluation(examples, target, seed, explainers, judges)
-    if where == "correct":
-        chosen = select(record, chosen, evaluation.is_correct, examples.block)
-    work(record, examples.blocks(chosen), evaluation.block, on_progress)
+    with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:
+        examples.go_on(record)
+        evaluation = _Evaluation(examples, target, seed, explainers, judges)
+        if where == "correct":
+            chosen = select(record, chosen, evaluation.is_correct, examples.block)
+        work(record, examples.blocks(chosen), evaluation.block, on_progress)
     return record
 
 

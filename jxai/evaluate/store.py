@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jxai.evaluate.locks import Claims, writing
 from jxai.files import atomic, save_arrays
 from jxai.identity.checks import contradicted
 from jxai.identity.compare import differences
@@ -20,6 +24,9 @@ PER_EXAMPLE = ("index", "label", "target", "predicted", "confidence", "valid", "
 counts, and why not."""
 
 
+_MAPS = "_maps"
+"""In a block's file of scores: the digest of its file of explanations."""
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _MAY_DIFFER = ("block", "check", "model.name")
 """What of a configuration no result depends on, and what is compared by value."""
 _CHECKED = {"x": "x, as it is preprocessed,", "f": "f(x)"}
@@ -36,7 +43,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path, self.claims = Path(path), Claims(None, False)
         try:
             self.config: dict[str, Any] = json.loads((self.path / "config.json").read_text("utf-8"))
         except FileNotFoundError:
@@ -45,16 +52,33 @@ class Run:
             raise ValueError(f"{path}: config.json cannot be read ({error})") from None
 
     @classmethod
-    def open(cls, path: str | Path, config: Mapping[str, Any], check: Callable[[], Mapping[str, Any]] | None = None, *, anew: bool = False) -> Run:
-        """The run of this configuration, new or begun before; one that was begun keeps its size of blocks.
+    @contextlib.contextmanager
+    def writing(
+        cls, path: str | Path, config: Mapping[str, Any], check: Callable[[], Mapping[str, Any]] | None = None, *, anew: bool = False, shared: bool = False
+    ) -> Iterator[Run]:
+        """The run of this configuration, new or begun before, to be written by this process alone, or by those that share it.
 
         Args:
           path: its folder. config: what JSON can hold. check: gives what the model answers on a few examples (`Examples.answers`); it is kept, and must come
-            out again. anew: removes a run that is there.
+            out again. anew: removes a run that is there. shared: whether other processes write, too.
 
         Raises:
-          ValueError: the folder holds something else, or a run of another configuration (the message says what differs).
+          ValueError: the folder holds something else, or a run of another configuration (the message says what differs), or another process writes
+            there; anew together with shared. OSError: it cannot be written.
         """
+        if anew and shared:
+            raise ValueError(f"{anew=} would remove what the other processes of a {shared=} run have made: begin anew with one process alone, or remove {path}")
+        if (Path(path) / "config.json").exists() and not anew:
+            cls(path)  # before a lock is left there, too
+        _refuse_other(Path(path))
+        with writing(path, shared) as claims:
+            run = cls.open(path, config, check, anew=anew)
+            run.claims = claims
+            yield run
+
+    @classmethod
+    def open(cls, path: str | Path, config: Mapping[str, Any], check: Callable[[], Mapping[str, Any]] | None = None, *, anew: bool = False) -> Run:
+        """The run of this configuration, new or begun before; one that was begun keeps its size of blocks. Arguments and errors as in `writing`."""
         path = Path(path)
         config = json.loads(json.dumps(config))
         if anew and (path / "config.json").exists():
@@ -64,8 +88,7 @@ class Run:
             (path / "selection.npz").unlink(missing_ok=True)
         made = None
         if not (path / "config.json").exists():
-            if path.exists() and (not path.is_dir() or any(entry for entry in path.iterdir() if not entry.name.startswith(".config."))):
-                raise ValueError(f"{path} is no run: it is not empty and has no config.json")
+            _refuse_other(path)
             made = {} if check is None else json.loads(json.dumps(check()))
             with atomic(path / "config.json") as part:
                 part.write_text(json.dumps({**config, "check": made}, indent=1) + "\n", "utf-8")
@@ -97,23 +120,34 @@ class Run:
         return self.path / "maps" / f"{block:06d}.npz"
 
     def is_done(self, block: int) -> bool:
-        """Whether a block is whole: its scores by their checksums, its explanations by their table of contents."""
-        if self.config["keep_maps"] and not _has_contents(self.maps_path(block)):
-            return False
+        """Whether a block is whole: its scores by their checksums, its explanations by the digest that stands beside the scores."""
         try:
             with zipfile.ZipFile(self.scores_path(block)) as archive:
-                return archive.testzip() is None
-        except (OSError, zipfile.BadZipFile, EOFError, ValueError):
+                if archive.testzip() is not None:
+                    return False
+            return not self.config["keep_maps"] or self._has_maps(block)
+        except _DAMAGE:
             return False
+
+    def damaged_maps(self) -> list[int]:
+        """The blocks whose explanations are missing or not those that were written; none in a run that keeps none."""
+        blocks = sorted(int(path.stem) for path in (self.path / "blocks").glob("[0-9]*.npz")) if self.config["keep_maps"] else []
+        return [block for block in blocks if not self._has_maps(block)]
+
+    def _has_maps(self, block: int) -> bool:
+        with np.load(self.scores_path(block), allow_pickle=False) as archive:
+            return str(archive[_MAPS]) == _digest(self.maps_path(block))
 
     def write(self, block: int, scores: Mapping[str, np.ndarray], maps: Mapping[str, np.ndarray]) -> None:
         """Keeps a block: the explanations first, so that scores never lack theirs. Clears what a killed process left of it."""
         for path in (self.maps_path(block), self.scores_path(block)):
             for stale in path.parent.glob(f".{path.stem}.*{path.suffix}"):
                 stale.unlink(missing_ok=True)
+        kept = {}
         if self.config["keep_maps"]:
             save_arrays(self.maps_path(block), **maps)
-        save_arrays(self.scores_path(block), **scores)
+            kept[_MAPS] = np.asarray(_digest(self.maps_path(block)))
+        save_arrays(self.scores_path(block), **scores, **kept)
 
     def blocks(self) -> Iterator[dict[str, np.ndarray]]:
         """The scores of every block that is there, in order.
@@ -124,8 +158,8 @@ class Run:
         for path in sorted((self.path / "blocks").glob("[0-9]*.npz")):
             try:
                 with np.load(path, allow_pickle=False) as archive:
-                    yield dict(archive)
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                    yield {name: archive[name] for name in archive.files if name != _MAPS}
+            except _DAMAGE as error:
                 raise ValueError(f"{path} is damaged ({error}); evaluating again mends it") from None
 
     def table(self) -> dict[str, np.ndarray]:
@@ -143,8 +177,10 @@ class Run:
         return {name: column[order] for name, column in joined.items()}
 
     def maps(self, method: str) -> dict[int, np.ndarray]:
-        """The explanations of a method by place in the data set; `{}` where the run kept none."""
+        """The explanations of a method by place in the data set; `{}` where the run kept none. ValueError where some are damaged."""
         found = {}
+        if damaged := self.damaged_maps():
+            raise ValueError(f"{self.maps_path(damaged[0])} is damaged or missing; evaluating again mends it")
         for scores in sorted((self.path / "blocks").glob("[0-9]*.npz")):
             path = self.maps_path(int(scores.stem))
             if path.exists():
@@ -158,9 +194,19 @@ class Run:
         return list(self.config[kind])
 
 
-def _has_contents(path: Path) -> bool:
+def _refuse_other(path: Path) -> None:
+    """ValueError for a folder that holds something else than a run."""
+    if not path.exists():
+        return
+    others = not path.is_dir() or any(entry for entry in path.iterdir() if entry.name != "lock" and not entry.name.startswith(".config."))
+    if others and not (path / "config.json").exists():
+        raise ValueError(f"{path} is no run: it is not empty and has no config.json")
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes; "" where it cannot be read."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return bool(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

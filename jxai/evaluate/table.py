@@ -104,6 +104,8 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     if bounds:
         lines += ["", f"Critical differences of mean ranks (Nemenyi, 5 %): {', '.join(bounds)}."]
     lines += ["", *said] if (said := blank.lines(table)) else []
+    if damaged := run.damaged_maps():
+        lines += ["", f"The explanations of blocks {', '.join(map(str, damaged[:10]))} are damaged or missing (not the scores); evaluating again mends them."]
     errors = [f"{i} ({name}): {error}" for i, name, error in zip(table["index"], table["name"], table["error"]) if error]
     if errors:
         lines += ["", f"Failed: {'; '.join(errors[:10])}{' …' if len(errors) > 10 else ''}."]

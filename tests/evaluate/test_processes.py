@@ -115,23 +115,33 @@ def test_ctrl_c_says_how_to_go_on(place):
 
 
 @pytest.mark.slow
-def test_two_processes_of_which_one_is_killed_and_restarted(place, undisturbed):
+def test_two_commands_that_share_a_run_of_which_one_is_killed_and_restarted(place, undisturbed):
+    first, second = start(place, "two", "--shared"), start(place, "two", "--shared")
+    wait_for_blocks(place, "two", 1)
+    second.send_signal(signal.SIGKILL)
+    second.communicate()
+    assert sum(1 for _ in (place / "two" / "blocks").glob("[0-9]*.npz")) < LIMIT // 4, "it was done before it could be killed"
+    restarted = start(place, "two", "--shared")
+    for process in (restarted, first):
+        assert f"{LIMIT} examples are done, 0 failed" in finish(process)
+    assert runs.same(Run(place / "two"), undisturbed)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_which_a_later_process_is_killed(place, undisturbed):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
 
     def process(n):
-        return start(place, "two", "--distributed", "--coordinator", f"localhost:{port}", "--processes", "2", "--process", str(n))
+        return start(place, "cluster", "--distributed", "--coordinator", f"localhost:{port}", "--processes", "2", "--process", str(n))
 
     first, second = process(0), process(1)
-    wait_for_blocks(place, "two", 1)
+    wait_for_blocks(place, "cluster", 1)
     second.send_signal(signal.SIGKILL)
     second.communicate()
-    assert any(not Run(place / "two").is_done(b) for b in range(1, LIMIT // 4, 2)), "it was done before it could be killed"
-    restarted = process(1)
-    finish(restarted)
     assert f"{LIMIT} examples are done, 0 failed" in finish(first)
-    assert runs.same(Run(place / "two"), undisturbed)
+    assert runs.same(Run(place / "cluster"), undisturbed)
 
 
 def peak(place, out, limit):

@@ -12,7 +12,7 @@ import scipy.special
 
 from jxai import data, evaluate, files, metrics
 from jxai.attribution import feature_ablation, gradient, rise
-from jxai.evaluate import loop, tasks
+from jxai.evaluate import tasks
 from jxai.evaluate.store import PER_EXAMPLE
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -279,15 +279,3 @@ def test_columns_of_the_table(whole):
     table = whole.table()
     assert list(table)[: len(PER_EXAMPLE)] == list(PER_EXAMPLE)
     assert {name for name in table if name.startswith("score/")} == {f"score/{m}/{k}" for m in runs.METHODS for k in runs.METRICS}
-
-
-def test_the_first_process_takes_over_from_one_that_does_not_come_back(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_PATIENCE", 0.2)
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    assert runs.same(runs.run(tmp_path / "run"), whole)
-
-
-def test_a_later_process_leaves_the_others_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(jax, "process_index", lambda: 1)
-    assert runs.run(tmp_path / "run").table()["index"].tolist() == list(range(8, 16))
