@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jxai import outputs
@@ -49,7 +49,7 @@ def each(
       per_example: options that differ by example, arrays with a leading axis of n (`segments=[n, H, W]`); for segments,
         labels are numbered without gaps, and `num_segments` is found.
       batch_size: examples at once on a device; None is what suits fn and the size of x, at most 8 (see `default_batch_size`).
-      mesh: devices to share the examples over (see `device_mesh`).
+      mesh: devices to share the examples over (see `device_mesh`), whatever the kind of its axes.
       **options: passed to fn; Python scalars, strings and functions are static, arrays are traced.
 
     Raises:
@@ -57,6 +57,11 @@ def each(
         examples, or that is not finite where f of it is not, either, an f that returns probabilities, a target outside `[0, K)`, or a
         `batch_size` below 1. A metric says itself what an attribution with NaN gives.
     """
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types and not outputs.is_staged():
+        with jax.set_mesh(_typed(jax.sharding.get_mesh(), AxisType.Auto)):
+            out = each(fn, f, *examples, key=key, index=index, per_example=per_example, batch_size=batch_size, mesh=mesh, **options)
+        return _laid(out, AxisType.Explicit)
+    f, examples, key, index, per_example, options = _laid((f, examples, key, index, per_example, options), AxisType.Auto)
     per_example = {name: _as_array(value) for name, value in (per_example or {}).items()}
     examples = tuple(map(_as_array, examples))
     count = _count(examples, per_example)
@@ -97,6 +102,25 @@ def device_mesh(devices: list[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), ("examples",), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def _typed(mesh: Mesh, kind: AxisType) -> Mesh:
+    """The mesh, all of its axes of this kind: those of `jax.make_mesh` are explicit, and what is laid over them has to say so in every gather."""
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(kind,) * mesh.devices.ndim)
+
+
+def _laid(tree: PyTree, kind: AxisType) -> PyTree:
+    """Arrays as they are laid over devices, along mesh axes of this kind; no number moves."""
+
+    def over(leaf: Any) -> NamedSharding | None:
+        sharding = leaf.sharding if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) else None
+        return sharding if isinstance(sharding, NamedSharding) and set(sharding.mesh.axis_types) != {kind} else None
+
+    def one(leaf: Any) -> Any:
+        old = over(leaf)
+        return leaf if old is None else jax.device_put(leaf, NamedSharding(_typed(old.mesh, kind), old.spec))
+
+    return jax.tree.map(one, tree) if any(map(over, jax.tree.leaves(tree))) else tree
+
+
 @partial(jax.jit, static_argnames=("fn", "model", "options", "batch_size", "mesh"))
 def _run(weights, arrays, key, rows, index, per_example, *, fn, model: Static, options: Static, batch_size: int, mesh: Mesh | None):
     def local(weights, arrays, key, rows, index, per_example):
@@ -110,6 +134,9 @@ def _run(weights, arrays, key, rows, index, per_example, *, fn, model: Static, o
         return jax.lax.map(one, (rows, index, per_example), batch_size=batch_size)
 
     if mesh is not None:
+        if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+            raise ValueError(f"{mesh=} inside of jit under jax.set_mesh with explicit axes: call each outside of jit, or leave mesh out")
+        mesh = _typed(mesh, AxisType.Auto)
         # Outside the map: seen from inside, the partitioner would gather every block.
         split = P(mesh.axis_names)
         local = jax.shard_map(local, mesh=mesh, in_specs=(P(), P(), P(), split, split, split), out_specs=split, check_vma=False)

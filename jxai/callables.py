@@ -143,7 +143,7 @@ def _own(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
     axes = varying((args, kwargs))
     if axes != manual and len(args) > 1 and callable(args[0]) and is_array(args[1]):
         try:
-            axes |= varying_in(fresh(args[0]), args[1])
+            axes = varying_in((args, kwargs), (fresh(args[0]), args[1]))
         except (TypeError, ValueError):  # f does not take x: the routine says so better
             pass
     real = lambda leaf: is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
@@ -151,15 +151,17 @@ def _own(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
 
 
 def varying(tree: PyTree) -> frozenset[str]:
-    """The mesh axes over which some array of a pytree varies inside `jax.shard_map`: what lies there may differ from device to device."""
-    axes = (jax.typeof(leaf).manual_axis_type.varying for leaf in jax.tree.leaves(tree) if is_array(leaf))
-    return frozenset().union(*axes)
+    """The mesh axes over which some array, or type of one, of a pytree varies inside `jax.shard_map`: it may differ from device to device."""
+    types = (jax.typeof(leaf) if is_array(leaf) else leaf for leaf in jax.tree.leaves(tree))
+    return frozenset().union(*(t.manual_axis_type.varying for t in types if hasattr(t, "manual_axis_type")))
 
 
-def varying_in(fn: Callable[..., PyTree], *args: PyTree) -> frozenset[str]:
-    """The mesh axes over which something varies that `fn(*args)` closes over or returns."""
-    closed = jax.make_jaxpr(fn)(*args)
-    return varying(closed.consts).union(*(v.aval.manual_axis_type.varying for v in closed.jaxpr.outvars))
+def varying_in(given: PyTree, *calls: tuple) -> frozenset[str]:
+    """The mesh axes over which something varies: what is given, or what these calls `(fn, *args)` close over or return."""
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return frozenset()
+    traced = [jax.make_jaxpr(fn)(*args) for fn, *args in calls]
+    return varying((given, [(closed.consts, closed.out_avals) for closed in traced]))
 
 
 def vary(tree: PyTree, axes: frozenset[str]) -> PyTree:
@@ -169,7 +171,14 @@ def vary(tree: PyTree, axes: frozenset[str]) -> PyTree:
         missing = axes - varying(leaf) if is_array(leaf) else None
         return jax.lax.pcast(leaf, tuple(sorted(missing)), to="varying") if missing else leaf
 
-    return jax.tree.map(own, tree)
+    return jax.tree.map(own, tree) if axes else tree
+
+
+def transpose(linear: Callable[[Array], Array], like: jax.ShapeDtypeStruct, g: Array) -> Array:
+    """`linear_transpose(linear, like)(g)`, each device's own."""
+    axes = varying_in(g, (linear, like))
+    at = vary(jnp.zeros(like.shape, like.dtype), axes) if axes else like
+    return jax.linear_transpose(linear, at)(vary(g, axes))[0]
 
 
 def is_array(leaf: Any) -> bool:

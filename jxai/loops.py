@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.callables import vary, varying, varying_in
+from jxai.callables import vary, varying_in
 from jxai.scores import positive, wide
 from jxai.typing import Array, PyTree
 
@@ -141,25 +141,17 @@ def cond(flag: Array, true: Callable, false: Callable, *operands: PyTree) -> PyT
 
 def switch(index: Array, branches: Sequence[Callable], *operands: PyTree) -> PyTree:
     """`lax.switch`."""
-    axes = _axes((index, operands), *((branch, *operands) for branch in branches))
+    axes = varying_in((index, operands), *((branch, *operands) for branch in branches))
     return lax.switch(index, [lambda *given, branch=branch: _spread(branch(*given), axes) for branch in branches], *_spread(operands, axes))
 
 
 def _own(init: PyTree, *calls: tuple, given: PyTree = None) -> PyTree:
     """What a loop starts from, of each device's own."""
-    axes = _axes((init, given), *calls)
-    return _spread(init, axes)
+    return _spread(init, varying_in((init, given), *calls))
 
 
 def _spread(tree: PyTree, axes: frozenset[str]) -> PyTree:
     return vary(jax.tree.map(jnp.asarray, tree), axes) if axes else tree
-
-
-def _axes(given: PyTree, *calls: tuple) -> frozenset[str]:
-    """The axes of a `shard_map` over which something varies: what is given, or what these calls `(fn, *args)` close over, make and return."""
-    if not jax.sharding.get_abstract_mesh().manual_axes:
-        return frozenset()
-    return varying(given).union(*(varying_in(*call) for call in calls))
 
 
 def _balanced(n: int, chunk: int) -> tuple[int, int]:

@@ -158,6 +158,9 @@ class _Value(NamedTuple):
             if eqn is None:
                 return "", []
             operands = [_Value(v, value.frame) for v in eqn.invars]
+            if eqn.primitive.name == "pvary":  # the same value inside a `shard_map`
+                value = operands[0]
+                continue
             inner = [] if eqn.primitive.name in _LOOPS else list(jex.jaxprs_in_params(eqn.params))
             if len(inner) != 1 or (len(inner[0].invars), len(inner[0].outvars)) != (len(eqn.invars), len(eqn.outvars)):
                 return eqn.primitive.name, operands

@@ -19,6 +19,7 @@ from jxai.bounds.interval import Ranges
 from jxai.bounds.region import Interval, Region, magnitude
 from jxai.bounds.rounding import SAFETY, slack
 from jxai.bounds.rules.operations import Linear, LinearMap, Relaxation, times
+from jxai.callables import transpose
 from jxai.typing import Array
 
 Reduce = Callable[[Array, int, str], Array]
@@ -231,7 +232,7 @@ def transposed(map_: Callable[..., Array], shapes: list[jax.ShapeDtypeStruct], p
         return map_(*(x if n == position else jnp.zeros(s.shape, s.dtype) for n, s in enumerate(shapes)))
 
     def apply(a: Array) -> Array:
-        return jax.vmap(lambda one: jax.linear_transpose(alone, shapes[position])(one)[0])(a)
+        return jax.vmap(lambda one: transpose(alone, shapes[position], one))(a)
 
     return apply
 

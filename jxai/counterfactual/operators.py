@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jxai.callables import transpose
 from jxai.loops import scan
 from jxai.typing import Array
 
@@ -112,8 +113,7 @@ class ParallelBeam:
 
 def adjoint(operator: Any, like: Array) -> Any:
     """`y -> Aᵀ y` for an operator on examples of the shape and type of `like`."""
-    transposed = jax.linear_transpose(lambda v: operator(v), like)
-    return lambda y: transposed(y)[0]
+    return lambda y: transpose(lambda v: operator(v), like, y)
 
 
 def norm(operator: Any, like: Array, steps: int = 30) -> Array:

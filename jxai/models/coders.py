@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from jxai import kernels
+from jxai.callables import transpose
 from jxai.models.layers import Conv
 from jxai.scores import positive
 from jxai.typing import Array
@@ -35,7 +36,7 @@ class ConvTranspose(nnx.Module):
         kernel = self.kernel[...]
         large = jax.ShapeDtypeStruct((2 * x.shape[0], 2 * x.shape[1], kernel.shape[2]), x.dtype)
         down = lambda v: kernels.conv2d(v, kernel.astype(v.dtype), (2, 2), PADDING)
-        return jax.linear_transpose(down, large)(x)[0] + self.bias[...].astype(x.dtype)
+        return transpose(down, large, x) + self.bias[...].astype(x.dtype)
 
     def load(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Sets the weights from a PyTorch kernel `[I, O, kh, kw]` and a bias `[O]`."""

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.extend.core as jex
 
+from jxai.callables import vary, varying
+from jxai.typing import Array
+
 CALLS = {
     "jit": "jaxpr",
     "remat2": "jaxpr",
@@ -25,7 +28,7 @@ CALLS = {
 
 ELEMENTWISE = frozenset(
     "abs acos acosh add and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp complex conj convert_element_type copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt imag "
-    "integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or pow real reduce_precision rem round rsqrt select_n sign "
+    "integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or pow pvary real reduce_precision rem round rsqrt select_n sign "
     "sin sinh sqrt square stop_gradient sub tan tanh xor".split()
 )
 
@@ -132,7 +135,7 @@ def called(eqn: jex.JaxprEqn) -> str:
         return eqn.primitive.name
     if "name" in PARAMETERS[eqn.primitive.name]:
         return str(param(eqn, "name"))
-    inside = inner.jaxpr.eqns
+    inside = [e for e in inner.jaxpr.eqns if e.primitive.name != "pvary"]
     return called(inside[0]) if len(inside) == 1 else eqn.primitive.name
 
 
@@ -179,6 +182,15 @@ def scan(eqn: jex.JaxprEqn) -> Scan:
 
     carry = handed(eqn.outvars, closed.jaxpr.outvars)
     return Scan(closed, length, order, handed(eqn.invars, closed.jaxpr.invars) - carry, carry)
+
+
+def bind(eqn: jex.JaxprEqn, values: list[Array]) -> list[Array]:
+    """What an equation makes of these values; inside `shard_map` they vary over the axes that its operands did when it was traced."""
+    axes = [varying(v.aval) for v in eqn.invars]
+    if any(axes) and varying(values):
+        values = [vary(value, own) for value, own in zip(values, axes)]
+    out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    return list(out) if eqn.primitive.multiple_results else [out]
 
 
 def inside(params: dict[str, Any]) -> Iterator[jex.JaxprEqn]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import jax
@@ -232,7 +233,9 @@ def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
         here, inner = path + (position,), equations.body(eqn)
         inside = "/".join(part for part in (scope, str(eqn.source_info.name_stack)) if part)
         inputs = [read(v) for v in eqn.invars]
-        if inner is not None and opened(eqn, here):
+        if eqn.primitive.name == "pvary":  # a constant as each device's own, in a `shard_map`: steps see to it themselves
+            outputs = inputs
+        elif inner is not None and opened(eqn, here):
             outputs = _lay(program, inner.jaxpr, inner.consts, inputs, here, inside, opened)
         elif eqn.primitive.name == "scan" and opened(eqn, here):
             outputs = _unroll(program, eqn, inputs, path, position, inside, opened)
@@ -244,7 +247,7 @@ def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
         else:
             outputs = [program.reference(v.aval) for v in eqn.outvars]
             name, unit = equations.called(eqn), equations.is_elementwise(eqn)
-            program.add(Step(_binder(eqn), tuple(inputs), tuple(outputs), name, eqn.params, inside, here, unit))
+            program.add(Step(partial(equations.bind, eqn), tuple(inputs), tuple(outputs), name, eqn.params, inside, here, unit))
         environment.update(zip(eqn.outvars, outputs))
     return [read(v) for v in jaxpr.outvars]
 
@@ -275,14 +278,6 @@ def _unroll(program, eqn, inputs, path, position, scope, opened) -> list[int]:
         ins = [collected[i][n] for i in range(length)]
         stacks.append(synthetic("scan_stack", jnp.stack, ins, v.aval, path + ((position, length), -1 - n)))
     return state + stacks
-
-
-def _binder(eqn: jex.JaxprEqn) -> Callable[[list[Array]], list[Array]]:
-    def bind(values: list[Array]) -> list[Array]:
-        out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
-        return list(out) if eqn.primitive.multiple_results else [out]
-
-    return bind
 
 
 def _adapters(f: Model) -> int:

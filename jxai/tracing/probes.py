@@ -9,6 +9,7 @@ is taken for 0.25: whether it rectifies must not hang on weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from jxai.typing import Array
 _POINTS = (-20.0, -0.95, -0.85, 0.0, 0.25, 0.35, 0.85, 0.95, 16.0, 20.0)
 _MOST = 25.0
 _LEARNT = 0.25
-_SHAPED = frozenset(("broadcast_in_dim", "reshape"))
+_SHAPED = frozenset(("broadcast_in_dim", "pvary", "reshape"))
 
 
 class Chain:
@@ -115,11 +116,6 @@ def _of_numbers(run: Callable[[list[Array]], list[Array]], params: dict[str, Any
         if eqn.primitive.name in _SHAPED:
             outputs = operands[:1]
         else:
-            outputs = _of_numbers(lambda given, eqn=eqn: _bound(eqn, given), eqn.params, operands)
+            outputs = _of_numbers(partial(equations.bind, eqn), eqn.params, operands)
         values.update(zip(eqn.outvars, outputs))
     return [read(v) for v in jaxpr.outvars]
-
-
-def _bound(eqn: jex.JaxprEqn, given: list[Array]) -> list[Array]:
-    out = eqn.primitive.bind(*given, **eqn.primitive.get_bind_params(eqn.params))
-    return list(out) if eqn.primitive.multiple_results else [out]

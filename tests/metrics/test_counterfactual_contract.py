@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from shards import same
 
 from jxai import each
 from jxai.counterfactual.search.constraints import Range
@@ -169,3 +170,12 @@ def test_bad_arguments_are_one_line_that_names_them(name):
         assert made.refusal(None, x, counterfactual, None if name in BLIND else target) is None
     if name in KEYED:
         made.refuses("no key", "key=None", f, x, counterfactual, target, key=None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE)
+def test_inside_shard_map_it_is_what_it_is_under_vmap(name):
+    f, *rows = given(name, 2)
+    own, keys = options(name), jax.random.split(jax.random.key(3), 2)
+    call = lambda x, found, target, key: getattr(metrics, name)(f, x, found, target, **own, **({"key": key} if name in KEYED else {}))
+    same(call, *map(jnp.asarray, rows), keys, tolerance=1e-3)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import PartitionSpec as P
 
 import jxai
 from jxai import kernels
@@ -208,6 +209,7 @@ FURTHER = {
     "add_any": looped,
     "conv2d": TRACED["conv2d"][0],
     "optimization_barrier": lax.optimization_barrier,
+    "pvary": jax.shard_map(lambda x: x * 2.0, mesh=jxai.device_mesh(jax.devices()[:1]), in_specs=P("examples"), out_specs=P("examples")),
     "split": TRACED["split"][0],
     "stack": lambda x: jnp.stack([x, x]),
     "tile": lambda x: jnp.tile(x, 2),
