@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import unicodedata
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,11 @@ def save_arrays(path: str | Path, **arrays: np.ndarray) -> None:
 
 
 def printable(name: str | os.PathLike) -> str:
-    """A file's name as it can be printed and written anywhere: bytes that are no UTF-8 and control characters (newlines) as escapes."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    """A file's name as it can be printed, written and drawn anywhere: bytes that are no UTF-8, control characters and newlines as escapes."""
+    return "".join(map(_escaped, os.fsdecode(name)))
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # how Python holds such a byte
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode() if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0, 1 where a certificate does not hold, 2 for bad input, 130 after Ctrl-C."""
     if argv is None:  # the process is ours: Python's collector need not look at JAX itself again and again, a twentieth of a short command
         gc.set_threshold(100_000, 50, 100)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is shown by escapes
+            sys.stdout.reconfigure(errors="backslashreplace")
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         with Interrupts():

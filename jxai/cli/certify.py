@@ -11,6 +11,7 @@ from typing import Any
 from jxai.cli.errors import UserError, first_line, known
 from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter
+from jxai.files import printable
 
 OF_DATA = ("anew", "shared", "limit", "block", "batch_size", "split", "data_dir", "label")
 
@@ -42,7 +43,9 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], bound:
     from jxai import data, evaluate
 
     out = args.out or "certification"
-    where = dict(split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes)
+    where = dict(
+        split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels
+    )
     source = data.source(args.input, **where)
     options = dict(target=args.target or "label", limit=args.limit, seed=args.seed, block=args.block, batch_size=args.batch_size)
     options |= dict(preprocess=subject.preprocess, model_name=subject.name, options=bound, anew=bool(args.anew), shared=bool(args.shared))
@@ -97,7 +100,7 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any],
     found, there, here = jax.jit(search)(arrays, certificate.region, certificate.label, jax.random.key(args.seed))
     if not np.isfinite(here).all():
         raise UserError(f"{path}: {(~np.isfinite(here)).sum()} of the {here.size} logits of {subject.name} are not finite")
-    what = f"{path.name}, {subject.label(label)}"
+    what = f"{printable(path.name)}, {subject.label(label)}"
     if int(np.argmax(here)) != label:
         print(f"{what}: {subject.name} says {subject.label(int(np.argmax(here)))} as it is")
     elif bool(certificate.holds) and bool(found.success):

@@ -51,7 +51,9 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], genera
     from jxai.evaluate.counterfactual_runs import TARGETS
 
     out = args.out or "counterfactuals"
-    where = dict(split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes)
+    where = dict(
+        split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels
+    )
     source = data.source(args.input, **where)
     target = args.target or ("none" if _without_target(args.method) else "second")
     target = target if target in TARGETS else _class(target, subject)
@@ -69,7 +71,7 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], genera
     found = evaluate.found(run)
     print(f"{found.examples} examples of {source.name}, {found.failed} failed; {args.method} by {subject.name}, target {target}:")
     print(f"  {found.valid} of {found.searches} searches reached their target, after {found.steps:.0f} steps on average")
-    if found.searches:
+    if found.searches and len(run.config["data"]["x"]) in (1, 3):
         plot.save(_overview(run, source, subject), Path(out) / "counterfactuals.png")
     print(f"wrote {out}")
 
@@ -81,7 +83,7 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
     from jxai import counterfactual, plot
     from jxai.cli import inputs
     from jxai.evaluate.counterfactual_runs import columns_of, searched
-    from jxai.files import save_arrays
+    from jxai.files import printable, save_arrays
 
     x = inputs.example(path, inputs.read(path), subject)
     logits = np.asarray(jax.jit(lambda v: subject.model(v))(x))
@@ -102,17 +104,18 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
     found = jax.tree.map(lambda v: v[0], columns_of(got, x[None], wanted))
     p = np.take_along_axis(np.asarray(jax.nn.softmax(found.logits)), found.to[:, None], -1)[:, 0]
     for j, c in enumerate(found.to):
-        print(f"{path.name}: {_sentence(subject, int(order[0]), int(c), bool(found.valid[j]), float(p[j]), x, found.x[j], int(found.steps[j]))}")
+        print(f"{printable(path.name)}: {_sentence(subject, int(order[0]), int(c), bool(found.valid[j]), float(p[j]), x, found.x[j], int(found.steps[j]))}")
     out = Path(args.out or "counterfactual")
     titles = [[f"{subject.label(int(c))} {p[j]:.2f}" for j, c in enumerate(found.to)]]
-    figure = plot.counterfactuals(x[None], found.x[None], titles=titles, originals=[subject.label(int(order[0]))], valid=found.valid[None])
-    plot.save(figure, out / "counterfactual.png")
+    save_arrays(out / "counterfactual.npz", x=x, found=found.x, target=found.to, logits=found.logits, valid=found.valid, steps=found.steps)
+    if x.ndim in (1, 3):
+        figure = plot.counterfactuals(x[None], found.x[None], titles=titles, originals=[subject.label(int(order[0]))], valid=found.valid[None])
+        plot.save(figure, out / "counterfactual.png")
     generator = setting.get("generator")
     moved = np.flatnonzero(found.steps)
     if generator is not None and x.ndim == 3 and got.latent is not None and got.valid.ndim == 2 and moved.size:  # of a set there are several ways
         frames = counterfactual.latent_path(generator, x, jax.tree.map(lambda z: z[0, moved[0]], got.latent))
         plot.save_animation(frames, out / "path.gif")
-    save_arrays(out / "counterfactual.npz", x=x, found=found.x, target=found.to, logits=found.logits, valid=found.valid, steps=found.steps)
     print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))} into {out}")
 
 

@@ -20,7 +20,7 @@ from jxai.callables import partition
 from jxai.cli import inputs, options, programs
 from jxai.cli.errors import UserError, first_line, known
 from jxai.evaluate import blank
-from jxai.files import save_arrays
+from jxai.files import printable, save_arrays
 from jxai.removal import fills
 from jxai.removal.masks import dense
 from jxai.removal.segments import XRAI, Segmentation
@@ -224,7 +224,7 @@ def _call(prepared: Prepared, compiled: dict[Any, Callable], runs: int) -> Made:
 def _print_classes(job: Job, subject: inputs.Subject, score: str) -> None:
     probabilities = _confidences(job.logits, score)
     top = np.argsort(-job.logits, kind="stable")[:5]
-    print(f"{job.image.name}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
+    print(f"{printable(job.image.name)}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
     for index in [*top, *(t for t in job.targets if t not in top)]:
         print(f"  {probabilities[index]:6.1%}  {index:>4}  {subject.label(index)}{'  ← explained' if index in job.targets else ''}")
     print(flush=True)
@@ -255,11 +255,14 @@ def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], value
     probabilities = _confidences(job.logits, score)
     names = [f"{subject.label(t)} {probabilities[t]:.1%}" for t in job.targets]
     picture, arrays = job.folder / "explanation.png", job.folder / "explanation.npz"
-    signs = {name: is_signed(options.methods()[name], values[name]) for name in maps}
-    plot.save(plot.grid(job.x, maps, names, title=f"{job.image.name}, {subject.name}", signed=signs), picture)
     settings = {"model": subject.name, "image": str(job.image), "seed": seed, "options": values}
     extra = {"x": job.x, "logits": job.logits, "targets": np.asarray(job.targets)}
     save_arrays(arrays, **maps, **extra, settings=np.asarray(json.dumps(settings, default=repr)))
+    if not 1 <= job.x.ndim <= 4:
+        print(f"wrote {arrays}; x of shape {job.x.shape} has no picture")
+        return
+    signs = {name: is_signed(options.methods()[name], values[name]) for name in maps}
+    plot.save(plot.grid(job.x, maps, names, title=f"{printable(job.image.name)}, {subject.name}", signed=signs), picture)
     print(f"wrote {picture} and {arrays}")
 
 

@@ -20,6 +20,7 @@ from jxai.cli.errors import UserError, first_line, known, nearest
 from jxai.data import classes
 from jxai.data.batches import to_input
 from jxai.data.folder import SUFFIXES
+from jxai.data.images import grey, refuse_pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Subject:
         if self.class_names is not None:
             return len(self.class_names)
         return None if self.input_shape is None else num_classes(self, np.zeros(self.input_shape, np.float32))
+
+    @property
+    def channels(self) -> int | None:
+        """1 where x is grey and no preprocessing makes it so; None where pixels are to be as they are."""
+        return 1 if self.preprocess is None and self.input_shape is not None and len(self.input_shape) == 3 and self.input_shape[-1] == 1 else None
 
     def label(self, index: int) -> str:
         """The class's name, or its number where it has none."""
@@ -99,6 +105,10 @@ def read(path: Path) -> np.ndarray:
         raise UserError(first_line(error) if path.suffix != ".npy" else f"{path} is no readable array ({first_line(error)})") from error
     if not np.issubdtype(x.dtype, np.floating):
         raise UserError(f"{path}: x must be floating point (pixels in [0, 1]), got {x.dtype}")
+    try:
+        refuse_pixels(x, str(path))
+    except ValueError as error:
+        raise UserError(first_line(error)) from None
     return x
 
 
@@ -106,6 +116,8 @@ def example(path: Path, read: np.ndarray, subject: Subject) -> np.ndarray:
     """The example x, float32: what the model's preprocessing makes of pixels (else the pixels in [0, 1]); an array as it is."""
     x = read
     if read.dtype == np.uint8:
+        if subject.channels == 1:
+            read = grey(read)
         try:
             x = to_input(read, subject.preprocess)
         except Exception as error:  # a stranger's preprocessing may raise anything
@@ -133,6 +145,9 @@ def prediction(subject: Subject, x: np.ndarray) -> tuple[Any, tuple]:
     if shape is None or len(shape) != 1:
         got = type(traced.out_info).__name__ if shape is None else shape
         raise UserError(f"model {subject.name!r} must return a vector of logits [K], got {got}")
+    if subject.class_names is not None and len(subject.class_names) != shape[0]:
+        one = "; one logit has one name, of the class that its sigmoid is the probability of" if shape[0] == 1 else ""
+        raise UserError(f"model {subject.name!r} returns {shape[0]} logit{'s' * (shape[0] > 1)}, but has {len(subject.class_names)} class_names{one}")
     return traced, (arrays, x)
 
 

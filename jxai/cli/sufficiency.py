@@ -13,6 +13,7 @@ import numpy as np
 
 from jxai.cli import inputs, options
 from jxai.cli.errors import UserError, first_line, known
+from jxai.files import printable
 from jxai.scores import SCORES, scored
 
 METHODS = ("batched_gradient_sis", "sis", "random_subset")
@@ -47,15 +48,17 @@ def suffice(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None
     certificates.save(out / "certificate.npz", found)
     name, shown = subject.label(label), found.shown(x)
     if x.ndim == 3:
-        titles = [path.name, f"{found.size} of {num} features held"]
+        titles = [printable(path.name), f"{found.size} of {num} features held"]
         plot.save(plot.removals(x, shown[None], np.asarray([[values[label]], [found.value]]), [name], titles=titles, score=score), out / "sufficient.png")
     plot.save(plot.confidence({args.method: found.curve}, args.threshold, title=name, ylabel=score), out / "curve.png")
     features = "pixels" if num == np.prod(x.shape[:-1] or x.shape) else "features"
     print(
-        f"{path.name}: {int(found.size)} of {num} {features} ({float(found.size) / num:.1%}) suffice for {name} at {score} {float(found.value):.3g}, of {values[label]:.3g}"
+        f"{printable(path.name)}: {int(found.size)} of {num} {features} ({float(found.size) / num:.1%}) suffice for {name} at {score} {float(found.value):.3g}, of {values[label]:.3g}"
     )
     if found.vacuous:
-        print(f"  which says nothing of {path.name}: all replaced by the fill it is {name} already; try --{args.method}.fill blur:10, mean or another number")
+        print(
+            f"  which says nothing of {printable(path.name)}: all replaced by the fill it is {name} already; try --{args.method}.fill blur:10, mean or another number"
+        )
     _wrote(out)
 
 
@@ -78,7 +81,7 @@ def disambiguate(args: argparse.Namespace, given: list[tuple[str, str, str]]) ->
         raise UserError(first_line(error)) from error
     for (a, b), one in zip(pairs, found):
         names = [subject.label(c).split(",")[0] for c in (a, b)]
-        print(f"{path.name}: {sentence(one, names)}")
+        print(f"{printable(path.name)}: {sentence(one, names)}")
         for kind, certificate in (("disjoint", one.disjoint), ("overlapping", one.overlapping)):
             if certificate.holds:
                 certificates.save(out / f"{kind}_{a}_{b}.npz", certificate)
@@ -87,7 +90,7 @@ def disambiguate(args: argparse.Namespace, given: list[tuple[str, str, str]]) ->
             shown = np.asarray(chosen.shown(x)).reshape(-1, *x.shape)
             scores = np.concatenate([np.ones((1, 2)), np.asarray(chosen.shares).reshape(-1, 2)]) * np.asarray(chosen.whole)
             titles = [
-                path.name,
+                printable(path.name),
                 *([f"without {name}'s {n} segments" for name, n in zip(names, chosen.size)] if len(shown) == 2 else ["without what they share"]),
             ]
             plot.save(plot.removals(x, shown, scores, names, titles=titles, score=chosen.score), out / f"pair_{a}_{b}.png")
@@ -135,7 +138,7 @@ def verify(args: argparse.Namespace) -> int:
         verdict = certificates.verify(subject.model, x, certificate)
     except (ValueError, IndexError) as error:
         raise UserError(f"{path} is not about {image} and {subject.name}: {first_line(error)}") from error
-    print(f"{path.name}, {type(certificate).__name__}: {'holds' if verdict.holds else 'does NOT hold'}")
+    print(f"{printable(path.name)}, {type(certificate).__name__}: {'holds' if verdict.holds else 'does NOT hold'}")
     for name, value in verdict.values.items():
         print(f"  {name:<16}{value:>10.4g}  must exceed {verdict.thresholds[name]:.4g}{'' if value > verdict.thresholds[name] else '  ← does not'}")
     return 0 if verdict.holds else 1

@@ -132,9 +132,15 @@ def _row(example: Example, preprocess: Preprocess | None) -> _Row:
 
 
 def to_input(pixels: np.ndarray, preprocess: Preprocess | None) -> np.ndarray:
-    """x, float32: what the model's preprocessing makes of uint8 pixels (without one, pixels / 255); floating point is x already."""
+    """x, float32: what the model's preprocessing makes of uint8 pixels (without one, pixels / 255); floating point is x already.
+
+    Raises:
+      ValueError: the preprocessing returns pixels, not x.
+    """
     if pixels.dtype == np.uint8:
-        pixels = preprocess(pixels) if preprocess is not None else np.float32(pixels) / 255
+        pixels = np.asarray(preprocess(pixels)) if preprocess is not None else np.float32(pixels) / 255
+        if pixels.dtype.kind in "biuc":
+            raise ValueError(f"preprocess must return floating-point x, got {pixels.dtype} {pixels.shape}")
     return np.asarray(pixels, np.float32)
 
 

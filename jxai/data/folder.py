@@ -28,14 +28,17 @@ class Folder:
       path: the folder.
       class_names: the model's classes, in the order of its logits.
       masks: a folder with a mask for each image at the same relative path (any of the image suffixes); bright pixels are the object.
+      channels: of the pixels, whatever a file's: 3, a grey file's channel three times, or 1, a coloured file's luminance.
 
     Raises:
       ValueError: no folder, no images in it, a table that cannot be read, names missing files or contradicts itself, unknown classes, classes whose
         order cannot be told, the parent of `train` and `test`, or an image without a mask.
     """
 
-    def __init__(self, path: str | Path, *, class_names: Sequence[str] | None = None, masks: str | Path | None = None):
-        self._path = Path(path)
+    def __init__(self, path: str | Path, *, class_names: Sequence[str] | None = None, masks: str | Path | None = None, channels: int = 3):
+        if channels not in (1, 3):
+            raise ValueError(f"{channels=} must be 1 or 3")
+        self._path, self._channels = Path(path), channels
         if not self._path.is_dir():
             raise ValueError(f"{path} is no folder of images")
         seen = sorted(_files(self._path))
@@ -59,7 +62,7 @@ class Folder:
         listing = "\n".join(f"{f.relative_to(self._path)} {f.stat().st_size} {w}" for f, w in zip(self._files, words))
         masked = "" if masks is None else f", masks {printable(Path(masks).name)}"
         digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()[:16]
-        self.name = f"folder:{printable(self._path.name)}:{digest}{masked}"
+        self.name = f"folder:{printable(self._path.name)}:{digest}{masked}{', grey' if channels == 1 else ''}"
 
     def __len__(self) -> int:
         return len(self._files)
@@ -67,10 +70,13 @@ class Folder:
     def __getitem__(self, index: int) -> Example:
         from jxai.data.images import load_image
 
-        pixels = load_image(self._files[index])
+        pixels = load_image(self._files[index], self._channels)
         mask = None
         if self._masks is not None:
-            mask = load_image(self._masks[index]).mean(-1) > 127.5
+            drawn = load_image(self._masks[index]).mean(-1)
+            if 0 < drawn.max() <= 127.5:
+                raise ValueError(f"{self._masks[index]} is nowhere brighter than {drawn.max():g}; a mask's object is white, 255")
+            mask = drawn > 127.5
             if mask.shape != pixels.shape[:2]:
                 raise ValueError(f"{self._masks[index]} has {mask.shape} pixels, its image {pixels.shape[:2]}")
         return Example(pixels, self._labels[index], mask, printable(self._files[index].relative_to(self._path)))

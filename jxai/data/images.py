@@ -12,6 +12,8 @@ MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded: a small file can declare an image that fills the memory."""
 # The evaluation protocol of the EfficientNet-Lite weights here: a centre crop of 224 out of a short side of 256.
 _SHORT_SIDE = 256 / 224
+_BITS, _PHOTOMETRIC, _LARGEST = 258, 262, 281
+"""TIFF's tags: bits of a sample, what 0 means, the largest value."""
 
 
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -32,8 +34,8 @@ def preprocess(image: Any, size: int = 224, short_side: int | None = None, chann
       `[size, size, channels]` float32 in [0, 1].
 
     Raises:
-      ValueError: a file that cannot be read as an image or has more than 100 million pixels, pixels of another
-        shape or type, or an unknown option.
+      ValueError: a file that cannot be read as an image, has more than 100 million pixels or a range that it does not tell (32-bit integers, 16 bits of
+        which 14 or fewer are in use, floating point outside [0, 1]), pixels of another shape or type, or an unknown option.
       ImportError: Pillow is not installed.
     """
     short_side = round(size * _SHORT_SIDE) if short_side is None else short_side
@@ -58,9 +60,33 @@ def preprocess(image: Any, size: int = 224, short_side: int | None = None, chann
     return np.asarray(image, np.float32).reshape(size, size, channels) / 255
 
 
-def load_image(path: str | os.PathLike) -> np.ndarray:
-    """Decodes a file into `[H, W, 3]` uint8, upright; raises as `preprocess` does."""
-    return np.asarray(_to_rgb(_pillow(), path))
+def load_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
+    """Decodes a file's first picture into `[H, W, channels]` uint8, upright; raises as `preprocess` does.
+
+    A grey file is repeated in three channels, and one channel is luminance (ITU-R 601), as in `preprocess`. Of 16 bits the upper 8 count, unless a TIFF
+    says that it uses fewer; black is 0 whatever the file's convention; floating point is in [0, 1].
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"{channels=} must be 1 or 3")
+    pixels = np.asarray(_to_rgb(_pillow(), path))
+    return pixels if channels == 3 else grey(pixels)
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """Luminance (ITU-R 601) of pixels `[H, W, 3]` uint8 as `[H, W, 1]` uint8."""
+    return np.asarray(_pillow().Image.fromarray(pixels).convert("L"))[..., None]
+
+
+def refuse_pixels(x: np.ndarray, what: str) -> None:
+    """ValueError where floating-point pictures `[…, H, W, C]` are pixels from 0 to 255, which are uint8, and not x as a model takes it."""
+    if x.ndim < 3 or x.shape[-1] not in (1, 3, 4) or x.dtype.kind != "f" or not np.isfinite(x).all() or x.min() < 0:
+        return
+    largest = x.max()
+    if largest > 16 or (largest > 1 and (x == np.rint(x)).all()):
+        raise ValueError(
+            f"{what}: {x.dtype} pictures hold values from {x.min():g} to {largest:g}; give pixels as uint8 (a model that takes 0 … 255 as x converts them in its "
+            f"preprocess), or x in the model's own units"
+        )
 
 
 def _pillow():
@@ -73,18 +99,43 @@ def _pillow():
 
 
 def _to_rgb(pil, image):
+    name = image if isinstance(image, (str, os.PathLike)) else "image"
     if isinstance(image, (str, os.PathLike)):
         image = _open(pil, image)
     elif not isinstance(image, pil.Image.Image):
         image = _from_array(pil, np.asarray(image))
+    if image.mode == "F" or image.mode.startswith("I"):
+        turn = image.getexif()
+        image = _eight_bits(pil, image, name)
+        image.info["exif"] = turn.tobytes()
     image = pil.ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # 16-bit greyscale: PIL would clip it to white.
-        image = pil.Image.fromarray((np.asarray(image, np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = pil.Image.alpha_composite(pil.Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = pil.Image.alpha_composite(pil.Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+    except ValueError as error:
+        raise ValueError(f"{name} is of mode {image.mode}, which does not convert to RGB ({error}); save it as RGB") from None
+
+
+def _eight_bits(pil, image, name):
+    """A grey picture of more than 8 bits as one of 8, by the range that its kind or its file tells; Pillow would clip it, and forgets that white may be 0."""
+    tags, v = getattr(image, "tag_v2", {}), np.asarray(image)
+    white_is_zero = tags.get(_PHOTOMETRIC) == 0
+    if image.mode == "F":
+        if not (np.isfinite(v).all() and v.min() >= 0 and v.max() <= 1):
+            raise ValueError(f"{name} holds floating point from {v.min():g} to {v.max():g}, which must be in [0, 1]; save it as 8 or 16 bits")
+        v = np.rint(255 * v.astype(np.float64))
+    else:
+        if not (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):  # Pillow gives those two as 32 bits
+            raise ValueError(f"{name} holds 32-bit or signed integers from {v.min()} to {v.max()}, whose range it does not tell; save it as 8 or 16 bits")
+        full = max(np.ravel(tags.get(_LARGEST, 0))[0], 2 ** min(16, np.ravel(tags.get(_BITS, 16))[0]) - 1 if _LARGEST not in tags else 0)
+        if full == 65535 and 0 < v.max() < 2**14:
+            bits = int(v.max()).bit_length()
+            raise ValueError(f"{name} holds 16 bits, but no value above {v.max()}, as of {bits} bits; save it as 8 bits, or scaled to 16")
+        v = v.astype(np.int64) * 256 // (int(full) + 1)
+    v = np.clip(v, 0, 255).astype(np.uint8)
+    return pil.Image.fromarray(255 - v if white_is_zero else v)
 
 
 def _open(pil, path):

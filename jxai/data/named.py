@@ -20,13 +20,14 @@ def source(
     masks: str | os.PathLike | None = None,
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
+    channels: int | None = None,
 ) -> Source:
     """The data set that a name stands for: `digits`, an existing folder of images, or a data set of TFDS.
 
     Args:
       name: `"digits"`, a folder, `"mnist"`, `"mnist:3.0.1"` …
       split, data_dir, label, num_classes: of a TFDS data set, see `Prepared`.
-      masks, class_names: of a folder, see `Folder`.
+      masks, class_names: of a folder, see `Folder`. channels: of a folder's pixels; other sources come as they are.
 
     Raises:
       ValueError, ImportError: as those say; an option that the source does not take.
@@ -36,7 +37,7 @@ def source(
         return Digits()
     if Path(name).is_dir() or os.sep in name:
         _none("a folder", split=split, data_dir=data_dir, label=label)
-        return Folder(name, class_names=class_names, masks=masks)
+        return Folder(name, class_names=class_names, masks=masks, channels=3 if channels is None else channels)
     _none("a TFDS data set", masks=masks)
     return Prepared(name, split, data_dir=data_dir, label=label, num_classes=num_classes)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jxai.data.images import refuse_pixels
 from jxai.data.sources import NO_LABEL, Example, box_mask
 
 
@@ -121,6 +122,10 @@ def _array(value: Any) -> np.ndarray:
     if isinstance(value, dict):
         value = np.concatenate([np.ravel(np.asarray(value[name], np.float32)) for name in sorted(value)])
     value = np.asarray(value)
+    if value.ndim > 2:
+        if value.dtype.kind in "iu" and value.dtype != np.uint8:
+            raise ValueError(f"its pixels are {value.dtype}, whose range is not told; pixels must be uint8, or floating point as the model takes them")
+        refuse_pixels(value, "the example")
     return value if value.dtype == np.uint8 else value.astype(np.float32)
 
 

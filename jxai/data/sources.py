@@ -9,6 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from jxai.data.images import refuse_pixels
+
 NO_LABEL = -1
 """The label of an example that has none."""
 
@@ -51,7 +53,7 @@ class Arrays:
       name: of the data set; by default a digest of the arrays.
 
     Raises:
-      ValueError: no examples, examples that are neither uint8 nor floating point, or labels or masks of another number or shape.
+      ValueError: no examples, examples that are neither uint8 nor floating point, floating-point pictures of pixels from 0 to 255, or labels or masks of another number or shape.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Arrays:
             raise ValueError(f"examples must be [n, …] with at least one example, got shape {examples.shape}")
         if examples.dtype != np.uint8 and not np.issubdtype(examples.dtype, np.floating):
             raise ValueError(f"examples must be uint8 pixels or floating-point x, got {examples.dtype}")
+        if examples.ndim > 3:
+            refuse_pixels(examples, "examples")
         labels = np.full(len(examples), NO_LABEL) if labels is None else np.asarray(labels)
         if labels.shape != (len(examples),) or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"labels must be {len(examples)} integers, got {labels.dtype} {labels.shape}")

@@ -3,7 +3,7 @@
 Attributions come raw and signed; everything that is lost for the eye (the sum over channels, the clipping of outliers,
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
 
-- `blending`: numbers to colours. `figures`: pages of maps. `evaluation`, `counterfactuals`, `sufficiency`: figures of those families.
+- `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series. `evaluation`, `counterfactuals`, `sufficiency`: figures of those families.
 
 What may be touched: a figure for another family is a file of its own that takes arrays, not runs or models, and returns a Figure.
 """

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from jxai.files import atomic
+from jxai.files import atomic, printable
 from jxai.plot.blending import colors, rgb
+from jxai.plot.page import Page
 
 _BARS = 12
 
@@ -44,7 +45,7 @@ def counterfactuals(
     n, m = found.shape[:2]
     vectors = x.ndim == 2
     rows = n if vectors else 2 * n
-    figure = Figure(figsize=(1.6 * (m + 1) if not vectors else 2.6 * (m + 1), 1.75 * rows if not vectors else 2.6 * n), layout="constrained")
+    figure = Page(figsize=(1.6 * (m + 1) if not vectors else 2.6 * (m + 1), 1.75 * rows if not vectors else 2.6 * n), layout="constrained")
     axes = figure.subplots(rows, m + 1, squeeze=False)
     for i in range(n):
         change = (found[i] - x[i]).sum(-1)
@@ -72,7 +73,7 @@ def path(frames: ArrayLike, *, title: str = "", labels: Sequence[str] | None = N
     frames = np.asarray(frames, np.float32)
     if frames.ndim != 4:
         raise ValueError(f"frames must be images [t, H, W, C], got shape {frames.shape}")
-    figure = Figure(figsize=(1.3 * len(frames), 1.7), layout="constrained")
+    figure = Page(figsize=(1.3 * len(frames), 1.7), layout="constrained")
     figure.suptitle(title, fontsize=9)
     for n, axis in enumerate(figure.subplots(1, len(frames), squeeze=False)[0]):
         axis.imshow(rgb(frames[n]), interpolation="nearest")
@@ -104,7 +105,9 @@ def _vector(axis, x: np.ndarray, found: np.ndarray | None, names: Sequence[str] 
     values = x if found is None else found - x
     shown = np.sort(np.argsort(-np.abs(values), kind="stable")[:_BARS])
     axis.barh(np.arange(len(shown)), values[shown], color=["0.5" if found is None else ("tab:red" if v > 0 else "tab:blue") for v in values[shown]])
-    axis.set_yticks(np.arange(len(shown)), [str(names[i]) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
+    axis.set_yticks(np.arange(len(shown)), [printable(str(names[i])) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
     axis.invert_yaxis()
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.set_title(title, fontsize=8)
+    if len(shown) < len(values):
+        axis.set_xlabel(f"{len(shown)} of {len(values)} shown", fontsize=7)

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from jxai.files import printable
+from jxai.plot.page import Page
+
 
 def curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "", *, label: str = "share of features") -> Figure:
     """The mean of each method's curves, with a band of ± 1.96 standard errors.
@@ -16,7 +19,7 @@ def curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "", 
     """
     if not lines:
         raise ValueError("lines must hold at least one curve")
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Page(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for number, (name, (x, y)) in enumerate(lines.items()):
         mean, error = y.mean(0), y.std(0, ddof=min(1, len(y) - 1)) / np.sqrt(len(y))
@@ -39,15 +42,15 @@ def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], dir
         raise ValueError(f"values must have shape {(len(rows), len(columns))}, got {values.shape}")
     directions = [1] * len(rows) if directions is None else list(directions)
     shade = np.stack([_scaled(row, way) for row, way in zip(values, directions)])
-    figure = Figure(figsize=(2.2 + 0.75 * len(columns), 1.6 + 0.36 * len(rows)), layout="constrained")
+    figure = Page(figsize=(2.2 + 0.75 * len(columns), 1.6 + 0.36 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(np.where(np.isnan(shade), 0, shade), cmap="Greens", vmin=0, vmax=1.6, aspect="auto")
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
             axes.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=7, weight="bold" if shade[i, j] == 1 else "normal")
     arrows = {1: " ↑", -1: " ↓", 0: ""}
-    axes.set_yticks(range(len(rows)), [name + arrows[way] for name, way in zip(rows, directions)], fontsize=8)
-    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), [printable(name) + arrows[way] for name, way in zip(rows, directions)], fontsize=8)
+    axes.set_xticks(range(len(columns)), list(map(printable, columns)), rotation=40, ha="right", fontsize=8)
     axes.set_title(title)
     return figure
 
@@ -68,7 +71,7 @@ def critical_difference(ranks: Mapping[str, float], difference: float, title: st
     low, high = 1, max(len(names), int(np.ceil(values.max())))
     half, step = -(-len(names) // 2), 0.42
     bars = 0.22 * (len(groups) + 1)
-    figure = Figure(figsize=(7.5, 1.3 + bars + step * half), layout="constrained")
+    figure = Page(figsize=(7.5, 1.3 + bars + step * half), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlim=(low - 0.32 * (high - low) - 0.2, high + 0.32 * (high - low) + 0.2), ylim=(-bars - step * half - 0.2, 1.0))
     axes.axis("off")

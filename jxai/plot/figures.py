@@ -1,4 +1,4 @@
-"""Pages: one attribution, or methods × targets beside the example."""
+"""Pages: one attribution, or methods × targets beside the example: an image, a series, a vector or a video."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from jxai.files import atomic
+from jxai.files import atomic, printable
+from jxai.plot import series
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, reduce_channels, rgb
+from jxai.plot.page import Page
 
 _FRAMES, _BARS = 8, 20
 
 
 def overlay(image: ArrayLike | None, attribution: ArrayLike, *, title: str = "", names: Sequence[str] | None = None, **options: Any) -> Figure:
-    """One attribution with its colour bar: over an image, as a strip of frames (video), or as bars (vector).
+    """One attribution with its colour bar: over an image, behind a series, as a strip of frames (video), or as bars (vector).
 
     Args:
-      image: the example; None for a white ground. attribution: `[H, W, …]`, `[T, H, W, …]` or `[D]`.
-      title: above the picture. names: of a vector's features. options: of `blend`.
+      image: the example; None for a white ground. attribution: `[H, W, C]`, `[T, H, W, C]`, `[T, C]` or `[D]`.
+      title: above the picture. names: of a vector's features or a series' channels. options: of `blend`.
     """
     a = np.asarray(attribution)
     if a.ndim == 0:
-        raise ValueError("attribution must be [D], [H, W, C] or [T, H, W, C], got a scalar")
-    figure = Figure(figsize=(5.4 if a.ndim < 4 else 12, 4.2 if a.ndim < 4 else 3), layout="constrained")
+        raise ValueError("attribution must be [D], [T, C], [H, W, C] or [T, H, W, C], got a scalar")
+    figure = Page(figsize=(5.4 if a.ndim < 4 else 12, 4.2 if a.ndim < 4 else 3), layout="constrained")
     axes = figure.add_subplot()
-    _draw(axes, image, a, names, _largest([a]) if a.ndim == 1 else None, options)
+    _draw(axes, None if image is None else np.asarray(image), a, names, _shown([a], a if image is None else np.asarray(image)), options)
     axes.set_title(title)
     if a.ndim > 1:
-        scaled = normalize(reduce_channels(a, options.get("channels", "sum")), options.get("percentile", 99.0), options.get("signed"))
+        scaled = normalize(_reduced(a, options.get("channels", "sum")), options.get("percentile", 99.0), options.get("signed"))
         _colorbar(figure, axes, scaled)
     return figure
 
@@ -56,7 +58,7 @@ def grid(
     Args:
       image: the example x. maps: method's name to attributions `[len(targets), …]`.
       targets: what is explained. One target fills the page in rows; several make one row for each.
-      title: above everything. columns: panels in a row, with one target. names: of a vector's features.
+      title: above everything. columns: panels in a row, with one target. names: of a vector's features or a series' channels.
       signed: whether 0 is the middle of all maps, or of each method's (`jxai.attribution.is_signed`); None looks at the map.
       options: of `blend`.
     """
@@ -70,7 +72,7 @@ def grid(
     columns = (columns or (_near_square(count) if x.ndim == 3 else 2 if x.ndim == 1 else 1)) if single else count
     rows = -(-count // columns) if single else len(targets)
     figure, axes = _page(rows, columns, x.shape)
-    shown = _largest([a for group in maps.values() for a in group]) if x.ndim == 1 else None
+    shown = _shown([np.asarray(a) for group in maps.values() for a in group], x)
     figure.suptitle(title, fontsize=12, y=1 - 0.12 / figure.get_figheight(), va="top")
     for row, target in enumerate(targets):
         cells = axes.flat if single else axes[row]
@@ -101,14 +103,27 @@ def _draw(axes, image, attribution, names, shown, options) -> None:
     if rank == 1:
         _bars(axes, image if attribution is None else attribution, names, shown, attribution is None, options.get("signed") is not False)
         return
+    if rank == 2:
+        series.draw(axes, image, attribution, shown, names, options)
+        return
     if rank not in (3, 4):
-        raise ValueError(f"image must be [D], [H, W, C] or [T, H, W, C], got rank {rank}")
+        raise ValueError(f"image must be [D], [T, C], [H, W, C] or [T, H, W, C], got rank {rank}")
     if rank == 3:
         picture = rgb(image) if attribution is None else blend(image, attribution, **options)
     else:
         picture = _strip(image, attribution, options)
     axes.imshow(picture, interpolation="nearest")
     axes.set_axis_off()
+
+
+def _shown(maps: list[np.ndarray], x: np.ndarray) -> np.ndarray | None:
+    """Which entries of a vector or channels of a series are drawn; None of what is drawn whole."""
+    return _largest(maps) if x.ndim == 1 else series.largest(maps, *x.shape) if x.ndim == 2 else None
+
+
+def _reduced(a: np.ndarray, channels: str) -> np.ndarray:
+    """What is scaled: a map without its channels, but a series with them."""
+    return np.asarray(a) if np.ndim(a) == 2 else reduce_channels(a, channels)
 
 
 def _largest(vectors) -> np.ndarray:
@@ -124,11 +139,13 @@ def _bars(axes, values, names, shown, plain: bool, signed: bool) -> None:
     axes.barh(np.arange(len(shown)), np.nan_to_num(values[shown]), color=colour)
     for row in np.flatnonzero(~np.isfinite(values[shown])):
         axes.text(0, row, " not finite", va="center", fontsize=7, backgroundcolor=NOT_FINITE)
-    axes.set_yticks(np.arange(len(shown)), [str(names[i]) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
+    axes.set_yticks(np.arange(len(shown)), [printable(str(names[i])) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
     axes.invert_yaxis()
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right"]].set_visible(False)
+    if len(shown) < len(values):
+        axes.set_xlabel(f"{len(shown)} of {len(values)} shown", fontsize=7, labelpad=1)
 
 
 def _strip(video, attribution, options) -> np.ndarray:
@@ -147,13 +164,15 @@ def _page(rows: int, columns: int, shape: tuple[int, ...]) -> tuple[Figure, np.n
     """A figure with a panel of the example's proportions for every cell, laid out in inches: titles, panels, legend."""
     if len(shape) == 1:
         width, height, left, gap = 2.6, 0.17 * min(shape[0], _BARS) + 0.3, 1.1, 0.55
+    elif len(shape) == 2:
+        width, height, left, gap = 7.0, 0.5 * max(2, min(shape[1], series.CHANNELS)), 0.8, 0.7
     elif len(shape) == 3:
         width, height, left, gap = 2.3, 2.3 * shape[0] / shape[1], 0.08, 0.3
     else:
         width, height, left, gap = 9.0, 9.0 * shape[1] / (shape[2] * min(shape[0], _FRAMES)), 0.08, 0.3
-    top, bottom = 0.7, 0.75 if len(shape) > 1 else 0.4
+    top, bottom = 0.7, {1: 0.5, 2: 1.0}.get(len(shape), 0.75)
     size = columns * (width + left) + 0.08, rows * height + (rows - 1) * gap + top + bottom
-    figure = Figure(figsize=size)
+    figure = Page(figsize=size)
     edges = {"left": left / size[0], "right": 1 - 0.08 / size[0], "bottom": bottom / size[1], "top": 1 - top / size[1]}
     return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, "wspace": left / width, "hspace": gap / height})
 
@@ -161,7 +180,7 @@ def _page(rows: int, columns: int, shape: tuple[int, ...]) -> tuple[Figure, np.n
 def _legend(figure: Figure, maps, options) -> None:
     """One bar for each colour map in use, on mid-grey; every map has its own scale, so the bars name ends, not numbers."""
     percentile, channels = options.get("percentile", 99.0), options.get("channels", "sum")
-    used = {normalize(reduce_channels(m, channels), percentile, signed).signed for signed, m in maps}
+    used = {normalize(_reduced(m, channels), percentile, signed).signed for signed, m in maps}
     width, height = figure.get_size_inches()
     for place, signed in enumerate(sorted(used, reverse=True)):
         left = 0.5 + 0.46 * (place - len(used) / 2) + 0.03

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jxai.plot.blending import rgb
+from jxai.plot.page import Page
 
 
 def removals(x: ArrayLike, shown: ArrayLike, scores: ArrayLike, names: Sequence[str], *, titles: Sequence[str] | None = None, score: str = "logit") -> Figure:
@@ -27,7 +28,7 @@ def removals(x: ArrayLike, shown: ArrayLike, scores: ArrayLike, names: Sequence[
     if scores.shape != (len(shown) + 1, len(names)):
         raise ValueError(f"scores must be {(len(shown) + 1, len(names))}, got {scores.shape}")
     n = len(shown) + 1
-    figure = Figure(figsize=(2.6 * n, 3.6), layout="constrained")
+    figure = Page(figsize=(2.6 * n, 3.6), layout="constrained")
     axes = figure.subplots(2, n, squeeze=False, height_ratios=(3, 1))
     span = min(0.0, float(scores.min())), 1.05 * max(float(scores.max()), 1e-6)
     for i, picture in enumerate((x, *shown)):
@@ -52,7 +53,7 @@ def confidence(curves: ArrayLike | Sequence[ArrayLike], threshold: float | None 
     Args:
       curves: `{name: [steps + 1]}`, from all held to none, as `SufficientSubset.curve`. threshold: drawn as a line.
     """
-    figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+    figure = Page(figsize=(4.2, 3.0), layout="constrained")
     axis = figure.subplots()
     for name, curve in curves.items():
         curve = np.asarray(curve, np.float32)

@@ -69,9 +69,11 @@ def test_labels_have_sigmoids_where_they_are_explained_and_names_go_before_numbe
         assert code == 0 and f"{1 / (1 + np.exp(-LOGITS[2])):6.1%}     2  12  ← explained" in out
     softmax = np.exp(LOGITS - LOGITS.max()) / np.exp(LOGITS - LOGITS.max()).sum()
     assert f"{softmax[1]:6.1%}     1  dog  ← explained" in explain("labels", "--target", "dog")[1]
-    for text, places in (("2", [1]), ("2,3", [1, 2]), ("0", [0])):
+    for text, places in (("2", [1]), ("2,3", [1, 2])):
         assert explain("graded", "--target", text)[0] == 0
         assert np.load("explanation/explanation.npz")["targets"].tolist() == places
+    code, out = explain("graded", "--target", "0")  # neither a name nor, beside names that are numbers, an index
+    assert code == 2 and "--target '0' is no class of the model: classes are named 1, 2, 3, 4" in out
 
 
 @pytest.mark.parametrize(("model", "said"), [("softened", "it is probabilities"), ("squashed", "f ends in a sigmoid")])
