@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from jxai.files import printable
 from jxai.plot.blending import rgb
 from jxai.plot.page import Page
 
@@ -38,7 +39,7 @@ def removals(x: ArrayLike, shown: ArrayLike, scores: ArrayLike, names: Sequence[
         axes[0, i].set_yticks([])
         bars = axes[1, i].barh(np.arange(len(names)), scores[i], color=[f"C{c}" for c in range(len(names))])
         axes[1, i].bar_label(bars, [f"{v:.2g}" for v in scores[i]], fontsize=7, padding=2)
-        axes[1, i].set_yticks(np.arange(len(names)), list(names) if i == 0 else [""] * len(names), fontsize=7)
+        axes[1, i].set_yticks(np.arange(len(names)), list(map(printable, names)) if i == 0 else [""] * len(names), fontsize=7)
         axes[1, i].set_xlim(*span)
         axes[1, i].invert_yaxis()
         axes[1, i].tick_params(axis="x", labelsize=6)
