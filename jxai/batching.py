@@ -15,10 +15,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jxai import outputs
-from jxai.callables import Static, compiled, is_array, partition, plainly
+from jxai.callables import Static, compiled, fresh, is_array, partition, plainly
 from jxai.loops import at_once
 from jxai.removal.masks import dense, positions
-from jxai.scores import positive
+from jxai.scores import logits_shape, positive
 from jxai.typing import Array, Model, PyTree
 
 
@@ -64,7 +64,12 @@ def each(
     f, examples, key, index, per_example, options = _laid((f, examples, key, index, per_example, options), AxisType.Auto)
     per_example = {name: _as_array(value) for name, value in (per_example or {}).items()}
     examples = tuple(map(_as_array, examples))
-    count = _count(examples, per_example)
+    try:
+        count = _count(examples, per_example)
+    except ValueError as error:
+        if _takes_whole(f, examples[0] if examples else None):
+            raise _no_batch(examples[0]) from error
+        raise
     if batch_size is None:
         batch_size = default_batch_size(jax.tree.leaves(examples)[0][0], fn, options.get("chunk"))
     positive(batch_size=batch_size)
@@ -208,16 +213,33 @@ def _check_data(f: Model, weights: list[Array], model: Static, examples: tuple, 
             _ending(model, (x.shape, x.dtype), leaves)
         except (TypeError, ValueError):
             raise error from None
-        raise ValueError(f"x of shape {x.shape} has no leading axis of examples: f takes it whole; call fn(f, x, target) of one example") from error
-    shape = getattr(end.out, "shape", None)
-    if shape is None or len(shape) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got {shape}; a batch-only model is wrapped as Batched(f)")
+        raise _no_batch(x) from error
+    shape = logits_shape(end.out)
     target = np.atleast_1d(np.asarray(target))
     if ((target < 0) | (target >= shape[0])).any():
         bad = target[(target < 0) | (target >= shape[0])][0]
         raise ValueError(f"target={bad} must be a class in [0, {shape[0]})")
     if outputs.concrete(weights, x):
         outputs.check_logits(f, x[0], end, score, compiled)
+
+
+def _takes_whole(f: Model, x: PyTree) -> bool:
+    """Whether f makes a vector of x, and none of what lies along its first axis."""
+    if not callable(f) or not is_array(x) or not x.ndim:
+        return False
+    try:
+        whole = getattr(jax.eval_shape(fresh(f), x), "ndim", None) == 1
+    except (TypeError, ValueError):
+        return False
+    try:
+        jax.eval_shape(fresh(f), jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    except (TypeError, ValueError):
+        return whole
+    return False
+
+
+def _no_batch(x: Array) -> ValueError:
+    return ValueError(f"x of shape {x.shape} has no leading axis of examples: f takes it whole; call fn(f, x, target) of one example")
 
 
 def pad(leaf: Array, multiple: int) -> Array:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -126,13 +128,20 @@ def plainly(routine: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(routine)
     def plain(*args: P.args, **kwargs: P.kwargs) -> R:
-        args, kwargs = _own(args, kwargs)
+        args, kwargs = _own(_narrowed(args), kwargs)
         if (jax.config.jax_numpy_dtype_promotion, jax.config.jax_numpy_rank_promotion) == ("standard", "allow"):
             return routine(*args, **kwargs)
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             return routine(*args, **kwargs)
 
     return plain
+
+
+def _narrowed(args: tuple) -> tuple:
+    """The arguments with x in float32 where it is NumPy's float64 and JAX holds none: once, rather than with a warning at every step."""
+    if len(args) < 2 or not callable(args[0]) or not isinstance(args[1], np.ndarray) or args[1].dtype != np.float64 or jax.config.jax_enable_x64:
+        return args
+    return args[0], args[1].astype(np.float32), *args[2:]
 
 
 def _own(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
@@ -209,10 +218,33 @@ def fresh(f: Any) -> Any:
     return call
 
 
-EVALUATION = (
-    "explain an evaluation view, nnx.view(model, deterministic=True, use_running_average=True, raise_if_not_found=False), "
-    "or call the model with its flag for evaluation"
-)
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Fresh:
+    """`fresh(f)` as a pytree callable, for loops that call it again and again."""
+
+    f: Any
+
+    def __call__(self, x: Array) -> Any:
+        return fresh(self.f)(x)
+
+
+def evaluation(f: Any) -> str:
+    """How to get an evaluation view of f, with the flags that the modules in it have."""
+    nnx = sys.modules.get("flax.nnx")
+    found: set[str] = set()
+    if nnx is not None:
+        held = [f]
+        if inspect.isfunction(f):  # a function around a module
+            named = inspect.getclosurevars(f)
+            held += [*named.nonlocals.values(), *named.globals.values()]
+        is_module = lambda leaf: isinstance(leaf, nnx.Module)
+        modules = [leaf for leaf in jax.tree.leaves(held, is_leaf=is_module) if is_module(leaf)]
+        for _, module in (pair for one in modules for pair in nnx.iter_modules(one)):
+            found |= set(inspect.signature(module.set_view).parameters) if hasattr(module, "set_view") else set()
+    flags = [f"{name}=True" for name in ("deterministic", "use_running_average") if name in found]
+    flag = "call the model with its flag for evaluation"
+    return f"explain an evaluation view, nnx.view(model, {', '.join(flags)}), or {flag}" if flags else flag
 
 
 def _held(f: Any, x: Array) -> Any:
@@ -223,7 +255,7 @@ def _held(f: Any, x: Array) -> Any:
         if type(error).__name__ != "TraceContextError":
             raise
         raise ValueError(
-            f"f changes a module's state while it is traced: hand on the module itself, no function around it; in training mode {EVALUATION}"
+            f"f changes a module's state while it is traced: hand on the module itself, no function around it; in training mode {evaluation(f)}"
         ) from error
 
 
@@ -234,7 +266,7 @@ def _check_state(f: Any, own: Any, x: Array) -> None:
     changed = {path for path, leaf in paths if path in after and after[path] is not leaf and is_array(leaf)}
     for path, leaf in paths:
         if path in changed and jnp.issubdtype(leaf.dtype, jnp.inexact):
-            raise ValueError(f"f changes f{jax.tree_util.keystr(path)} when it is called, as in training mode: {EVALUATION}")
+            raise ValueError(f"f changes f{jax.tree_util.keystr(path)} when it is called, as in training mode: {evaluation(f)}")
     random = [n for n, (path, leaf) in enumerate(paths) if path in changed or (is_array(leaf) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key))]
 
     def drawn(varied: list[Array]) -> Any:
@@ -249,7 +281,7 @@ def _check_state(f: Any, own: Any, x: Array) -> None:
     except ValueError as error:
         if "out_axes" not in str(error):
             raise
-        raise ValueError(f"f draws random numbers when it is called, as dropout does in training mode: {EVALUATION}") from error
+        raise ValueError(f"f draws random numbers when it is called, as dropout does in training mode: {evaluation(f)}") from error
 
 
 class _Array:

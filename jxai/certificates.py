@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.callables import is_array, plainly
+from jxai.callables import fresh, is_array, plainly
 from jxai.files import save_arrays
 from jxai.identity.programs import constants
 from jxai.identity.values import digest
@@ -84,7 +85,8 @@ def verify(f: Model, x: Array, certificate: Certificate) -> Verdict:
       ValueError: no certificate, or one that f and x do not fit (another shape or number of classes).
     """
     if not callable(getattr(certificate, "check", None)):
-        raise ValueError(f"certificate must have check(f, x), got {type(certificate).__name__}")
+        swapped = ": it comes last, verify(f, x, certificate)" if any(callable(getattr(v, "check", None)) for v in (f, x)) else ""
+        raise ValueError(f"certificate must have check(f, x), got {type(certificate).__name__}{swapped}")
     return certificate.check(f, x)
 
 
@@ -110,7 +112,7 @@ def weights_digest(f: Model, shape: Sequence[int]) -> str | None:
 
     None where one of them is traced.
     """
-    closed = jax.make_jaxpr(lambda v: f(v))(jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
+    closed = jax.make_jaxpr(fresh(f))(jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
     arrays = [*(leaf for leaf in jax.tree.leaves(f) if is_array(leaf)), *constants(closed)]
     return None if any(isinstance(leaf, jax.core.Tracer) for leaf in arrays) else digest(*arrays)[:16]
 
@@ -121,6 +123,9 @@ def save(path: str | Path, certificate: Certificate) -> None:
     Raises:
       ValueError: no dataclass, a traced or a strange value within it, or a path that does not end in `.npz`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        swapped = ": the path comes first, save(path, certificate)" if isinstance(certificate, (str, os.PathLike)) else ""
+        raise ValueError(f"path must be a path, got {type(path).__name__}{swapped}")
     if not str(path).endswith(".npz"):
         raise ValueError(f"{path=} must end in .npz")
     arrays: dict[str, np.ndarray] = {}

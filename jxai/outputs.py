@@ -16,7 +16,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.callables import is_array
+from jxai.callables import fresh, is_array
 from jxai.typing import Array, Model, PyTree
 
 SUM = 1e-3
@@ -51,7 +51,7 @@ class Ending(NamedTuple):
 
 def ending(f: Model, x: Array) -> Ending:
     """How `f(x)` ends, from its trace."""
-    closed, out = jax.make_jaxpr(lambda v: f(v), return_shape=True)(x)
+    closed, out = jax.make_jaxpr(fresh(f), return_shape=True)(x)
     if not isinstance(out, jax.ShapeDtypeStruct):
         return Ending(out, False, False)
     last = _Value(closed.jaxpr.outvars[0], _Frame(closed.jaxpr, {}))

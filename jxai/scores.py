@@ -50,9 +50,7 @@ def objective(f: Model, x: Array, target: int | Array | None, score: str = "logi
         if seen:
             outputs.check_finite(f, x, None, outputs.run)
         return lambda v: wide(f(v))
-    if shape is None or len(shape) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got {_shown(out)}; a batch-only model is wrapped as Batched(f)")
-    num_classes = shape[0]
+    num_classes = logits_shape(out)[0]
     check_target(target, num_classes)
     if score == "probability" and num_classes == 1:
         raise ValueError("score='probability' of a one-class model is the constant 1; use score='sigmoid'")
@@ -108,9 +106,7 @@ def margin(logits: Array, label: int | Array) -> Array:
 def num_classes(f: Model, x: Array) -> int:
     """K of `f(x) [K]`; ValueError where f(x) is no vector, or K is 1: then the class cannot change."""
     out = jax.eval_shape(fresh(f), x)
-    shape = getattr(out, "shape", None)
-    if shape is None or len(shape) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got {_shown(out)}")
+    shape = logits_shape(out)
     if shape[0] < 2:
         raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
     return shape[0]
@@ -119,8 +115,9 @@ def num_classes(f: Model, x: Array) -> int:
 def check_values(f: Model, x: Array, score: str = "logit") -> Any:
     """What `jax.eval_shape` says of f(x); ValueError where x and the weights are concrete and x has entries that f does not know (not finite), or
     f(x) is probabilities."""
-    if not outputs.concrete(f, x):
-        return jax.eval_shape(lambda v: f(v), x)
+    known, f = outputs.concrete(f, x), fresh(f)
+    if not known:
+        return jax.eval_shape(f, x)
     end = outputs.ending(f, x)
     outputs.check_finite(f, x, None, outputs.run)
     outputs.check_logits(f, x, end, score, outputs.run)
@@ -186,5 +183,29 @@ def wide(value: Array) -> Array:
     return value.astype(jnp.float32 if narrow else jnp.promote_types(value.dtype, jnp.float32))
 
 
-def _shown(out) -> str:
+def logits_shape(out: Any, what: str = "f(x) must be a vector of logits [K]") -> tuple[int, ...]:
+    """The shape `(K,)` of what f returns; else a ValueError that says how to make a vector of it.
+
+    Args:
+      out: `jax.eval_shape(f, x)`. what: what must be.
+    """
+    shape = getattr(out, "shape", None)
+    if shape is not None and len(shape) == 1:
+        return shape
+    if isinstance(out, dict):
+        remedy = f"take what is explained out of it, f = lambda x: model(x)[{next(iter(out), 'logits')!r}]"
+    elif isinstance(out, (tuple, list)):
+        remedy = "take what is explained out of it, f = lambda x: model(x)[0]"
+    elif shape == ():
+        remedy = "a number that is the logit of one class is f = lambda x: model(x)[None]; target=None explains any other, where a target may be None"
+    else:
+        remedy = "a batch-only model is wrapped as Batched(f)"
+    raise ValueError(f"{what}, got {_shown(out)}; {remedy}")
+
+
+def _shown(out: Any) -> str:
+    if isinstance(out, dict):
+        return f"a dict of {', '.join(map(repr, out))}"
+    if isinstance(out, (tuple, list)):
+        return f"a {type(out).__name__} of {len(out)}"
     return str(getattr(out, "shape", None) or ("()" if hasattr(out, "shape") else type(out).__name__))

@@ -21,7 +21,7 @@ from jxai.bounds.rules.curves import PARTIAL
 from jxai.bounds.rules.operations import Operation, Unary
 from jxai.bounds.rules.primitives import operation
 from jxai.bounds.rules.use import Perturbed, Use
-from jxai.scores import wide
+from jxai.scores import logits_shape, wide
 from jxai.tracing import interpret
 from jxai.typing import Array, Model
 
@@ -71,7 +71,8 @@ def graph(f: Model, region: Region, *, exact: bool = False) -> Graph:
     aval = jax.ShapeDtypeStruct(region.lower.shape, region.lower.dtype)
     traced = interpret.trace(f, aval)
     if not jax.tree_util.treedef_is_leaf(traced.out_tree):
-        raise ValueError(f"f(x) must be one array, got {traced.out_tree}")
+        out = jax.tree.unflatten(traced.out_tree, range(traced.out_tree.num_leaves))
+        logits_shape(out, "f(x) must be one array")
     program = interpret.flatten(traced, lambda eqn, path: True)
     return _Builder(program, traced.weights, exact).build()
 

@@ -20,7 +20,7 @@ from jxai.bounds.region import Interval, Region, is_valid
 from jxai.bounds.rounding import outward, slack
 from jxai.bounds.rules.operations import Linear
 from jxai.callables import plainly
-from jxai.scores import check_target, one_of
+from jxai.scores import check_target, logits_shape, one_of
 from jxai.typing import Array, Model
 
 __all__ = ["METHODS", "LinearBounds", "bound", "linear_bounds", "margins"]
@@ -80,8 +80,7 @@ def margins(
         raise ValueError(f"{splits=} must be an integer of at least 0, and 0 but for method='alpha_crown', got {method=}")
     loose, form = _found(f, region, method, rounding, chunk, steps, learning_rate, intermediate)
     shape = loose.graph.shape
-    if len(shape) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got shape {shape}")
+    logits_shape(jax.ShapeDtypeStruct(shape, jnp.float32))
     check_target(label, shape[0])
     dtype = loose.region.lower.dtype if loose.graph.constant is not None else loose.known[loose.graph.output].lower.dtype
     own = jax.nn.one_hot(label, shape[0], dtype=dtype)

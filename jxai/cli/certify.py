@@ -10,7 +10,7 @@ from typing import Any
 
 from jxai.cli.errors import UserError, first_line, known
 from jxai.cli.evaluate import EMBEDDED
-from jxai.cli.progress import Reporter
+from jxai.cli.progress import Reporter, said
 from jxai.files import printable
 
 OF_DATA = ("anew", "shared", "limit", "block", "batch_size", "split", "data_dir", "label")
@@ -88,7 +88,8 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any],
     if len(targets) > 1:
         raise UserError(f"--target {args.target} must name one class")
     steps, restarts = setting.pop("steps"), setting.pop("restarts")
-    certificate = certify(subject.model, jnp.asarray(x), args.radius, targets[0], **{k: v for k, v in setting.items() if k != "radius"}, **bound)
+    with said(f"{printable(path.name)}: compiling and bounding by {args.method}"):
+        certificate = certify(subject.model, jnp.asarray(x), args.radius, targets[0], **{k: v for k, v in setting.items() if k != "radius"}, **bound)
     label = int(certificate.label)
     arrays, static = partition(subject.model)
 
@@ -97,7 +98,8 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any],
         found = attack(f, region, label, key, steps=steps, restarts=restarts)
         return found, f(found.x), f(x)
 
-    found, there, here = jax.jit(search)(arrays, certificate.region, certificate.label, jax.random.key(args.seed))
+    with said(f"{printable(path.name)}: compiling and attacking"):
+        found, there, here = jax.block_until_ready(jax.jit(search)(arrays, certificate.region, certificate.label, jax.random.key(args.seed)))
     if not np.isfinite(here).all():
         raise UserError(f"{path}: {(~np.isfinite(here)).sum()} of the {here.size} logits of {subject.name} are not finite")
     what = f"{printable(path.name)}, {subject.label(label)}"

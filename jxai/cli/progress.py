@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Self
 
 
@@ -77,6 +79,26 @@ class Reporter(Interrupts):
     def _tell(self, unraisable) -> None:
         if not (self.came and unraisable.exc_type is KeyboardInterrupt):  # that one is raised again at the next word
             self.told(unraisable)
+
+
+@contextlib.contextmanager
+def said(what: str, after: float = 2.0, every: float = 30.0) -> Iterator[None]:
+    """A word on the error stream where the block takes longer than a moment (what is wrong shows within it), and again every so often."""
+    ended, start = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        wait = after
+        while not ended.wait(wait):
+            print(f"{what}, {_duration(time.monotonic() - start)}", file=sys.stderr, flush=True)
+            wait = every
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
 
 
 def _duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jxai import counterfactual
-from jxai.callables import partition, plainly
+from jxai.callables import fresh, partition, plainly
 from jxai.counterfactual.search import begin
 from jxai.data import Source
 from jxai.data.batches import number
@@ -181,7 +181,7 @@ def _targets(examples: Examples, x: np.ndarray, predicted: np.ndarray, target: s
     if target == "all":
         others = np.arange(examples.classes - 1)
         return others + (others >= predicted[:, None])
-    logits = np.array(jax.jit(jax.vmap(lambda v: examples.f(v)))(x))
+    logits = np.array(jax.jit(jax.vmap(fresh(examples.f)))(x))
     logits[np.arange(len(x)), predicted] = -np.inf
     return logits.argmax(1)[:, None]
 

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import batching
+from jxai.callables import fresh
 from jxai.certificates import weights_digest
 from jxai.data import Batch, Source, load
 from jxai.evaluate.store import Run
 from jxai.identity import checks
 from jxai.identity.programs import program
 from jxai.identity.values import summed
-from jxai.scores import check_values, confidences, positive
+from jxai.scores import check_values, confidences, logits_shape, positive
 from jxai.typing import Model, PyTree
 
 
@@ -64,10 +65,7 @@ class Examples:
     @property
     def classes(self) -> int:
         """K."""
-        out = jax.eval_shape(lambda v: self.f(v), jax.ShapeDtypeStruct(self.shape, jnp.float32))
-        if getattr(out, "ndim", None) != 1:
-            raise ValueError(f"f(x) must be a vector of logits [K], got {getattr(out, 'shape', type(out).__name__)}")
-        return out.shape[0]
+        return logits_shape(jax.eval_shape(fresh(self.f), jax.ShapeDtypeStruct(self.shape, jnp.float32)))[0]
 
     def describe(self, chosen: np.ndarray, shuffle: bool, model_name: str) -> dict[str, Any]:
         """What of a run's configuration is about the data and the model: content and computation, not names alone.
@@ -79,7 +77,7 @@ class Examples:
         if callable(of := getattr(self.source, "digest", None)):
             data["content"] = of(chosen)
         x = jax.ShapeDtypeStruct(self.shape, jnp.float32)
-        model = {**summed(self.f), "weights": weights_digest(self.f, self.shape), "program": program(lambda v: self.f(v), x)[0]}
+        model = {**summed(self.f), "weights": weights_digest(self.f, self.shape), "program": program(fresh(self.f), x)[0]}
         return {"data": data, "preprocess": None if self.preprocess is None else summed(self.preprocess, 3), "model": {"name": model_name, **model}}
 
     def answers(self, chosen: np.ndarray) -> dict[str, Any]:

@@ -27,14 +27,16 @@ FillLike = float | Array | Fill
 
 def resolve(fill: FillLike, x: Array, m: Array | float, key: Array | None = None) -> Array:
     """The array that a fill stands for, in x's dtype; it broadcasts against x."""
+    check_fill(fill, x)
     if callable(fill):
         return fill(x, jnp.asarray(m), key).astype(x.dtype)
-    check_fill(fill, x)
     return jnp.asarray(fill, x.dtype)
 
 
 def check_fill(fill: FillLike, x: Array, name: str = "fill") -> None:
-    """Raises ValueError unless the fill is callable, or numbers that broadcast against x."""
+    """Raises ValueError unless the fill is callable and no class, or numbers that broadcast against x."""
+    if inspect.isclass(fill):
+        raise ValueError(f"{name}={fill.__name__} is a class: it must be one of its fills, {name}=fills.{fill.__name__}()")
     if callable(fill):
         return
     dtype = getattr(fill, "dtype", None)

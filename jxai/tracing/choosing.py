@@ -142,9 +142,20 @@ def _last_spatial(program: interpret.Program, places: dict[int, axes.Place], fou
         what, shown = "several values with spatial extent end apart", [item for _, item in last]
     else:
         what, shown = f"no value has spatial extent over x of shape {x.shape}", many[-6:]
-    say = f" (and say which axes are positions, as in layer='{shown[0].index}@0,1')" if shown and not shown[0].spatial else ""
+    say = _with_axes(shown, max(1, x.ndim - 1))
     known = f"name one of: {'; '.join(map(str, shown))}{say}" if shown else "f is no network over positions, which its gradients and removals explain"
     raise ValueError(f"layer=None: {what}; {known}")
+
+
+def _with_axes(shown: list[Layer], count: int) -> str:
+    """How to say which axes are positions, of one that has as many axes of more than one place; nothing where positions are known."""
+    if not shown or shown[0].spatial:
+        return ""
+    for item in shown:
+        long = [axis for axis, size in enumerate(item.shape[:-1]) if size > 1][:count]
+        if len(long) == count:
+            return f" (and say which axes are positions, as in layer='{item.index}@{','.join(map(str, long))}')"
+    return ""
 
 
 def _strewn(item: Layer, reach: demand.Reach | None) -> bool:

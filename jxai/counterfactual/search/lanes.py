@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.callables import Static, partition, plainly
+from jxai.callables import Fresh, Static, partition, plainly
 from jxai.counterfactual.search import Counterfactual, Search, State, advance, begin, check_search, further, result
 from jxai.counterfactual.search.domain import check_examples
 from jxai.loops import at_once, while_loop
@@ -87,7 +87,7 @@ def run(
     if places.size != which.size:
         raise ValueError(f"index must have shape {shape}, got {np.shape(index)}")
     width = batch_size or min(256, 4 * at_once(x[0], None))
-    weights, model = partition(f)
+    weights, model = partition(Fresh(f))
     arrays, rest = partition(search)
     lanes = _Lanes(weights, arrays, key, model, rest, min(width, _power(which.size)))
     given = lambda at: (x[which[at]], None if target is None else target[at], places[at])

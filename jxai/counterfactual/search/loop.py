@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jxai.callables import plainly
+from jxai.callables import Fresh, plainly
 from jxai.counterfactual.search.domain import Domain
 from jxai.loops import while_loop
-from jxai.scores import check_example, check_target, check_values, wide
+from jxai.scores import check_example, check_target, check_values, logits_shape, wide
 from jxai.typing import Array, Model, PyTree
 
 
@@ -133,6 +133,7 @@ def solve(search: Search, f: Model, x: Array, target: int | Array | None, key: A
       ValueError: bad x or target, f(x) that is no vector.
     """
     check_search(f, x, target)
+    f = Fresh(f)
     first = begin(search, f, x, target, key)
     ends = lambda search, state: result(while_loop(lambda s: ~s.done, lambda s: advance(search, f, s), state))
     found = ends(search, first)
@@ -157,9 +158,7 @@ def further(found: Counterfactual, then: Counterfactual) -> Counterfactual:
 def check_search(f: Model, x: Array, target: int | Array | None) -> None:
     """Raises ValueError for a bad example or target, or a model that gives no vector of logits, or of one class where there is a target."""
     check_example(x)
-    shape = getattr(check_values(f, x), "shape", None)
-    if shape is None or len(shape) != 1:
-        raise ValueError(f"f(x) must be a vector of logits [K], got shape {shape}; a batch-only model is wrapped as Batched(f)")
+    shape = logits_shape(check_values(f, x))
     if target is not None:
         if shape[0] < 2:
             raise ValueError(f"f(x) must have two classes or more for the class to change, got {shape[0]}")
