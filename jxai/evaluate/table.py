@@ -9,11 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jxai import metrics
 from jxai.evaluate import blank
 from jxai.evaluate.statistics import Ranking, mean_interval, ranking
 from jxai.evaluate.store import Run
-from jxai.metrics.documented import direction
 
 COLUMNS = ("run", "data", "model", "metric", "method", "direction", "n", "failed", "mean", "low", "high", "rank", "ranked", "critical_difference")
 _WORDS = {1: "higher", -1: "lower", 0: ""}
@@ -60,17 +58,8 @@ def scores_of(run: Run, table: dict[str, np.ndarray], metric: str) -> np.ndarray
 
 
 def direction_of(run: Run, metric: str) -> int:
-    """1 where higher is better, −1 where lower is, 0 where neither, or where a stranger's metric does not say.
-
-    A metric that was asked about the least relevant features first judges the other way round.
-    """
-    described = run.config["metrics"][metric]
-    module, _, name = described["function"].rpartition(".")
-    if not module.startswith("jxai.metrics") or not hasattr(metrics, name):
-        return 0
-    turned = {"least": -1, "irrelevant": -1, "random": 0}
-    ways = [turned.get(described["options"].get(option), 1) for option in ("order", "features")]
-    return direction(getattr(metrics, name)) * ways[0] * ways[1]
+    """1 where higher is better, −1 where lower is, 0 where neither, or where its docstring does not say (`Direction:`)."""
+    return run.config["metrics"][metric].get("direction", 0)
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from jxai import attribution, metrics
 from jxai.data import Source, load
 from jxai.identity.values import described
+from jxai.metrics.documented import direction
 from jxai.removal.segments import XRAI, Segmentation
 from jxai.scores import SCORES, SHARES
 from jxai.typing import Array
@@ -129,10 +130,26 @@ def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], see
 def judged_by(by: Mapping[str, Task]) -> dict[str, Any]:
     """What a metric computes, for the record of a run; an option that is not the same for all methods says each one's."""
     found = {name: task.describe() for name, task in by.items()}
-    first = next(iter(found.values()))
+    first = {**next(iter(found.values())), "direction": _direction(next(iter(by.values())))}
     each = {option: {name: one["options"].get(option) for name, one in found.items()} for option in ("score", *_GROUPS)}
     differ = {option: values for option, values in each.items() if len({json.dumps(value) for value in values.values()}) > 1}
     return {**first, "options": {**first["options"], **differ}} if differ else first
+
+
+def _direction(task: Task) -> int:
+    """1 where higher is better by the metric's docstring, −1 where lower is, 0 where neither, or where it does not say.
+
+    A metric of jxai's that was asked about the least relevant features first judges the other way round.
+    """
+    fn, options = task.source, dict(task.options)
+    while isinstance(fn, functools.partial):  # JAX's Partial is one, too
+        fn, options = fn.func, {**fn.keywords, **options}
+    try:
+        way = direction(fn)
+    except (ValueError, AttributeError):  # no line `Direction:`, or an object without a name
+        return 0
+    turned = {"least": -1, "irrelevant": -1, "random": 0} if getattr(fn, "__module__", "").startswith("jxai.metrics") else {}
+    return way * turned.get(options.get("order"), 1) * turned.get(options.get("features"), 1)
 
 
 def _same_groups(metric: Callable, options: Mapping[str, Any], explainer: Task, shape: tuple[int, ...]) -> dict[str, Any]:
