@@ -189,7 +189,7 @@ def _world(config: Config, here: Record, name: str, world: World) -> list[dict[s
     f = ordinary(config.seed, config.train) if world.model == "ordinary" else subject.model
     source = data.source(world.dataset, num_classes=len(subject.class_names))
     limit = max(1, round(config.limit * world.share))
-    options = dict(preprocess=subject.preprocess, model_name=world.model, limit=limit, seed=config.seed, on_progress=here.on_progress)
+    options = dict(preprocess=subject.preprocess, model_name=world.model, limit=limit, sample="first", seed=config.seed, on_progress=here.on_progress)
     explained = methods(config, world, subject.input_shape[0])
     done = evaluate.run(f, source, explained, judges(world), here.path / name, **options)
     evaluate.report([done], here.path / f"{name}_report")

@@ -47,7 +47,7 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], bound:
         split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels
     )
     source = data.source(args.input, **where)
-    options = dict(target=args.target or "label", limit=args.limit, seed=args.seed, block=args.block, batch_size=args.batch_size)
+    options = dict(target=args.target or "label", limit=args.limit, sample=args.sample, seed=args.seed, block=args.block, batch_size=args.batch_size)
     options |= dict(preprocess=subject.preprocess, model_name=subject.name, options=bound, anew=bool(args.anew), shared=bool(args.shared))
     try:
         with Reporter() as reporter:

@@ -57,7 +57,7 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], genera
     source = data.source(args.input, **where)
     target = args.target or ("none" if _without_target(args.method) else "second")
     target = target if target in TARGETS else _class(target, subject)
-    options = dict(method=args.method, options=setting, target=target, limit=args.limit, seed=args.seed, block=args.block or 100)
+    options = dict(method=args.method, options=setting, target=target, limit=args.limit, sample=args.sample, seed=args.seed, block=args.block or 100)
     options |= dict(preprocess=subject.preprocess, model_name=subject.name, generator_name=generator)
     options |= dict(anew=bool(args.anew), shared=bool(args.shared))
     try:

@@ -92,7 +92,7 @@ def _evaluation(commands) -> None:
     _score(add)
     add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
     _anew(add)
-    add("--limit", type=int, help="the first so many examples")
+    _limit(add)
     add("--shuffle", action="store_true", help="take the examples in random order, by the seed")
     add("--target", default="predicted", choices=("predicted", "label"), help="the class that is explained (default: %(default)s)")
     add("--where", default="all", choices=("all", "correct"), help="which examples: those classified right, or all (default: %(default)s)")
@@ -132,7 +132,7 @@ def _certification(commands) -> None:
     add("--target", help="the class: of an image an index or name (default: the predicted one), of a data set label (default) or predicted")
     add("--out", help="file for an image's certificate (default: certificate.npz), or folder of the run (default: certification)")
     _anew(add)
-    add("--limit", type=int, help="the first so many examples")
+    _limit(add)
     _prepared(add)
     add("--seed", type=_seed, default=0, help="of the attack's random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
@@ -155,7 +155,7 @@ def _counterfactuals(commands) -> None:
     _model(add, by_data=True)
     add("--out", help="folder for an image's pictures and arrays (default: counterfactual), or of the run (default: counterfactuals)")
     _anew(add)
-    add("--limit", type=int, help="the first so many examples")
+    _limit(add)
     _prepared(add)
     add("--seed", type=_seed, default=0, help="of random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are searched and written together (default: 100)")
@@ -208,6 +208,12 @@ def _model(add, by_data: bool = False) -> None:
     """`by_data`: None stands for the model that goes with the data set."""
     told = f"digits_cnn for digits, else {MODEL}" if by_data else "%(default)s"
     add("--model", default=None if by_data else MODEL, help=f"a name of `jxai models`, or package.module:factory (default: {told})")
+
+
+def _limit(add) -> None:
+    add("--limit", type=int, help="at most so many examples")
+    told = "which ones, where there is a limit: of every class its share, drawn by the seed, or the first (default: %(default)s)"
+    add("--sample", default="stratified", choices=("stratified", "first"), help=told)
 
 
 def _score(add) -> None:

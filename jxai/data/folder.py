@@ -87,7 +87,7 @@ class Folder:
 
     def named(self, index: int) -> tuple[str, int]:
         """The name and the label of an image, which is not read."""
-        return str(self._files[index].relative_to(self._path)), self._labels[index]
+        return printable(self._files[index].relative_to(self._path)), self._labels[index]
 
     def digest(self, places: Sequence[int]) -> str:
         """Of the files at these places: names, labels, and all bytes of images and masks."""

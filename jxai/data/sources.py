@@ -32,7 +32,7 @@ class Source(Protocol):
     """A data set: its length, and its examples by index. `name` says in one line which one it is.
 
     Two that differ must differ in the name, or in `digest(places) -> str` of the examples at these places, where there is such a method. One that has `named(index) -> (name, label)` tells these
-    of an example that cannot be read."""
+    of an example that cannot be read; one that has `labels() -> [n]` is sampled class by class."""
 
     name: str
     class_names: tuple[str, ...] | None

@@ -16,7 +16,7 @@ from jxai.bounds.region import ball
 from jxai.bounds.specification import margins
 from jxai.callables import partition, plainly
 from jxai.data import Batch, Source
-from jxai.data.batches import number
+from jxai.data.sampling import sampled
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.loop import Progress, Tell, work
@@ -60,6 +60,7 @@ def certify(
     preprocess: Callable | None = None,
     model_name: str = "",
     limit: int | None = None,
+    sample: str = "stratified",
     seed: int = 0,
     block: int | None = None,
     batch_size: int | None = None,
@@ -77,7 +78,7 @@ def certify(
       radius, p, clip: as in `jxai.bounds.ball`. method: of `jxai.bounds.margins`. options: more of its options; rounding is "outward"
         where they do not say.
       steps, restarts: of `jxai.bounds.attack`. target: the class that must not change, the "label" or the one "predicted".
-      preprocess, model_name, limit, block, batch_size, anew, shared, devices, on_progress: as in `jxai.evaluate.run`. seed: of the attack's starts.
+      preprocess, model_name, limit, sample, block, batch_size, anew, shared, devices, on_progress: as in `jxai.evaluate.run`. seed: of the attack's starts.
 
     Returns:
       The run. Its table has, beside `PER_EXAMPLE`, `margin` and `attack`, the least margin proved and the least found (NaN where it failed),
@@ -88,18 +89,18 @@ def certify(
       OSError: it cannot be written. RuntimeError: an example is both certified and attacked, so that the bounds are wrong.
     """
     one_of("target", target, TARGETS)
-    count, examples = number(source, limit), Examples(f, source, preprocess, block, batch_size, devices)
+    chosen, examples = sampled(source, limit, sample, seed), Examples(f, source, preprocess, block, batch_size, devices)
     if target == "label" and examples.probe.label[0] == NO_LABEL:
         raise ValueError(f"the examples of {source.name} have no labels, which {target=} asks for")
     bound = tuple(sorted({"rounding": "outward", **(options or {}), "method": method}.items()))
     task = {"radius": radius, "p": p, "clip": clip, "bound": bound, "steps": steps, "restarts": restarts}
     ball(examples.probe.x[0], radius, p, clip)
     _check(f, examples, task)
-    chosen = np.arange(count)
     config = {
-        **examples.describe(chosen, False, model_name),
+        "seed": seed,
+        **examples.describe(chosen, model_name, sample),
         "certification": {**task, "p": str(p), "clip": None if clip is None else list(clip), "bound": described(dict(bound))},
-        **{"target": target, "seed": seed, "block": examples.block, "batch_size": batch_size, "keep_maps": False},
+        **{"target": target, "block": examples.block, "batch_size": batch_size, "keep_maps": False},
         "versions": versions(),
     }
     with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:

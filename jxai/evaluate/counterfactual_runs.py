@@ -15,7 +15,7 @@ from jxai import counterfactual
 from jxai.callables import fresh, partition, plainly
 from jxai.counterfactual.search import begin
 from jxai.data import Source
-from jxai.data.batches import number
+from jxai.data.sampling import sampled
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.store import Run
@@ -53,6 +53,7 @@ def counterfactuals(
     model_name: str = "",
     generator_name: str = "",
     limit: int | None = None,
+    sample: str = "stratified",
     seed: int = 0,
     block: int = 100,
     lanes: int | None = None,
@@ -69,7 +70,7 @@ def counterfactuals(
       method: a name of `jxai.counterfactual.METHODS`. options: of it, `generator` and all.
       target: a class; "second", the one that the model gives the second highest logit; "all", one search for each class but the predicted one; or "none", for
         methods that search for certainty and not for a class (CLUE).
-      preprocess, model_name, limit, anew, shared, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
+      preprocess, model_name, limit, sample, anew, shared, on_progress: as in `jxai.evaluate.run`. generator_name: for the record. seed: of the searches' draws.
       block: examples that are searched and written together. lanes: searches at once, see `jxai.counterfactual.run`.
 
     Returns:
@@ -82,14 +83,14 @@ def counterfactuals(
       OSError: it cannot be written.
     """
     search = searched(method, options)
-    count, examples = number(source, limit), Examples(f, source, preprocess, block)
+    chosen, examples = sampled(source, limit, sample, seed), Examples(f, source, preprocess, block)
     _check_target(target, examples.classes)
     _check(search, f, examples, target)
-    chosen = np.arange(count)
     config = {
-        **examples.describe(chosen, False, model_name),
+        "seed": seed,
+        **examples.describe(chosen, model_name, sample),
         "counterfactual": {"method": method, "options": {k: _described(v) for k, v in sorted(_complete(method, options).items())}, "generator": generator_name},
-        **{"target": target, "seed": seed, "block": block, "keep_maps": True, "versions": versions()},
+        **{"target": target, "block": block, "keep_maps": True, "versions": versions()},
     }
     with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:
         examples.go_on(record)

@@ -67,13 +67,15 @@ class Examples:
         """K."""
         return logits_shape(jax.eval_shape(fresh(self.f), jax.ShapeDtypeStruct(self.shape, jnp.float32)))[0]
 
-    def describe(self, chosen: np.ndarray, shuffle: bool, model_name: str) -> dict[str, Any]:
+    def describe(self, chosen: np.ndarray, model_name: str, sample: str, shuffle: bool = False) -> dict[str, Any]:
         """What of a run's configuration is about the data and the model: content and computation, not names alone.
 
         Args:
+          sample, shuffle: how the places were chosen, which says nothing where all are.
           chosen: the places in the data set. A source that has `digest(places)` says by it what is there; of another its `name` has to.
         """
         data = {"name": self.source.name, "size": len(self.source), "examples": len(chosen), "shuffle": shuffle, "x": list(self.shape)}
+        data["sample"] = sample if len(chosen) < len(self.source) else "all"
         if callable(of := getattr(self.source, "digest", None)):
             data["content"] = of(chosen)
         x = jax.ShapeDtypeStruct(self.shape, jnp.float32)

@@ -45,7 +45,14 @@ def recorded(run: Callable[[Any, Record], Rows]) -> Callable[..., Rows]:
 def evaluated(here: Record, subject: Pretrained, source: Source, explained: Any, judged: Any, **options: Any) -> tuple[Run, list[Row]]:
     """A run of methods × metrics in the record's folder, by the `model`, `limit` and `seed` of its configuration, and the rows of its report."""
     config = here.config
-    known = {"preprocess": subject.preprocess, "model_name": config.model, "limit": config.limit, "seed": config.seed, "on_progress": here.on_progress}
+    known = {
+        "preprocess": subject.preprocess,
+        "model_name": config.model,
+        "limit": config.limit,
+        "sample": "first",
+        "seed": config.seed,
+        "on_progress": here.on_progress,
+    }
     done = evaluate(subject.model, source, explained, judged, here.path / "run", **known, **options)
     return done, report([done], here.path / "report")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jxai.callables import partition, plainly
 from jxai.data import Batch, Source
-from jxai.data.batches import number
+from jxai.data.sampling import sampled
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import blank, tasks
 from jxai.evaluate.examples import Examples
@@ -39,6 +39,7 @@ def run(
     target: str = "predicted",
     where: str = "all",
     limit: int | None = None,
+    sample: str = "stratified",
     shuffle: bool = False,
     seed: int = 0,
     block: int | None = None,
@@ -70,7 +71,8 @@ def run(
       out: the run's folder. model_name: for the record.
       target: which class is explained, "predicted" or "label".
       where: "all" examples, or those that the model classifies right ("correct").
-      limit: the first so many examples (before `where`). shuffle: takes them in random order, by `seed`.
+      limit: at most so many examples (before `where`), by `sample` "stratified" (of every class its share, drawn by `seed`: `jxai.data.sampled`) or the "first".
+      shuffle: takes them in random order, by `seed`.
       block: examples that are written together (8 for large examples, up to 32 for small ones); what a killed process loses at most.
       batch_size: examples at once on a device; None is what suits each method and metric (`jxai.batching.default_batch_size`). keep_maps: whether to keep the explanations.
       anew: removes a run that is in the folder already. shared: whether other processes take part; always in a JAX cluster.
@@ -86,7 +88,7 @@ def run(
     """
     one_of("target", target, TARGETS)
     one_of("where", where, WHERE)
-    count, examples = number(source, limit), Examples(f, source, preprocess, block, batch_size, devices)
+    chosen, examples = sampled(source, limit, sample, seed), Examples(f, source, preprocess, block, batch_size, devices)
     probe = examples.probe
     explainers = tasks.methods(methods, source, examples.shape, preprocess)
     judges = tasks.judges(metrics, explainers, examples.shape, seed)
@@ -96,12 +98,14 @@ def run(
         raise ValueError(f"{where=} needs a model of two or more logits: one logit gives no class")
     if probe.mask is None and (needs := [label for label, by in judges.items() if next(iter(by.values())).needs_mask]):
         raise ValueError(f"the examples of {source.name} have no masks, which the metric {needs[0]} asks for")
-    chosen = np.random.default_rng(seed).permutation(len(source))[:count] if shuffle else np.arange(count)
+    if shuffle:
+        chosen = np.random.default_rng(seed).permutation(chosen)
     config = {
-        **examples.describe(chosen, shuffle, model_name),
+        "seed": seed,
+        **examples.describe(chosen, model_name, sample, shuffle),
         "methods": {task.label: task.describe() for task in explainers},
         "metrics": {label: tasks.judged_by(by) for label, by in judges.items()},
-        **{"target": target, "where": where, "seed": seed, "block": examples.block, "batch_size": batch_size, "keep_maps": keep_maps},
+        **{"target": target, "where": where, "block": examples.block, "batch_size": batch_size, "keep_maps": keep_maps},
         "versions": versions(),
     }
     _check(f, probe, explainers, judges)

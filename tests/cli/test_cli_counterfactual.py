@@ -23,7 +23,7 @@ def digits():
 def run(tmp_path_factory, digits):
     out = tmp_path_factory.mktemp("runs") / "run"
     return evaluate.counterfactuals(
-        digits_cnn(), digits, out, method="diffeomorphic", options={"generator": digits_vae(), **SETTING}, target="all", limit=5, block=2
+        digits_cnn(), digits, out, method="diffeomorphic", options={"generator": digits_vae(), **SETTING}, target="all", limit=5, sample="first", block=2
     )
 
 
@@ -52,7 +52,9 @@ def test_an_interrupted_run_goes_on(run, digits, tmp_path):
 
     def again(**more):
         options = {"generator": digits_vae(), **SETTING}
-        return evaluate.counterfactuals(digits_cnn(), digits, tmp_path / "run", method="diffeomorphic", options=options, target="all", limit=5, block=2, **more)
+        return evaluate.counterfactuals(
+            digits_cnn(), digits, tmp_path / "run", method="diffeomorphic", options=options, target="all", limit=5, sample="first", block=2, **more
+        )
 
     with pytest.raises(Stop):
         again(on_progress=stop)
@@ -62,11 +64,24 @@ def test_an_interrupted_run_goes_on(run, digits, tmp_path):
     for name, column in run.table().items():
         assert np.array_equal(whole.table()[name], column), name
     with pytest.raises(ValueError, match="another configuration"):
-        evaluate.counterfactuals(digits_cnn(), digits, tmp_path / "run", method="wachter", target="all", limit=5, block=2)
+        evaluate.counterfactuals(digits_cnn(), digits, tmp_path / "run", method="wachter", target="all", limit=5, sample="first", block=2)
 
 
 def test_a_data_set(tmp_path, capsys):
-    command = ["counterfactual", "digits", "--limit", "3", "--out", str(tmp_path / "run"), "--diffeomorphic.steps", "60", "--diffeomorphic.threshold", "0.7"]
+    command = [
+        "counterfactual",
+        "digits",
+        "--limit",
+        "3",
+        "--sample",
+        "first",
+        "--out",
+        str(tmp_path / "run"),
+        "--diffeomorphic.steps",
+        "60",
+        "--diffeomorphic.threshold",
+        "0.7",
+    ]
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "3 examples of digits, 0 failed" in shown and "of 3 searches reached their target" in shown

@@ -41,7 +41,7 @@ def fails(capsys, *arguments):
     return err
 
 
-GIVEN = ["--model", "own_model:make", "--out", "run", "--limit", "6"]
+GIVEN = ["--model", "own_model:make", "--out", "run", "--limit", "6", "--sample", "first"]
 
 
 def test_the_command_runs_what_the_library_runs(here, capsys):
@@ -58,7 +58,7 @@ def test_the_command_runs_what_the_library_runs(here, capsys):
         "feature_ablation": (attribution.feature_ablation, {"segments": Segmentation("slic", (6.0,)), "fill": 0.5}),
     }
     judges = {"pointing_game": metrics.pointing_game, "deletion": (metrics.deletion, {"steps": 5}), "sparseness": metrics.sparseness}
-    mine = evaluate.run(own_model.make(), data.Digits(), methods, judges, here / "mine", model_name="own_model:make", limit=6, seed=3)
+    mine = evaluate.run(own_model.make(), data.Digits(), methods, judges, here / "mine", model_name="own_model:make", limit=6, sample="first", seed=3)
     theirs = evaluate.Run("run")
     assert theirs.config == mine.config
     table = mine.table()
@@ -155,7 +155,7 @@ def test_a_run_of_another_configuration_is_refused(here, capsys):
 
 def test_a_folder_that_cannot_be_written(here, capsys):
     (here / "file").write_text("")
-    given = ["digits", "--model", "own_model:make", "--limit", "3", "--methods", "gradient", "--metrics", "sparseness"]
+    given = ["digits", "--model", "own_model:make", "--limit", "3", "--sample", "first", "--methods", "gradient", "--metrics", "sparseness"]
     assert "file" in fails(capsys, *given, "--out", f"file{os.sep}run")
 
 

@@ -34,7 +34,7 @@ def methods():
 
 
 def run(out, source=None, scale=1.0, metrics=METRICS, **options):
-    options = {"limit": 21, "block": 8, "batch_size": 2, **options}
+    options = {"limit": 21, "sample": "first", "block": 8, "batch_size": 2, **options}
     return evaluate.run(model(scale), source or data.Digits(), methods(), metrics, out, **options)
 
 

@@ -16,7 +16,7 @@ def dark(x):
 
 def test_examples_whose_blank_is_of_the_class_are_counted_by_the_fill(tmp_path):
     methods = {"black": (feature_ablation, {"grid": 1}), "white": (feature_ablation, {"grid": 1, "fill": 1.0})}
-    table = evaluate.run(dark, data.Digits(), methods, ["sparseness"], tmp_path, limit=9, keep_maps=False).table()
+    table = evaluate.run(dark, data.Arrays(np.stack([data.Digits()[i].pixels for i in range(9)])), methods, ["sparseness"], tmp_path, keep_maps=False).table()
     assert 0 < (table["predicted"] == 0).sum() < 9
     assert (table["blank/0"] == (table["predicted"] == 0)).all() and (table["blank/1"] == (table["predicted"] == 1)).all()
     counts = [int((table["predicted"] == c).sum()) for c in (0, 1)]

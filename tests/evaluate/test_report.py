@@ -87,7 +87,9 @@ def test_the_csv_is_the_same_to_the_bit_for_the_same_scores(whole, tmp_path):
 
 
 def test_pictures_and_several_runs(whole, tmp_path):
-    other = evaluate.run(runs.model(2.0), data.Digits(), ["gradient", "rise"], {"deletion": (metrics.deletion, {"steps": 4})}, tmp_path / "other", limit=5)
+    other = evaluate.run(
+        runs.model(2.0), data.Digits(), ["gradient", "rise"], {"deletion": (metrics.deletion, {"steps": 4})}, tmp_path / "other", limit=5, sample="first"
+    )
     evaluate.report([whole, other], tmp_path / "report")
     pictures = {str(path.relative_to(tmp_path / "report")) for path in (tmp_path / "report").rglob("*.png")}
     assert pictures == {
@@ -102,7 +104,7 @@ def test_pictures_and_several_runs(whole, tmp_path):
 
 def test_least_relevant_first_turns_the_direction(tmp_path):
     given = {"deletion": (metrics.deletion, {"steps": 4}), "least": (metrics.deletion, {"steps": 4, "order": "least"})}
-    run = evaluate.run(runs.model(), data.Digits(), {"mine": gradient}, given, tmp_path / "run", limit=3)
+    run = evaluate.run(runs.model(), data.Digits(), {"mine": gradient}, given, tmp_path / "run", limit=3, sample="first")
     assert (direction_of(run, "deletion"), direction_of(run, "least")) == (-1, 1)
     assert scores_of(run, run.table(), "least").shape == (3, 1)
 

@@ -221,7 +221,7 @@ X_SUMS = {i: float(data.Digits()[i].pixels.sum()) for i in (2, 4)}
 
 
 def test_a_method_that_gives_nan_scores_nan_and_stops_nothing(tmp_path):
-    run = evaluate.run(runs.model(), data.Digits(), {"mine": exploding, "gradient": gradient}, ["sparseness"], tmp_path / "run", limit=6)
+    run = evaluate.run(runs.model(), data.Digits(), {"mine": exploding, "gradient": gradient}, ["sparseness"], tmp_path / "run", limit=6, sample="first")
     scores = run.table()["score/mine/sparseness"]
     assert np.array_equal(np.isnan(scores), [False, False, True, False, True, False])
     assert np.isfinite(run.table()["score/gradient/sparseness"]).all()
@@ -268,7 +268,7 @@ def test_nothing_is_classified_right(tmp_path):
 
 
 def test_a_one_class_model_and_a_one_pixel_image(tmp_path):
-    one = evaluate.run(lambda x: x.sum()[None], data.Digits(), ["gradient"], ["sparseness"], tmp_path / "a", limit=3)
+    one = evaluate.run(lambda x: x.sum()[None], data.Digits(), ["gradient"], ["sparseness"], tmp_path / "a", limit=3, sample="first")
     assert (one.table()["confidence"] == 1).all() and np.isfinite(one.table()["score/gradient/sparseness"]).all()
     pixel = data.Arrays(np.uint8([[[[7]]], [[[0]]]]), None, np.ones((2, 1, 1), bool))
     tiny = evaluate.run(lambda x: x.sum() * np.arange(3.0), pixel, ["gradient", "occlusion"], ["pointing_game", "entropy"], tmp_path / "b")

@@ -58,7 +58,7 @@ def test_a_metric_that_explains_again_does_so_with_the_methods_score():
 @pytest.mark.slow
 def test_a_run_holds_what_was_measured_and_by_which_score(tmp_path):
     methods = {"logit": gradient, "probability": (gradient, {"score": "probability"})}
-    done = evaluate.run(runs.model(), data.Digits(), methods, {"deletion": (deletion, {"steps": 4})}, tmp_path / "run", limit=2)
+    done = evaluate.run(runs.model(), data.Digits(), methods, {"deletion": (deletion, {"steps": 4})}, tmp_path / "run", limit=2, sample="first")
     table = done.table()
     assert (table["curve/probability/deletion/y"] <= 1).all() and (table["curve/logit/deletion/y"][:, 0] > 1).all()
     assert done.config["metrics"]["deletion"]["options"]["score"] == {"logit": "logit", "probability": "probability"}

@@ -139,7 +139,8 @@ def test_other_files_of_equal_names_and_sizes_are_refused(begun, tmp_path, part,
     other = images(tmp_path / "other", 1)
     if part == "labels":
         for kind in ("pictures", "masks"):
-            (here / kind / "0" / "0.bmp").rename(here / kind / "1" / "0.bmp")
+            for old, new in (("0", "kept"), ("1", "0"), ("kept", "1")):
+                (here / kind / old).rename(here / kind / new)
     else:
         shutil.rmtree(here / part)
         (other / part).rename(here / part)
