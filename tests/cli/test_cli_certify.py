@@ -276,24 +276,7 @@ def test_bad_input_of_images_and_data_sets(here, capsys, arguments, message):
 def test_kill_9_loses_the_block_in_flight_at_most(here, whole):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS") and not k.lower().endswith("_proxy")}
-    command = [
-        sys.executable,
-        "-m",
-        "jxai",
-        "certify",
-        "digits",
-        *map(str, GIVEN),
-        "--limit",
-        "300",
-        "--sample",
-        "first",
-        "--block",
-        "4",
-        "--batch-size",
-        "2",
-        "--steps",
-        "10",
-    ]
+    command = [sys.executable, "-m", "jxai", "certify", "digits", *map(str, GIVEN), "--limit", "300", "--block", "4", "--batch-size", "2", "--steps", "10"]
 
     def start(out):
         return subprocess.Popen([*command, "--out", out], env={**kept, **flags}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
