@@ -69,13 +69,28 @@ def _chosen(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> tupl
 
     every, judges = options.methods(), options.judges()
     names = list(every) if args.methods.strip() == "all" else _names("--methods", args.methods)
-    labels = {name: every[known("method", name.removeprefix(ABSOLUTE), every)] for name in names}
-    metrics = {name: judges[known("metric", name, judges)] for name in _names("--metrics", args.metrics)}
+    labels = dict(_named("--methods", "method", name, every, ABSOLUTE) for name in names)
+    metrics = dict(_named("--metrics", "metric", name, judges) for name in _names("--metrics", args.metrics))
     functions = {name.removeprefix(ABSOLUTE): fn for name, fn in labels.items()} | metrics
     values = options.parse(given, functions)
     options.share_score(args.score, {name: values[name] for name in (label.removeprefix(ABSOLUTE) for label in labels)})
     methods = {label: (fn, values[label.removeprefix(ABSOLUTE)]) for label, fn in labels.items()}
     return methods, {label: (fn, values[label]) for label, fn in metrics.items()}
+
+
+def _named(flag: str, kind: str, name: str, every: dict[str, Any], prefix: str = "") -> tuple[str, Any]:
+    """A label and its function: a name of jxai's, or `package.module:function` of one's own, which is labelled by the function."""
+    from jxai.cli import inputs
+
+    bare = name.removeprefix(prefix)
+    if ":" not in bare:
+        return name, every[known(kind, bare, every)]
+    label = bare.partition(":")[2]
+    if label in every:
+        raise UserError(f"{flag} {name}: {label} is a {kind} of jxai's, too; give it another name")
+    if not callable(made := inputs.imported(bare, flag)):
+        raise UserError(f"{flag} {name} is a {type(made).__name__}, which cannot be called")
+    return name[: len(name) - len(bare)] + label, made
 
 
 def _names(flag: str, text: str) -> list[str]:

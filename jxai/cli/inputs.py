@@ -181,8 +181,9 @@ def _target(text: str, subject: Subject, num_classes: int) -> int:
         raise UserError(first_line(error)) from None
 
 
-def _made_by(name: str, flag: str = "--model") -> Any:
-    module, _, factory = name.partition(":")
+def imported(name: str, flag: str) -> Any:
+    """What `package.module:name` stands for, the folder where the command runs among those that are looked in."""
+    module, _, attribute = name.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
         source = importlib.import_module(module)
@@ -192,7 +193,11 @@ def _made_by(name: str, flag: str = "--model") -> Any:
         raise UserError(f"{flag} {name}: importing {module} failed: {type(error).__name__}: {first_line(error)}") from error
     finally:
         sys.path.remove(os.getcwd())
-    make = getattr(source, known(f"name in {module}", factory, [n for n in vars(source) if not n.startswith("_")]))
+    return getattr(source, known(f"name in {module}", attribute, [n for n in vars(source) if not n.startswith("_")]))
+
+
+def _made_by(name: str, flag: str = "--model") -> Any:
+    make, factory = imported(name, flag), name.partition(":")[2]
     try:
         return make()
     except Exception as error:

@@ -87,8 +87,10 @@ def _evaluation(commands) -> None:
     add = evaluate.add_argument
     add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version)")
     _model(add, by_data=True)
-    add("--methods", required=True, help="names separated by commas, or all; abs:NAME takes the magnitudes of a map")
-    add("--metrics", required=True, help="names separated by commas")
+    add(
+        "--methods", required=True, help="names separated by commas, or all; package.module:function is one of your own; abs:NAME takes the magnitudes of a map"
+    )
+    add("--metrics", required=True, help="names separated by commas; package.module:function is one of your own")
     _score(add)
     add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
     _anew(add)
