@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai import outputs
-from jxai.callables import fresh
+from jxai.callables import fresh, is_array
 from jxai.typing import Array, Model, Scalar
 
 SCORES = ("logit", "probability", "sigmoid")
@@ -136,6 +136,21 @@ def check_example(x: Array, name: str = "x") -> None:
         raise ValueError(f"{name} must be a floating-point array (pixels in [0, 1]), got {type(x).__name__} of {dtype}")
     if len(shape) < 1 or 0 in shape:
         raise ValueError(f"{name} must be one example [D], [H, W, C], [T, H, W, C] …, got shape {shape}")
+
+
+def check_labels(labels: Any, n: int, num_classes: int | None = None, name: str = "labels") -> None:
+    """Raises ValueError unless labels are n classes: integers, and where they are no tracers in [0, num_classes)."""
+    dtype, shape = labels.dtype if is_array(labels) else np.asarray(labels).dtype, jnp.shape(labels)
+    most = "num_classes" if num_classes is None else num_classes
+    if shape != (n,) or not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(f"{name} must be integers [{n}] in [0, {most}), one class for each example, got {dtype} of shape {shape}")
+    if isinstance(labels, jax.core.Tracer) or not n:
+        return
+    seen = np.asarray(labels)
+    low, high = int(seen.min()), int(seen.max())
+    if low < 0 or (num_classes is not None and high >= num_classes):
+        hint = "; they look one-based: subtract 1" if low == 1 and high == num_classes else "; leave out examples without a label" if low == -1 else ""
+        raise ValueError(f"{name} must be classes in [0, {most}), but go from {low} to {high}{hint}")
 
 
 def check_target(target: int | Array, num_classes: int) -> None:

@@ -14,7 +14,7 @@ from jax import lax
 
 from jxai.callables import fresh, plainly
 from jxai.kernels.order import kth_largest
-from jxai.loops import scan
+from jxai.loops import scan, staged
 from jxai.removal import fills
 from jxai.removal.doubts import kept_by_fill
 from jxai.removal.masks import as_map
@@ -105,7 +105,7 @@ def extremal_perturbation(
 
     start = jnp.ones(shares.shape + tuple(-(-n // spacing) for n in x.shape[:2]))
     params = _descend(lambda params, t: jax.vmap(loss, (0, 0, None))(params, shares, t).sum(), start, steps)
-    return as_map(jax.vmap(lambda p: _center(masked(p), shape))(params).sum(0)[..., None], x)
+    return as_map(staged(jax.vmap(lambda p: _center(masked(p), shape)), params).sum(0)[..., None], x)
 
 
 def _descend(loss: Callable[[Array, Array], Array], start: Array, steps: int) -> Array:

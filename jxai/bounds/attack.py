@@ -14,7 +14,7 @@ from jax import lax
 from jxai.bounds.projection import contains, descent, projection, random_point
 from jxai.bounds.region import Region, checked
 from jxai.callables import plainly
-from jxai.loops import at_once, scan
+from jxai.loops import at_once, scan, staged
 from jxai.scores import check_target, margin, need_key, num_classes, one_of, positive, wide, within
 from jxai.typing import Array, Model
 
@@ -113,7 +113,7 @@ def attack(
         return (jnp.where(better, margin[at], best[0]), jnp.where(better, x[at], best[1])), None
 
     none = (jnp.asarray(jnp.inf, region.lower.dtype), region.center)
-    margin, x = scan(block, none, jnp.arange(blocks))[0] if blocks > 1 else block(none, jnp.int32(0))[0]
+    margin, x = scan(block, none, jnp.arange(blocks))[0] if blocks > 1 else staged(block, none, jnp.int32(0))[0]
     margin = jnp.where((margin < jnp.inf) & contains(region, x), margin, jnp.nan)
     return Attack(x, margin, margin < 0)
 

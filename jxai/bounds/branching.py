@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai import loops
 from jxai.bounds.interval import Ranges
 from jxai.bounds.linear import specification, tighten, tightened
 from jxai.bounds.optimized import optimised
@@ -30,7 +31,7 @@ def by_cases(found: Ranges, rows: Array, worst: Array, splits: int, steps: int, 
         return optimised(_in_case(found, inputs, chosen, signs, chunk), found.graph.output, rows, steps, learning_rate)
 
     patterns = (jnp.arange(2**chosen.size)[:, None] >> jnp.arange(chosen.size)) & 1
-    return lax.map(case, patterns).min(0)
+    return loops.map(case, patterns).min(0)
 
 
 def _gains(found: Ranges, row: Array, inputs: list[int]) -> Array:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jxai import loops
 from jxai.bounds import windows
 from jxai.bounds.backward import Pair, Sums, concretised, pull, total
 from jxai.bounds.graph import Node
@@ -177,7 +177,7 @@ def neurons(found: Ranges, reference: int, chunk: int | None, needed: Array | No
     if count <= size:
         return Interval(*map(plan.place, block(jnp.arange(count))))
     rows = _even(jnp.arange(count), size)
-    ends = lax.map(jax.checkpoint(block), rows)
+    ends = loops.map(jax.checkpoint(block), rows)
     return Interval(*(plan.place(end.reshape(-1, *end.shape[2:])[:count]) for end in ends))
 
 
@@ -197,7 +197,7 @@ def _within(found: Ranges, reference: int, fields: windows.Plan, chunk: int | No
     size = max(1, coefficients(chunk, found) // fields.largest)
     if count <= size:
         return Interval(*map(fields.place, block(jnp.arange(count))))
-    ends = lax.map(jax.checkpoint(block), _even(jnp.arange(count), size))
+    ends = loops.map(jax.checkpoint(block), _even(jnp.arange(count), size))
     return Interval(*(fields.place(end.reshape(-1, end.shape[-1])[:count]) for end in ends))
 
 
@@ -210,7 +210,7 @@ def in_blocks(block: Callable[[Array], Interval], known: Interval, size: int, ne
     if needed is None:
         if count <= size:
             return Interval(*(end.reshape(shape) for end in block(jnp.arange(count))))
-        ends = lax.map(jax.checkpoint(block), _even(jnp.arange(count), size))
+        ends = loops.map(jax.checkpoint(block), _even(jnp.arange(count), size))
         return Interval(*(end.reshape(-1)[:count].reshape(shape) for end in ends))
     wanted = needed.ravel()
     order = jnp.argsort(~wanted, stable=True)
@@ -227,7 +227,7 @@ def in_blocks(block: Callable[[Array], Interval], known: Interval, size: int, ne
 
     if count <= size:
         return Interval(*(end.reshape(shape) for end in bounded(jnp.arange(count))))
-    ends = lax.map(jax.checkpoint(guarded), _even(order, size))
+    ends = loops.map(jax.checkpoint(guarded), _even(order, size))
     return Interval(*(jnp.zeros_like(flat.lower).at[order].set(end.reshape(-1)[:count]).reshape(shape) for end in ends))
 
 
@@ -264,7 +264,7 @@ def specification(
     if rows.shape[0] <= size or t is not None:
         return block(rows)
     size = -(-rows.shape[0] // -(-rows.shape[0] // size))  # blocks of equal length
-    return lax.map(lambda row: block(row[None])[0], rows, batch_size=size)
+    return loops.map(lambda row: block(row[None])[0], rows, batch_size=size)
 
 
 def rows_at_once(found: Ranges, chunk: int | None) -> int:

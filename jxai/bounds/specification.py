@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from jxai import loops
 from jxai.bounds.backward import Pair, Sums, closed, pull, total
 from jxai.bounds.branching import by_cases
 from jxai.bounds.forward import Form, combined, concretised, forms, forward, mass
@@ -195,7 +195,7 @@ def _lines(found: Ranges, form: Form | None, method: str, chunk: int | None) -> 
         return LinearBounds(pair.lower[0], jnp.ravel(ends.lower)[0], pair.upper[0], jnp.ravel(ends.upper)[0])
 
     eye = jnp.eye(size, dtype=found.region.lower.dtype)
-    out = lax.map(block, eye, batch_size=min(size, rows_at_once(found, chunk)))
+    out = loops.map(block, eye, batch_size=min(size, rows_at_once(found, chunk)))
     return LinearBounds(*(v.reshape(*shape, *v.shape[1:]) for v in out))
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jxai import loops
 from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
@@ -151,7 +152,7 @@ def _information(arrays: list[Array], examples: Array, *, rest: Static) -> Array
         slopes = jax.jacrev(log_p)(z)
         return jnp.einsum("k,ki,kj->ij", jnp.exp(log_p(z)), slopes, slopes)
 
-    return jax.lax.map(one, examples, batch_size=64).mean(0)
+    return loops.map(one, examples, batch_size=64).mean(0)
 
 
 def _start(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> tuple[Array, dict[str, Array]]:

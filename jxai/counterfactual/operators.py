@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jxai import loops
 from jxai.callables import transpose
 from jxai.loops import scan
 from jxai.typing import Array
@@ -108,7 +109,7 @@ class ParallelBeam:
             sample = lambda channel: jax.scipy.ndimage.map_coordinates(channel, at, order=1, mode="constant")
             return jax.vmap(sample, -1, -1)(x).sum(0)
 
-        return lax.map(turned, jnp.asarray(self.angles, x.dtype))
+        return loops.map(turned, jnp.asarray(self.angles, x.dtype))
 
 
 def adjoint(operator: Any, like: Array) -> Any:

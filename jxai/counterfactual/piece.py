@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jxai import loops
 from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
@@ -83,7 +84,7 @@ def class_features(f: Model, examples: Array, labels: Array, num_classes: int, l
 @functools.partial(jax.jit, static_argnames=("rest", "layer"))
 def _features(arrays: list[Array], examples: Array, *, rest: Static, layer: int | str | None) -> Array:
     f = rest.combine(arrays)
-    return jax.lax.map(lambda x: wide(taps.read(f, x, layer)).ravel(), examples, batch_size=64)
+    return loops.map(lambda x: wide(taps.read(f, x, layer)).ravel(), examples, batch_size=64)
 
 
 @method

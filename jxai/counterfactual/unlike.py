@@ -16,7 +16,7 @@ from jxai.counterfactual.search import Candidate, Domain, Search, method, wanted
 from jxai.counterfactual.search.constraints import frozen
 from jxai.counterfactual.search.domain import check_scale, unit
 from jxai.counterfactual.search.norms import DISTANCES, length
-from jxai.scores import check_example, one_of, positive, wide, within
+from jxai.scores import check_example, check_labels, one_of, positive, wide, within
 from jxai.typing import Array, Model
 
 
@@ -123,5 +123,4 @@ def check_guides(x: Array, examples: Array, labels: Array, distance: str) -> Non
     shape = jnp.shape(examples)
     if len(shape) != x.ndim + 1 or shape[1:] != x.shape or shape[0] == 0:
         raise ValueError(f"examples must be [n, *{x.shape}], got shape {shape}")
-    if jnp.shape(labels) != shape[:1] or not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-        raise ValueError(f"labels must be integers [{shape[0]}], got {getattr(labels, 'dtype', type(labels).__name__)} of shape {jnp.shape(labels)}")
+    check_labels(labels, shape[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -28,7 +29,12 @@ def kth_largest(v: Array, k: Array | int) -> Array:
     Returns:
       A float32 scalar; no derivative.
     """
-    keys = order_keys(v)
+    return lax.bitcast_convert_type(_flip(_threshold(order_keys(v), k)), jnp.float32)
+
+
+@jax.jit
+def _threshold(keys: Array, k: Array | int) -> Array:
+    """The largest key that k of them reach."""
 
     def grow(bit: Array, threshold: Array) -> Array:
         # The largest threshold that k entries reach, found from its highest bit down.
@@ -36,7 +42,7 @@ def kth_largest(v: Array, k: Array | int) -> Array:
         return jnp.where((keys >= larger).sum() >= k, larger, threshold)
 
     sign = jnp.where((keys >= 0).sum() >= k, jnp.int32(0), jnp.int32(-_LARGEST - 1))
-    return lax.bitcast_convert_type(_flip(lax.fori_loop(0, 31, grow, sign)), jnp.float32)
+    return lax.fori_loop(0, 31, grow, sign)
 
 
 def _flip(bits: Array) -> Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jxai.callables import partition
-from jxai.loops import fori_loop
+from jxai.loops import fori_loop, staged
 from jxai.metrics.draws import shuffle
 from jxai.scores import one_of, wide
 from jxai.tracing import interpret
@@ -108,7 +108,7 @@ def _drawn(leaves: dict[int, Array], key: Array, draw: Callable[[Array, Array], 
     drawn = {}
     for members in alike.values():
         keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(jnp.asarray(members))
-        fresh = jax.vmap(draw)(keys, jnp.stack([leaves[n].ravel() for n in members]))
+        fresh = staged(jax.vmap(draw), keys, jnp.stack([leaves[n].ravel() for n in members]))
         drawn.update({n: row.reshape(leaves[n].shape) for n, row in zip(members, fresh)})
     return drawn
 

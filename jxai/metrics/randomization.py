@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jxai import loops
 from jxai.callables import plainly
@@ -256,7 +255,7 @@ def _networks(name, f, x, key, weights_key, randomize: str, order: str, directio
 def _over(networks: tuple[Callable[[Array], Model], int], measure: Callable[[Model], Array], attribution: Array) -> Curve:
     """The curve of a measure over the networks, one at a time: with weights of their own, they gain nothing from a batch."""
     network, num = networks
-    y = lax.map(lambda i: measure(network(i)), jnp.arange(num))
+    y = loops.map(lambda i: measure(network(i)), jnp.arange(num))
     return curve(jnp.arange(1, num + 1) / num, nan_unless_finite(y, attribution).astype(jnp.float32))
 
 

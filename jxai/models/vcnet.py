@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jxai.scores import check_labels
+
 __all__ = ["VCNet", "loss"]
 
 
@@ -92,12 +94,14 @@ def loss(
     """The loss that trains all parts at once, `λ₃ BCE(x̂, x) + λ₁ KL(q(z | x) ‖ N(0, 1)) + λ₂ CE(f(x), y)`, sums over entries, means over the batch.
 
     Args:
-      x: `[B, D]`. y: `[B]`, classes. key: draws z. reconstruction: λ₃. divergence: λ₁, which the paper raises from 0 during training (it may be traced).
+      x: `[B, D]`. y: `[B]`, classes in [0, K). key: draws z. reconstruction: λ₃. divergence: λ₁, which the paper raises from 0 during training (it may be traced).
       prediction: λ₂.
 
     Returns:
       The loss, and its parts: "reconstruction", "divergence", "prediction", and the "accuracy".
     """
+
+    check_labels(y, len(x), model.num_classes, "y")
 
     def one(x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
         logits, mean, log_variance = model.posterior(x)
@@ -106,8 +110,16 @@ def loss(
         free = ~np.isin(np.arange(model.inputs), model.immutable)
         cross = -(x * jnp.log(made) + (1 - x) * jnp.log1p(-made))
         apart = 0.5 * (jnp.exp(log_variance) + mean**2 - 1 - log_variance)
-        return jnp.where(free, cross, 0).sum(), apart.sum(), -jax.nn.log_softmax(logits)[y], logits.argmax() == y
+        missed = jnp.where((y >= 0) & (y < model.num_classes), -jax.nn.log_softmax(logits)[y], jnp.nan)
+        return jnp.where(free, cross, 0).sum(), apart.sum(), missed, logits.argmax() == y
 
     made, apart, missed, right = (part.mean() for part in jax.vmap(one)(x, y, jax.random.split(key, len(x))))
     total = reconstruction * made + divergence * apart + prediction * missed
     return total, {"reconstruction": made, "divergence": apart, "prediction": missed, "accuracy": right}
+
+
+def _check(model: VCNet, x: np.ndarray, y: np.ndarray | None) -> None:
+    check_labels(np.zeros(0) if y is None else y, len(x), model.num_classes)
+
+
+loss.check = _check  # type: ignore[attr-defined]  # of the whole data, before a training

@@ -41,7 +41,7 @@ def extreme_baselines(f: Model, x: Array, target: int | Array | None, key: Array
     Cost: `2 steps` forward and backward passes.
     Reference: Mummani et al. 2024, as for `disambiguate`.
     """
-    both = jax.lax.map(lambda b: integrated_gradients(f, x, target, baseline=b, steps=steps, score=score), jnp.stack([x.min(), x.max()]))
+    both = loops.map(lambda b: integrated_gradients(f, x, target, baseline=b, steps=steps, score=score), jnp.stack([x.min(), x.max()]))
     mean = both.mean(0)
     return mean.max(-1, keepdims=True) if x.ndim > 1 else mean
 
@@ -161,7 +161,7 @@ def disambiguate_pairs(
 def _attributed(f: Model, x: Array, labels: Array, key: Array | None, attribution: Callable, options: dict[str, Any]) -> Array:
     """`[labels, …]`, one after another, each with the key that it has in `disambiguate` of whichever pair."""
     keys = None if key is None else jax.random.fold_in(key, 1)
-    return jax.lax.map(lambda label: attribution(f, x, label, None if keys is None else jax.random.fold_in(keys, label), **options), labels)
+    return loops.map(lambda label: attribution(f, x, label, None if keys is None else jax.random.fold_in(keys, label), **options), labels)
 
 
 def _side_by_side(f: Model, x: Array, pairs: Array, places: Array, given: dict[str, Any], **static: Any) -> Disambiguation:

@@ -151,7 +151,7 @@ def _errors(t: ScoreTrial) -> None:
 
 
 def _eager(t: ScoreTrial) -> None:
-    plain = t.bound()(t.f, t.x, t.key, t.fitted)
+    plain = t.plainly(t.f, t.x, t.key, t.fitted)
     t.require(close(plain, t.first, t.said["tolerance"]), "returns another score under jit than without it")
 
 

@@ -173,7 +173,7 @@ def _names(t: SearchTrial) -> None:
 
 
 def _eager(t: SearchTrial) -> None:
-    plain = t.bound()(t.f, t.x, None if t.target is None else int(t.target), t.key)
+    plain = t.plainly(t.f, t.x, None if t.target is None else int(t.target), t.key)
     t.require(close(plain.x, t.first.x, t.said["tolerance"]), "returns another x' under jit than without it")
 
 

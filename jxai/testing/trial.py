@@ -18,6 +18,23 @@ Options = dict[str, Any] | Callable[[tuple[int, ...]], dict[str, Any]] | None
 """The options that a routine is tried with; a function of the shape of x where they depend on it."""
 
 
+_COMPILED = [0]
+
+
+def compilations() -> int:
+    """How many programs this process has compiled, since the first call of this."""
+    _listening()
+    return _COMPILED[0]
+
+
+@functools.cache
+def _listening() -> None:
+    def heard(event: str, seconds: float, **_: Any) -> None:
+        _COMPILED[0] += event == "/jax/core/compile/backend_compile_duration"
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+
+
 class Program:
     """A function that is compiled once for each shapes, and that counts how often it was; it returns NumPy arrays, which compile nothing."""
 
@@ -87,6 +104,19 @@ class Trial:
         """Raises AssertionError with the sentence, the routine's name before it, unless it is true."""
         if not truth:
             raise AssertionError(f"{self.name} {sentence}")
+
+    def plainly(self, *arguments: Any) -> PyTree:
+        """What it returns when it is called eagerly, for the second time, which compiles nothing.
+
+        Raises:
+          AssertionError: it does.
+        """
+        call = self.bound()
+        call(*arguments)
+        before = compilations()
+        result = call(*arguments)
+        self.require(compilations() == before, f"compiles {compilations() - before} programs when it is called eagerly again with arrays of equal shapes")
+        return result
 
     def refusal(self, *arguments: Any, **changes: Any) -> Exception | None:
         """What the routine raises with these arguments, arrays traced; only traced, so that nothing is compiled."""

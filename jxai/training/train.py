@@ -66,6 +66,9 @@ def train(
     """
     parts, (x, y), total, every = _checked(loss, data, need_key(key, "train"), steps, epochs, optimizer, batch_size, validation, patience, every, block)
     form, weights, fixed = formed(model, parts)
+    for part in parts:
+        if callable(check := getattr(getattr(part.loss, "func", part.loss), "check", None)):
+            check(model, x, y)
     validation = None if validation is None else _arrays(validation, "validation")
     loop = Loop(parts, form, fixed, x, y, key, total, every, batch_size, block, False, patience, validation)
     return loop.run(weights, checkpoint, on_progress)[0]

@@ -15,7 +15,9 @@ from jxai.callables import Static, is_array, partition
 from jxai.typing import Array
 
 Loss = Callable[[Any, Array, Array | None, Array], tuple[Array, dict[str, Array]]]
-"""`(model, x [B, …], y [B] or None, key) -> (what is minimised, numbers to record)`."""
+"""`(model, x [B, …], y [B] or None, key) -> (what is minimised, numbers to record)`.
+
+One that has a function `check(model, x, y)` as an attribute is asked about the whole data before a training."""
 
 
 class Part(NamedTuple):

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jxai import loops
 from jxai.callables import plainly
 from jxai.loops import while_loop
-from jxai.scores import positive, wide
+from jxai.scores import check_labels, positive, wide
 from jxai.typing import Array
 
 __all__ = ["GaussianDensity", "gaussian_density"]
@@ -86,7 +87,7 @@ def gaussian_density(features: Array, labels: Array, num_classes: int) -> Gaussi
         whitening = jax.scipy.linalg.solve_triangular(_factor(covariance), jnp.eye(h.shape[1], dtype=h.dtype), lower=True)
         return mean, whitening, count
 
-    mean, whitening, count = lax.map(one, jnp.arange(num_classes))
+    mean, whitening, count = loops.map(one, jnp.arange(num_classes))
     return GaussianDensity(mean, whitening, jnp.where(count >= 2, jnp.log(count / h.shape[0]), -jnp.inf))
 
 
@@ -110,15 +111,12 @@ def _check(features: Array, labels: Array, num_classes: int) -> None:
     positive(num_classes=num_classes)
     if jnp.ndim(features) < 2 or 0 in jnp.shape(features) or not jnp.issubdtype(jnp.result_type(features), jnp.floating):
         raise ValueError(f"features must be floating-point [n, …], got {_shown(features)}")
-    if jnp.shape(labels) != jnp.shape(features)[:1] or not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-        raise ValueError(f"labels must be integers [{jnp.shape(features)[0]}], got {_shown(labels)}")
+    check_labels(labels, jnp.shape(features)[0], num_classes)
     if isinstance(features, jax.core.Tracer) or isinstance(labels, jax.core.Tracer):
         return
     if not np.isfinite(np.asarray(features, np.float64)).all():
         raise ValueError("features must be finite, but have NaN or infinite entries")
     seen = np.asarray(labels)
-    if seen.min() < 0 or seen.max() >= num_classes:
-        raise ValueError(f"labels must lie in [0, {num_classes}), but go from {seen.min()} to {seen.max()}")
     few = np.flatnonzero(np.bincount(seen, minlength=num_classes) < 2)
     if few.size:
         raise ValueError(f"class {few[0]} has fewer than 2 examples: no covariance")

@@ -166,3 +166,24 @@ class Short:
 
     def decode(self, z, p, x):
         return z[:2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda y: y + 1, r"labels must be classes in \[0, 2\), but go from 1 to 2; they look one-based: subtract 1"),
+        (lambda y: np.where(np.arange(len(y)) % 4 == 0, -1, y), "but go from -1 to 1; leave out examples without a label"),
+        (lambda y: y.astype(np.float32), r"labels must be integers \[8\] in \[0, 2\), one class for each example, got float32"),
+        (lambda y: y.astype(bool), "got bool"),
+        (lambda y: None, r"labels must be integers \[8\]"),
+    ],
+)
+def test_labels_that_are_no_classes_are_named_before_a_training(labels, message):
+    x, y = np.full((8, 3), 0.5, np.float32), np.arange(8) % 2
+    with pytest.raises(ValueError, match=message):
+        train(VCNet(3, rngs=nnx.Rngs(0)), Partial(loss, divergence=0.1), (x, labels(y)), key=jax.random.key(0), steps=1, batch_size=4)
+
+
+def test_a_label_that_is_no_class_spoils_the_loss():
+    value = jax.jit(lambda y: loss(VCNet(3, rngs=nnx.Rngs(0)), jnp.full((2, 3), 0.5), y, jax.random.key(0))[0])
+    assert np.isfinite(value(jnp.array([0, 1]))) and np.isnan(value(jnp.array([0, 2]))) and np.isnan(value(jnp.array([-1, 0])))

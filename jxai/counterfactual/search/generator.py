@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jxai import loops
 from jxai.callables import plainly
 from jxai.counterfactual.search.constraints import Constraint, settled
 from jxai.counterfactual.search.domain import clipped, unit
@@ -67,7 +68,7 @@ def decoded(generator: Any, z: Array, x: Array, clip: Clip | None, constraints: 
 
 def encodings(generator: Any, examples: Array) -> Array:
     """`[n, *shape of z]`: the codes of examples `[n, *shape]`, 256 at once; compiled anew for each call."""
-    return jax.jit(lambda v: jax.tree.map(wide, jax.lax.map(generator.encode, wide(v), batch_size=256)))(jnp.asarray(examples))
+    return jax.jit(lambda v: jax.tree.map(wide, loops.map(generator.encode, wide(v), batch_size=256)))(jnp.asarray(examples))
 
 
 @plainly

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from jxai.scores import check_labels
 from jxai.typing import Array
 
 
@@ -14,8 +15,7 @@ def checked(name: str, labels: Array, n: int, num_classes: int) -> np.ndarray:
       ValueError: labels that are no n integers in [0, num_classes), or a class without examples.
     """
     labels = np.asarray(labels)
-    if labels.shape != (n,) or not np.issubdtype(labels.dtype, np.integer) or (labels < 0).any() or (labels >= num_classes).any():
-        raise ValueError(f"{name} must be {n} integers in [0, {num_classes}), got {labels.dtype} of shape {labels.shape}")
+    check_labels(labels, n, num_classes, name)
     missing = np.setdiff1d(np.arange(num_classes), labels)
     if missing.size:
         raise ValueError(f"{name} has no example of {missing[0]}")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 
+from jxai import loops
 from jxai.callables import partition
 from jxai.scores import check_example, check_target, num_classes, wide
 from jxai.typing import Array, Model, PyTree
@@ -80,7 +80,7 @@ def over(name: str, models: PyTree, fn: Callable[[Any], Array]) -> Array:
     if len(lengths) != 1 or lengths & {None, 0}:
         found = sorted(map(str, lengths)) or "none"
         raise ValueError(f"{name} must be models with their arrays stacked in one leading axis (jax.tree.map(jnp.stack)), got lengths {found}")
-    return lax.map(lambda leaves: fn(rest.combine(leaves)), [jnp.asarray(leaf) for leaf in arrays])
+    return loops.map(lambda leaves: fn(rest.combine(leaves)), [jnp.asarray(leaf) for leaf in arrays])
 
 
 def _given(target: int | Array | None) -> int | Array:

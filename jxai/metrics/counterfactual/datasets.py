@@ -9,11 +9,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from jxai import loops
 from jxai.callables import Static, partition, plainly
 from jxai.metrics.counterfactual.neighbours import nearest
-from jxai.scores import positive, wide
+from jxai.scores import check_labels, positive, wide
 from jxai.typing import Array, Model
 
 __all__ = ["fid", "substitutability"]
@@ -139,9 +139,7 @@ def _host(**sets: Array) -> list[np.ndarray]:
 def _labels(sets: list[np.ndarray], **labels: Array) -> list[np.ndarray]:
     """The labels as NumPy arrays, one class for each example of the sets."""
     for v, (name, value) in zip(sets, labels.items(), strict=True):
-        value = np.asarray(value)
-        if value.shape != (len(v),) or not np.issubdtype(value.dtype, np.integer) or value.min() < 0:
-            raise ValueError(f"{name} must be {len(v)} classes, integers from 0, got {value.dtype} of shape {value.shape}")
+        check_labels(value, len(v), name=name)
     return [np.asarray(value) for value in labels.values()]
 
 
@@ -156,4 +154,4 @@ def _apply(fn: Callable[[Array], Array], examples: np.ndarray, batch_size: int) 
 @functools.partial(jax.jit, static_argnames=("rest", "size"))
 def _map(arrays: list[Array], examples: Array, *, rest: Static, size: int) -> Array:
     fn = rest.combine(arrays)
-    return lax.map(lambda v: wide(fn(v)), examples, batch_size=size)
+    return loops.map(lambda v: wide(fn(v)), examples, batch_size=size)

@@ -17,7 +17,7 @@ from jxai import loops
 from jxai.callables import plainly
 from jxai.loops import scan
 from jxai.metrics.counterfactual.common import at_class, check_class, check_pair, finite, is_class, norm, represent
-from jxai.scores import one_of, positive, wide
+from jxai.scores import check_labels, one_of, positive, wide
 from jxai.typing import Array, Model
 
 __all__ = ["class_density", "knn_target_share", "nearest", "nearest_target_distance", "prototype_gap", "trust_score", "ynn"]
@@ -270,6 +270,5 @@ def class_density(f: Model | None, x: Array, counterfactual: Array, target: int 
 def _check(f: Model | None, x: Array, counterfactual: Array, target: int | Array, examples: Array, labels: Array) -> Array:
     """Whether the target is a class; raises ValueError for bad arguments."""
     check_pair(x, counterfactual)
-    if jnp.shape(labels) != jnp.shape(examples)[:1] or not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-        raise ValueError(f"labels must be integers [{jnp.shape(examples)[0]}], one of each example, got {jnp.result_type(labels)} {jnp.shape(labels)}")
+    check_labels(labels, jnp.shape(examples)[0])
     return check_class(f, x, target)

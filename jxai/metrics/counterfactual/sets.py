@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jxai import loops
 from jxai.callables import plainly
 from jxai.counterfactual import diversity
 from jxai.loops import at_once
@@ -116,6 +117,6 @@ def label_coverage(f: Model, x: Array, counterfactual: Array, target: int | Arra
     """
     check_set(x, counterfactual)
     classes, own = num_classes(f, x), wide(f(x))
-    logits = lax.map(lambda v: wide(f(v)), counterfactual, batch_size=min(at_once(x, None), counterfactual.shape[0]))
+    logits = loops.map(lambda v: wide(f(v)), counterfactual, batch_size=min(at_once(x, None), counterfactual.shape[0]))
     met = jax.nn.one_hot(logits.argmax(-1), classes).any(0) & (jnp.arange(classes) != own.argmax())
     return finite(met.sum() / (classes - 1), jnp.where(jnp.isnan(logits), jnp.nan, 0), own, x, counterfactual)

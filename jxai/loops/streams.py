@@ -2,19 +2,17 @@
 
 The blocks are balanced (50 passes in chunks of 16 run as 4 blocks of 13, not as 3 of 16 and a wasteful fourth), and a body is
 rematerialised under differentiation, so that a gradient through the loop does not keep the residuals of every pass.
-
-`scan`, `while_loop`, `fori_loop`, `cond` and `switch` are `jax.lax`'s, for bodies that close over what varies over the axes of a `jax.shard_map`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jxai.callables import vary, varying_in
+from jxai.loops.control import map, scan
+from jxai.loops.staging import staged
 from jxai.scores import positive, wide
 from jxai.typing import Array, PyTree
 
@@ -48,7 +46,7 @@ def block_sums(block: Callable[[Array, Array], PyTree], n: int, chunk: int) -> P
         return block(jnp.minimum(i, n - 1), (i < n).astype(jnp.float32))
 
     if blocks == 1:
-        return run(jnp.int32(0))
+        return staged(run, jnp.int32(0))
     body = jax.checkpoint(run)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(run, jnp.int32(0)))
     return scan(lambda total, b: (jax.tree.map(jnp.add, total, body(b)), None), zeros, jnp.arange(blocks))[0]
@@ -96,7 +94,7 @@ def moments(fn: Callable[[Array], Array], n: int, chunk: int) -> tuple[Array, Ar
         return count, a[1] + delta * (b[0] / count), a[2] + b[2] + delta**2 * (a[0] * b[0] / count)
 
     if blocks == 1:
-        _, mean, square = block(jnp.int32(0))
+        _, mean, square = staged(block, jnp.int32(0))
     else:
         body = jax.checkpoint(block)
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(block, jnp.int32(0)))
@@ -109,49 +107,10 @@ def stack(fn: Callable[[Array], PyTree], n: int, chunk: int) -> PyTree:
     positive(n=n, chunk=chunk)
     blocks, size = _balanced(n, chunk)
     if blocks == 1:
-        return jax.vmap(fn)(jnp.arange(n))
+        return staged(jax.vmap(fn), jnp.arange(n))
     body = jax.checkpoint(jax.vmap(fn))
-    out = lax.map(lambda b: body(jnp.minimum(b * size + jnp.arange(size), n - 1)), jnp.arange(blocks))
+    out = map(lambda b: body(jnp.minimum(b * size + jnp.arange(size), n - 1)), jnp.arange(blocks))
     return jax.tree.map(lambda value: value.reshape((blocks * size,) + value.shape[2:])[:n], out)
-
-
-# Inside `jax.shard_map` a constant is the same on every device, and a derivative by it is summed over the devices. So whatever a loop starts
-# from varies over all axes that anything in it does: its examples are each device's own.
-
-
-def scan(body: Callable, init: PyTree, xs: PyTree = None, length: int | None = None) -> tuple[PyTree, PyTree]:
-    """`lax.scan`."""
-    return lax.scan(body, _own(init, (lambda carry: body(carry, jax.tree.map(lambda v: v[0], xs)), init), given=xs), xs, length)
-
-
-def while_loop(condition: Callable, body: Callable, init: PyTree) -> PyTree:
-    """`lax.while_loop`."""
-    return lax.while_loop(condition, body, _own(init, (condition, init), (body, init)))
-
-
-def fori_loop(lower: Array | int, upper: Array | int, body: Callable, init: PyTree) -> PyTree:
-    """`lax.fori_loop`."""
-    return lax.fori_loop(lower, upper, body, _own(init, (lambda carry: body(lower, carry), init), given=(lower, upper)))
-
-
-def cond(flag: Array, true: Callable, false: Callable, *operands: PyTree) -> PyTree:
-    """`lax.cond`."""
-    return switch(jnp.asarray(flag).astype(jnp.int32), (false, true), *operands)
-
-
-def switch(index: Array, branches: Sequence[Callable], *operands: PyTree) -> PyTree:
-    """`lax.switch`."""
-    axes = varying_in((index, operands), *((branch, *operands) for branch in branches))
-    return lax.switch(index, [lambda *given, branch=branch: _spread(branch(*given), axes) for branch in branches], *_spread(operands, axes))
-
-
-def _own(init: PyTree, *calls: tuple, given: PyTree = None) -> PyTree:
-    """What a loop starts from, of each device's own."""
-    return _spread(init, varying_in((init, given), *calls))
-
-
-def _spread(tree: PyTree, axes: frozenset[str]) -> PyTree:
-    return vary(jax.tree.map(jnp.asarray, tree), axes) if axes else tree
 
 
 def _balanced(n: int, chunk: int) -> tuple[int, int]:
