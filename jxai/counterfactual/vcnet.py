@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jxai.callables import Fresh
 from jxai.counterfactual.search import Candidate, Search, clipped, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, OneHot, frozen, settled
 from jxai.counterfactual.search.direct import direct
@@ -50,7 +51,7 @@ def vcnet(
 def _check(f: Model, x: Array, target: Array, options: dict[str, Any]) -> None:
     wanted(target)
     check_example(x)
-    network = f if options["network"] is None else options["network"]
+    network = _network(f, options)
     for name in ("encode", "decode"):
         if not callable(getattr(network, name, None)):
             raise ValueError(f"network={type(network).__name__} must have a method {name}, as models.VCNet has")
@@ -61,13 +62,20 @@ def _check(f: Model, x: Array, target: Array, options: dict[str, Any]) -> None:
         raise ValueError(f"network makes examples of shape {made.shape}, but x has {x.shape}")
 
 
+def _network(f: Model, options: dict[str, Any]) -> Any:
+    """What encodes and decodes: the network that is named, or f itself."""
+    if options["network"] is not None:
+        return options["network"]
+    return f.f if isinstance(f, Fresh) else f
+
+
 def _rounded(network: Any) -> tuple[Constraint, ...]:
     groups = tuple(getattr(network, "groups", ()))
     return (OneHot(groups),) if groups else ()
 
 
 def _decoded(f: Model, x: Array, target: Array, key: Array | None, options: dict[str, Any]) -> Candidate:
-    network = f if options["network"] is None else options["network"]
+    network = _network(f, options)
     own = jax.nn.softmax(wide(f(x)))
     is_target = jnp.arange(own.size) == target
     rest = jnp.where(is_target, 0, own)

@@ -33,7 +33,7 @@ def staged(run: Callable[..., PyTree], *args: PyTree) -> PyTree:
     leaves, treedef = jax.tree.flatten(args)
     if not eager() or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return run(*args)
-    closed, shape = jax.make_jaxpr(lambda leaves: run(*treedef.unflatten(leaves)), return_shape=True)(leaves)
+    closed, shape = jax.make_jaxpr(lambda leaves: run(*treedef.unflatten(leaves)), return_shape=True)(leaves)  # type: ignore[call-overload]
     if closed.effects or any(isinstance(c, jax.core.Tracer) for c in closed.consts):
         return run(*args)
     key = (jax.default_backend(), jax.config.jax_default_matmul_precision, jax.config.jax_disable_jit, _spelled(closed.jaxpr))
