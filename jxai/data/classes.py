@@ -71,7 +71,7 @@ def of_table(words: Sequence[str], names: Sequence[str] | None) -> tuple[tuple[s
 def of_subfolders(words: Sequence[str], deeper: Sequence[str], empty: Sequence[str], names: Sequence[str] | None, path: str | os.PathLike):
     """As `of_table`, of the subfolder that each image lies in.
 
-    Without `names`, subfolders 0 … n − 1 are indices; any others are names, in their order.
+    Without `names`, subfolders that are all numbers, 0 among them, are indices (a few classes of a larger model's, too); any others are names, in their order.
 
     Args:
       words: of each image, `""` where it lies flat. deeper: of each image, the folder below that, `""` where there is none.
@@ -93,7 +93,7 @@ def of_subfolders(words: Sequence[str], deeper: Sequence[str], empty: Sequence[s
         numbers = [int(word) for word in used if word.isdecimal()]
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"{path}: two of the subfolders {_listed(used)} are one number")
-        if sorted(numbers) != list(range(len(used))):
+        if len(numbers) < len(used) or 0 not in numbers:
             names = _sorted(used)
     return _matched(words, used, names)
 

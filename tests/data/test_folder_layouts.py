@@ -41,6 +41,7 @@ SUBFOLDERS = [
     (("cat/1.png", "dog/1.png", ".ipynb_checkpoints/1.png", "__MACOSX/cat/1.png", "dog/._1.png"), None, [0, 1]),
     (("0/1.png", "1/1.png", "2/1.png"), None, [0, 1, 2]),
     (("0/1.png", "1/1.png"), PETS, [0, 1]),
+    (("0/1.png", "7/1.png"), None, [0, 7]),
     (("1/1.png", "2/1.png", "3/1.png"), None, [0, 1, 2]),
     (("1/1.png", "2/1.png", "3/1.png"), GRADES, [0, 1, 2]),
     (("01/1.png", "04/1.png"), GRADES, [0, 3]),
