@@ -13,7 +13,7 @@ from jxai.callables import partition, plainly
 from jxai.data import Batch, Source
 from jxai.data.sampling import sampled
 from jxai.data.sources import NO_LABEL
-from jxai.evaluate import blank, tasks
+from jxai.evaluate import blank, tasks, told
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.selection import select
@@ -136,6 +136,7 @@ class _Evaluation:
             tell(task.label, number_ / len(self.explainers))
             explanations = self._sweep(task, batch, batch.x, shown)
             maps[task.label] = explanations
+            columns[told.TIED + task.label] = told.ties(explanations)
             for label, by in self.judges.items():
                 judged = self._sweep(by[task.label], batch, batch.x, shown, explanations)
                 columns |= _columns(f"{task.label}/{label}", judged, columns["valid"])

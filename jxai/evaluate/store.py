@@ -167,7 +167,7 @@ class Run:
 
         Returns:
           `PER_EXAMPLE` columns, and `score/METHOD/METRIC` `[n]` (NaN where it failed), `curve/METHOD/METRIC/x` and `…/y` `[n, points]`,
-          and `blank/FILL` `[n]`: whether the example is of the explained class with everything replaced.
+          `tied/METHOD` `[n]`: the share of a map's entries that equal another one, and `blank/FILL` `[n]`: whether the example is of the explained class with everything replaced.
         """
         found = list(self.blocks())
         if not found:

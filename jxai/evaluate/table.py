@@ -9,11 +9,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jxai.evaluate import blank
+from jxai.evaluate import blank, told
 from jxai.evaluate.statistics import Ranking, mean_interval, ranking
 from jxai.evaluate.store import Run
 
-COLUMNS = ("run", "data", "model", "metric", "method", "direction", "n", "failed", "mean", "low", "high", "rank", "ranked", "critical_difference")
+COLUMNS = (
+    "run",
+    "data",
+    "model",
+    "metric",
+    "method",
+    "direction",
+    "n",
+    "failed",
+    "mean",
+    "low",
+    "high",
+    "lower_quartile",
+    "median",
+    "upper_quartile",
+    "rank",
+    "ranked",
+    "critical_difference",
+)
 _WORDS = {1: "higher", -1: "lower", 0: ""}
 
 
@@ -31,6 +49,9 @@ class Row(NamedTuple):
     mean: float
     low: float
     high: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
     rank: float
     ranked: int
     critical_difference: float
@@ -47,9 +68,26 @@ def summarise(run: Run, table: dict[str, np.ndarray], label: str = "") -> list[R
             interval = mean_interval(scores[:, column])
             failed = len(scores) - interval.n
             known = (run.config["data"]["name"], run.config["model"]["name"], metric, method, way)
-            lines.append(Row(label, *known, interval.n, failed, *interval[:3], float(found.ranks[column]), found.n, found.critical_difference))
+            lines.append(
+                Row(
+                    label,
+                    *known,
+                    interval.n,
+                    failed,
+                    *interval[:3],
+                    *_quartiles(scores[:, column]),
+                    float(found.ranks[column]),
+                    found.n,
+                    found.critical_difference,
+                )
+            )
         rows += sorted(lines, key=lambda line: np.nan_to_num(line.rank, nan=np.inf))
     return rows
+
+
+def _quartiles(values: np.ndarray) -> list[float]:
+    values = values[~np.isnan(values)]
+    return [float(v) for v in np.quantile(values.astype(np.float64), (0.25, 0.5, 0.75))] if len(values) else [np.nan] * 3
 
 
 def scores_of(run: Run, table: dict[str, np.ndarray], metric: str) -> np.ndarray:
@@ -80,8 +118,10 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
         f"## {run.path.name}: {config['model']['name'] or 'a model'} on {config['data']['name']}",
         "",
         f"{len(valid)} examples{failed}; the {config['target']} class is explained, of {config['where']} examples; seed {config['seed']}. "
-        "Mean [95 % bootstrap interval] (mean rank over the examples, 1 the best); ↑ higher is better, ↓ lower.",
+        "Mean [95 % bootstrap interval] (mean rank over the examples, 1 the best); ↑ higher is better, ↓ lower. Where a mean is outside of its values' "
+        "middle half, the median is beside it.",
         "",
+        *([said, ""] if (said := told.classes(table)) else []),
     ]
     by = {(row.metric, row.method): row for row in rows}
     arrows = {1: " ↑", -1: " ↓", 0: ""}
@@ -92,12 +132,14 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     bounds = [f"{row.metric} {row.critical_difference:.2f}" for row in rows if row.method == run.methods[0] and np.isfinite(row.critical_difference)]
     if bounds:
         lines += ["", f"Critical differences of mean ranks (Nemenyi, 5 %): {', '.join(bounds)}."]
-    lines += ["", *said] if (said := blank.lines(table)) else []
+    for remarks in (blank.lines(table), told.luck(run, table)):
+        lines += ["", *remarks] if remarks else []
     if damaged := run.damaged_maps():
         lines += ["", f"The explanations of blocks {', '.join(map(str, damaged[:10]))} are damaged or missing (not the scores); evaluating again mends them."]
     errors = [f"{i} ({name}): {error}" for i, name, error in zip(table["index"], table["name"], table["error"]) if error]
     if errors:
         lines += ["", f"Failed: {'; '.join(errors[:10])}{' …' if len(errors) > 10 else ''}."]
+    lines += ["", "Options:", "", *listed] if (listed := told.options(run)) else []
     return "\n".join(lines) + "\n"
 
 
@@ -107,4 +149,5 @@ def _cell(row: Row) -> str:
     interval = f" [{row.low:.3g}, {row.high:.3g}]" if np.isfinite(row.low) else ""
     rank = f" ({row.rank:.2f})" if np.isfinite(row.rank) else ""
     missing = f", {row.failed} failed" if row.failed else ""
-    return f"{row.mean:.3g}{interval}{rank}{missing}"
+    median = f", median {row.median:.3g}" if not row.lower_quartile <= row.mean <= row.upper_quartile else ""
+    return f"{row.mean:.3g}{interval}{median}{rank}{missing}"

@@ -1,0 +1,64 @@
+"""What a report says of a run beside its scores: which examples of which classes, how often the model is right, options, and what is luck."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jxai.data.sources import NO_LABEL
+from jxai.evaluate.store import Run
+
+TIED = "tied/"
+"""Before a method's label: for each example, the share of its map's entries that equal another one, whose order is by place and no finding."""
+_MANY = 0.1
+_CLASSES = 20
+
+
+def ties(maps: np.ndarray) -> np.ndarray:
+    """`[n]`: of each map `[n, …]` the share of entries that equal another of its entries."""
+    rows = np.sort(np.asarray(maps, np.float32).reshape(len(maps), -1), 1)
+    same = np.zeros((len(rows), rows.shape[1] + 1), bool)
+    same[:, 1:-1] = rows[:, 1:] == rows[:, :-1]
+    return (same[:, 1:] | same[:, :-1]).mean(1).astype(np.float32)
+
+
+def classes(table: dict[str, np.ndarray]) -> str:
+    """The labels' counts and the model's accuracy on those that count, in a sentence; `""` without labels."""
+    valid, label = table["valid"], table["label"]
+    known = label[valid & (label != NO_LABEL)]
+    if not len(known):
+        return ""
+    kinds, counts = np.unique(known, return_counts=True)
+    shown = ", ".join(f"{k}: {c}" for k, c in zip(kinds[:_CLASSES], counts)) + (f" and {len(kinds) - _CLASSES} more" if len(kinds) > _CLASSES else "")
+    right = valid & (label != NO_LABEL) & (label == table["predicted"])
+    accuracy = (
+        f" The model is right on {right.sum()} of {len(known)} ({right.sum() / len(known):.1%})." if table["predicted"].any() or (known == 0).all() else ""
+    )
+    return f"Examples by label: {shown}.{accuracy}"
+
+
+def luck(run: Run, table: dict[str, np.ndarray]) -> list[str]:
+    """Of methods whose maps have many equal entries, how many: an order of them, as deletion takes one, is partly by place."""
+    shares = {method: float(table[TIED + method][table["valid"]].mean()) for method in run.methods if TIED + method in table and table["valid"].any()}
+    said = ", ".join(f"{method} {share:.0%}" for method, share in shares.items() if share > _MANY)
+    return [f"Entries of a map that equal another one, whose order is by place and no finding: {said}."] if said else []
+
+
+def options(run: Run) -> list[str]:
+    """The options of methods and metrics, a line each; arrays and what is None are in the record alone."""
+    lines = []
+    for kind in ("methods", "metrics"):
+        for label, made in run.config[kind].items():
+            plain = {
+                name: value
+                for name, value in made["options"].items()
+                if value is not None and not isinstance(value, (dict, list)) and "sha256" not in str(value)
+            }
+            if plain:
+                lines.append(f"- {label}: {', '.join(f'{name} {_short(value)}' for name, value in plain.items())}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
