@@ -27,7 +27,7 @@ class Examples:
 
     Args:
       f: the model. source: the data set. preprocess: uint8 pixels to x; None divides by 255.
-      block, batch_size: as in `run`. devices: all of this process by default.
+      block, batch_size: as in `run`. devices: all of this process by default. scalar: whether f(x) is a number, not logits.
 
     Raises:
       ValueError: none of the first examples can be read, the source's classes are not as many as the model's, or `block` or `batch_size` is below 1.
@@ -41,10 +41,13 @@ class Examples:
         block: int | None = None,
         batch_size: int | None = None,
         devices: Sequence[jax.Device] | None = None,
+        scalar: bool = False,
     ):
-        self.f, self.source, self.preprocess, self.batch_size = f, source, preprocess, batch_size
+        self.f, self.source, self.preprocess, self.batch_size, self.scalar = f, source, preprocess, batch_size, scalar
         self.probe = _first_readable(source, preprocess)
-        check_values(f, self.probe.x[0], "probability")
+        out = check_values(f, self.probe.x[0], "logit" if scalar else "probability")
+        if scalar and getattr(out, "shape", None) != ():
+            raise ValueError(f"target=None explains a number f(x), but f(x) has shape {getattr(out, 'shape', type(out).__name__)}")
         names = getattr(source, "class_names", None)
         k = self.classes
         if names is not None and k > 1 and len(names) != k:  # one logit is explained as it is, whatever it tells apart
@@ -64,8 +67,8 @@ class Examples:
 
     @property
     def classes(self) -> int:
-        """K."""
-        return logits_shape(jax.eval_shape(fresh(self.f), jax.ShapeDtypeStruct(self.shape, jnp.float32)))[0]
+        """K; 1 for a model of a number."""
+        return 1 if self.scalar else logits_shape(jax.eval_shape(fresh(self.f), jax.ShapeDtypeStruct(self.shape, jnp.float32)))[0]
 
     def describe(self, chosen: np.ndarray, model_name: str, sample: str, shuffle: bool = False) -> dict[str, Any]:
         """What of a run's configuration is about the data and the model: content and computation, not names alone.
@@ -86,7 +89,7 @@ class Examples:
         """What comes out of the first, the middle and the last of the chosen examples: entries of x, and of the probabilities."""
         places = sorted({int(chosen[n]) for n in (0, len(chosen) // 2, -1)})
         batch = load(self.source, places, None, self.preprocess, self.probe)
-        p = self.each(_probabilities, _probabilities, batch, {}, None, batch.x)
+        p = self._outputs(batch)
         valid = batch.valid
         return {"index": batch.index[valid].tolist(), **checks.taken(x=batch.x[valid], f=p[valid])}
 
@@ -99,10 +102,15 @@ class Examples:
         return [chosen[start : start + self.block] for start in range(0, len(chosen), self.block)]
 
     def predict(self, indices: np.ndarray) -> tuple[Batch, np.ndarray, np.ndarray]:
-        """These examples, the classes that the model gives them, and their probabilities."""
+        """These examples, the classes that the model gives them, and their probabilities; of a model of a number 0, and the number."""
         batch = load(self.source, indices, None, self.preprocess, self.probe)
-        probabilities = self.each(_probabilities, _probabilities, batch, {}, None, batch.x)
+        probabilities = self._outputs(batch)
         return batch, probabilities.argmax(1).astype(np.int32), probabilities.max(1)
+
+    def _outputs(self, batch: Batch) -> np.ndarray:
+        """`[n, K]`: the probabilities; the number."""
+        fn = _number if self.scalar else _probabilities
+        return self.each(fn, fn, batch, {}, None, batch.x)
 
     def columns(self, batch: Batch, target: np.ndarray, predicted: np.ndarray, confidence: np.ndarray) -> dict[str, np.ndarray]:
         """The columns `PER_EXAMPLE` of a run's table."""
@@ -115,11 +123,13 @@ class Examples:
         columns = dict(index=batch.index, label=batch.label, target=target, predicted=predicted, confidence=confidence)
         return columns | {"valid": np.asarray([not e for e in errors]), "name": np.asarray(batch.names), "error": np.asarray(errors)}
 
-    def shown(self, target: np.ndarray) -> np.ndarray:
-        """The classes, 0 in place of what is none."""
-        return np.where((target >= 0) & (target < self.classes), target, 0).astype(np.int32)
+    def shown(self, target: np.ndarray) -> np.ndarray | None:
+        """The classes, 0 in place of what is none; None for a model of a number."""
+        return None if self.scalar else np.where((target >= 0) & (target < self.classes), target, 0).astype(np.int32)
 
-    def each(self, fn: Callable, source: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray, **options: Any) -> PyTree:
+    def each(
+        self, fn: Callable, source: Callable, batch: Batch, own: Mapping[str, Any], key: jax.Array | None, *rows: np.ndarray | None, **options: Any
+    ) -> PyTree:
         """`jxai.each`, always over as many examples: one program, whatever the block, so that results are equal to the bit.
 
         Args:
@@ -135,6 +145,10 @@ class Examples:
             options_ = {"index": cut(index), "per_example": cut(own), "batch_size": size}
             parts.append(batching.each(fn, self.f, *cut(rows), key=key, mesh=self.mesh, **options_, **options))
         return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+
+
+def _number(f, x):
+    return f(x).astype(jnp.float32)[None]
 
 
 def _probabilities(f, x):

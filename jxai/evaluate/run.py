@@ -36,7 +36,7 @@ def run(
     *,
     preprocess: Callable | None = None,
     model_name: str = "",
-    target: str = "predicted",
+    target: str | None = "predicted",
     where: str = "all",
     limit: int | None = None,
     sample: str = "stratified",
@@ -69,7 +69,7 @@ def run(
         A metric measures the score that a method explained, unless its options name another; the record says which. Label maps of each image's own are asked
         for by a `jxai.segments.Segmentation`.
       out: the run's folder. model_name: for the record.
-      target: which class is explained, "predicted" or "label".
+      target: which class is explained, "predicted" or "label"; None where f(x) is a number, which then stands in the column `confidence`.
       where: "all" examples, or those that the model classifies right ("correct").
       limit: at most so many examples (before `where`), by `sample` "stratified" (of every class its share, drawn by `seed`: `jxai.data.sampled`) or the "first".
       shuffle: takes them in random order, by `seed`.
@@ -86,9 +86,10 @@ def run(
       ValueError: an empty data set, unknown names or options, masks or labels that are asked for and not there, a folder that holds
         another configuration or that another process writes. OSError: it cannot be written.
     """
-    one_of("target", target, TARGETS)
+    if target is not None:
+        one_of("target", target, TARGETS)
     one_of("where", where, WHERE)
-    chosen, examples = sampled(source, limit, sample, seed), Examples(f, source, preprocess, block, batch_size, devices)
+    chosen, examples = sampled(source, limit, sample, seed), Examples(f, source, preprocess, block, batch_size, devices, scalar=target is None)
     probe = examples.probe
     explainers = tasks.methods(methods, source, examples.shape, preprocess)
     judges = tasks.judges(metrics, explainers, examples.shape, seed)
@@ -108,7 +109,7 @@ def run(
         **{"target": target, "where": where, "block": examples.block, "batch_size": batch_size, "keep_maps": keep_maps},
         "versions": versions(),
     }
-    _check(f, probe, explainers, judges)
+    _check(f, probe, explainers, judges, target is None)
     with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:
         examples.go_on(record)
         evaluation = _Evaluation(examples, target, seed, explainers, judges)
@@ -121,17 +122,18 @@ def run(
 class _Evaluation:
     """The examples and the tasks of a run; `block` explains and judges some examples."""
 
-    def __init__(self, examples: Examples, target: str, seed: int, explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]]):
+    def __init__(self, examples: Examples, target: str | None, seed: int, explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]]):
         self.examples, self.target, self.seed, self.explainers, self.judges = examples, target, seed, explainers, judges
         self.blanks = blank.of_tasks([*explainers, *(task for by in judges.values() for task in by.values())])
 
     def block(self, indices: np.ndarray, tell: Tell) -> tuple[dict, dict]:
         """The scores and the explanations of these examples."""
         batch, predicted, confidence = self.examples.predict(indices)
-        target = predicted if self.target == "predicted" else batch.label
+        target = batch.label if self.target == "label" else predicted
         columns = self.examples.columns(batch, target, predicted, confidence)
         shown, maps = self.examples.shown(target), {}
-        columns |= blank.columns(self.examples, self.blanks, batch, shown)
+        if shown is not None:
+            columns |= blank.columns(self.examples, self.blanks, batch, shown)
         for number_, task in enumerate(self.explainers):
             tell(task.label, number_ / len(self.explainers))
             explanations = self._sweep(task, batch, batch.x, shown)
@@ -147,7 +149,7 @@ class _Evaluation:
         batch, predicted, _ = self.examples.predict(indices)
         return (predicted == batch.label) | ~batch.valid
 
-    def _sweep(self, task: tasks.Task, batch: Batch, *rows: np.ndarray) -> PyTree:
+    def _sweep(self, task: tasks.Task, batch: Batch, *rows: np.ndarray | None) -> PyTree:
         own = task.per_example(batch.x, batch.mask)
         return self.examples.each(task.fn, task.source, batch, own, task.key(self.seed), *rows, **task.options)
 
@@ -164,10 +166,10 @@ def _columns(name: str, judged: PyTree, valid: np.ndarray) -> dict[str, np.ndarr
     return {f"score/{name}": real(judged)}
 
 
-def _check(f: Model, probe: Batch, explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]]) -> None:
+def _check(f: Model, probe: Batch, explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]], scalar: bool) -> None:
     """Traces everything once, so that whatever is wrong with an option is said before any work."""
     arrays, static = partition(f)
-    x, target = jax.ShapeDtypeStruct(probe.x.shape[1:], jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    x, target = jax.ShapeDtypeStruct(probe.x.shape[1:], jnp.float32), None if scalar else jax.ShapeDtypeStruct((), jnp.int32)
 
     def shape(task: tasks.Task, *rows):
         own = jax.tree.map(lambda v: v[0], task.per_example(probe.x, probe.mask))

@@ -85,9 +85,12 @@ def summarise(run: Run, table: dict[str, np.ndarray], label: str = "") -> list[R
     return rows
 
 
-def _quartiles(values: np.ndarray) -> list[float]:
-    values = values[~np.isnan(values)]
-    return [float(v) for v in np.quantile(values.astype(np.float64), (0.25, 0.5, 0.75))] if len(values) else [np.nan] * 3
+def _quartiles(values: np.ndarray) -> tuple[float, float, float]:
+    values = values[~np.isnan(values)].astype(np.float64)
+    if not len(values):
+        return np.nan, np.nan, np.nan
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(middle), float(high)
 
 
 def scores_of(run: Run, table: dict[str, np.ndarray], metric: str) -> np.ndarray:
@@ -114,10 +117,11 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     """A heading that says what ran, and a table of methods × metrics: mean [interval], and the mean rank."""
     valid, config = table["valid"], run.config
     failed = f", {(~valid).sum()} of them failed" if not valid.all() else ""
+    explained = "the value of f" if config["target"] is None else f"the {config['target']} class"
     lines = [
         f"## {run.path.name}: {config['model']['name'] or 'a model'} on {config['data']['name']}",
         "",
-        f"{len(valid)} examples{failed}; the {config['target']} class is explained, of {config['where']} examples; seed {config['seed']}. "
+        f"{len(valid)} examples{failed}; {explained} is explained, of {config['where']} examples; seed {config['seed']}. "
         "Mean [95 % bootstrap interval] (mean rank over the examples, 1 the best); ↑ higher is better, ↓ lower. Where a mean is outside of its values' "
         "middle half, the median is beside it.",
         "",

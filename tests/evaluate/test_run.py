@@ -5,6 +5,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
@@ -279,3 +280,18 @@ def test_columns_of_the_table(whole):
     table = whole.table()
     assert list(table)[: len(PER_EXAMPLE)] == list(PER_EXAMPLE)
     assert {name for name in table if name.startswith("score/")} == {f"score/{m}/{k}" for m in runs.METHODS for k in runs.METRICS}
+
+
+def test_a_model_of_a_number_is_explained_without_a_class(tmp_path):
+    w = np.random.default_rng(0).normal(size=(8, 8, 1)).astype(np.float32)
+    f = jax.tree_util.Partial(lambda w, x: (w * x).sum(), jnp.asarray(w))
+    options = {"limit": 6, "block": 4, "sample": "first"}
+    record = evaluate.run(f, data.Digits(), ["input_x_gradient"], ["completeness_error", "sparseness"], tmp_path / "run", target=None, **options)
+    table, x = record.table(), np.stack([data.Digits()[i].pixels for i in range(6)]).astype(np.float32) / 255
+    assert table["valid"].all() and np.allclose(table["confidence"], (w * x).sum((1, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert np.allclose(np.stack([record.maps("input_x_gradient")[i] for i in range(6)]), w * x, atol=1e-5)
+    assert np.allclose(table["score/input_x_gradient/completeness_error"], 0, atol=1e-4)
+    with pytest.raises(ValueError, match=r"target=None explains a number f\(x\), but f\(x\) has shape \(10,\)"):
+        evaluate.run(runs.model(), data.Digits(), ["gradient"], ["sparseness"], tmp_path / "other", target=None)
+    evaluate.report([record.path], tmp_path / "report", pictures=False)
+    assert "the value of f is explained" in (tmp_path / "report" / "summary.md").read_text()
