@@ -11,7 +11,7 @@ import numpy as np
 
 from jxai.data import classes, table
 from jxai.data.sources import Example
-from jxai.files import printable
+from jxai.files import digest, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -22,7 +22,8 @@ class Folder:
     Labels come from `labels.csv` in the folder (a header with `file` and `label`; a label is a class name or an integer), or else
     from the subfolder an image lies in (`dog/1.png`); images that lie flat or have no row have none, as −1 and an empty cell say.
     A word is the name of a class first: among `class_names`, whose synonyms count, a number is an index only where no name is a number.
-    Without `class_names`, integers of a table and subfolders 0 … n − 1 are indices; any other subfolders are the classes' names, sorted.
+    Without `class_names`, integers of a table are indices, and so are subfolders that are all numbers, 0 among them; any other subfolders are the
+    classes' names, sorted.
 
     Args:
       path: the folder.
@@ -96,7 +97,7 @@ class Folder:
             masks = [] if self._masks is None else [self._masks[place]]
             total.update(f"{self._files[place].relative_to(self._path)} {self._labels[place]}".encode(errors="surrogateescape"))
             for file in [self._files[place], *masks]:
-                total.update(_of_file(file))
+                total.update(digest(file).encode())  # of one that cannot be read a row of the run will say so
         return total.hexdigest()[:16]
 
 
@@ -115,14 +116,6 @@ def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
                 yield from _files(entry, above)
         elif entry.is_file():
             yield entry
-
-
-def _of_file(file: Path) -> bytes:
-    try:
-        with open(file, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").digest()
-    except OSError as error:  # a row of the run will say that it cannot be read
-        return str(error.errno).encode()
 
 
 def _mask_of(relative: Path, masks: Path) -> Path:

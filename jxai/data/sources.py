@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
 from jxai.data.images import refuse_pixels
+from jxai.identity.values import digest
 
 NO_LABEL = -1
 """The label of an example that has none."""
@@ -81,7 +81,7 @@ class Arrays:
         self._examples, self._labels = examples, labels
         self._masks = None if masks is None else np.asarray(masks, bool)
         self.class_names = None if class_names is None else tuple(map(str, class_names))
-        self.name = name or f"arrays:{_digest(examples, labels, self._masks)}"
+        self.name = name or f"arrays:{_content(examples, labels, self._masks)}"
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -93,7 +93,7 @@ class Arrays:
     def digest(self, places: Sequence[int]) -> str:
         """Of what is at these places."""
         at = np.asarray(places)
-        return _digest(self._examples[at], self._labels[at], None if self._masks is None else self._masks[at])
+        return _content(self._examples[at], self._labels[at], None if self._masks is None else self._masks[at])
 
     def __getitem__(self, index: int) -> Example:
         mask = None if self._masks is None else self._masks[index]
@@ -137,10 +137,5 @@ def _ceil(value: float) -> int:
     return int(np.ceil(value - 1e-3))
 
 
-def _digest(*arrays: np.ndarray | None) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        if array is not None:
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+def _content(*arrays: np.ndarray | None) -> str:
+    return digest(*(array for array in arrays if array is not None))[:16]

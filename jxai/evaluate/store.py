@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import zipfile
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jxai.evaluate.locks import Claims, writing
-from jxai.files import atomic, save_arrays
+from jxai.files import atomic, digest, save_arrays
 from jxai.identity.checks import contradicted
 from jxai.identity.compare import differences
 
@@ -136,7 +135,7 @@ class Run:
 
     def _has_maps(self, block: int) -> bool:
         with np.load(self.scores_path(block), allow_pickle=False) as archive:
-            return str(archive[_MAPS]) == _digest(self.maps_path(block))
+            return str(archive[_MAPS]) == digest(self.maps_path(block))
 
     def write(self, block: int, scores: Mapping[str, np.ndarray], maps: Mapping[str, np.ndarray]) -> None:
         """Keeps a block: the explanations first, so that scores never lack theirs. Clears what a killed process left of it."""
@@ -146,7 +145,7 @@ class Run:
         kept = {}
         if self.config["keep_maps"]:
             save_arrays(self.maps_path(block), **maps)
-            kept[_MAPS] = np.asarray(_digest(self.maps_path(block)))
+            kept[_MAPS] = np.asarray(digest(self.maps_path(block)))
         save_arrays(self.scores_path(block), **scores, **kept)
 
     def blocks(self) -> Iterator[dict[str, np.ndarray]]:
@@ -201,12 +200,3 @@ def _refuse_other(path: Path) -> None:
     others = not path.is_dir() or any(entry for entry in path.iterdir() if entry.name != "lock" and not entry.name.startswith(".config."))
     if others and not (path / "config.json").exists():
         raise ValueError(f"{path} is no run: it is not empty and has no config.json")
-
-
-def _digest(path: Path) -> str:
-    """Of a file's bytes; "" where it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
