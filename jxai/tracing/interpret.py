@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from jxai.callables import Batched, LogProbabilities, fresh, is_array, partition
+from jxai.loops import staged
 from jxai.tracing import equations
 from jxai.typing import Array, Model
 
@@ -183,31 +184,17 @@ def around(*targets: Path) -> Callable[[jex.JaxprEqn, Path], bool]:
     return lambda eqn, path: _plain(path) in prefixes
 
 
-_COMPUTERS: dict[tuple, Callable[..., Array]] = {}
-_KEPT = 256
-
-
 def _computed(steps: list[Step], held: dict[int, np.ndarray], reference: int) -> np.ndarray:
-    """A value from constants, by these steps, in one program, which is kept by what it computes: a model traced anew asks for the same again.
+    """A value from constants, by these steps: a number under an outer trace, too."""
 
-    It is compiled by itself, so that the value is a number under an outer trace, too.
-    """
-    number = {r: n for n, r in enumerate([*held, *(r for step in steps for r in step.outputs)])}
-    told = tuple((equations.spelled(s), s.path[-2:], tuple(number[r] for r in s.inputs)) for s in steps)
-    key = (tuple((str(c.dtype), c.shape) for c in held.values()), told, number[reference])
-    closes = any(jaxpr.constvars for step in steps for jaxpr in jex.jaxprs_in_params(step.params))  # over what its text does not say
-    if key not in _COMPUTERS or closes:
+    def compute(constants: list[Array]) -> Array:
+        values = dict(zip(held, constants))
+        for step in steps:
+            values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
+        return values[reference]
 
-        def compute(*constants: Array) -> Array:
-            values = dict(zip(held, constants))
-            for step in steps:
-                values.update(zip(step.outputs, step.run([values[r] for r in step.inputs])))
-            return values[reference]
-
-        if len(_COMPUTERS) >= _KEPT:
-            _COMPUTERS.clear()
-        _COMPUTERS[key] = jax.jit(compute).lower(*held.values()).compile()
-    return np.asarray(_COMPUTERS[key](*held.values()))
+    with jax.ensure_compile_time_eval():
+        return np.asarray(staged(compute, list(held.values())))
 
 
 def _plain(path: Path) -> Path:
