@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivatives import scaled_gradient
 from flax import nnx
 
 from jxai import attribution, bounds, counterfactual, loops, metrics
@@ -67,16 +68,8 @@ def test_what_a_loop_computes_is_what_its_closure_says_now():
 
 
 def test_derivatives_of_ones_own_are_kept_within_and_around():
-    def made(factor):
-        @jax.custom_vjp
-        def f(v):
-            return v
-
-        f.defvjp(lambda v: (v, None), lambda _, g: (factor * g,))
-        return f
-
     for factor in (2.0, 5.0):
-        f = made(factor)
+        f = scaled_gradient(factor)
         assert np.allclose(loop(lambda c, t: c + jax.grad(lambda v: f(v).sum())(c), jnp.zeros(2)), 3 * factor)
         assert np.allclose(jax.grad(lambda v: loop(lambda c, t: f(c), v).sum())(jnp.ones(2)), factor**3)
 

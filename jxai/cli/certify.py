@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.errors import UserError, known, told
 from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter, said
 from jxai.files import printable
@@ -29,14 +29,12 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     image = inputs.image_path(args.input)
     if image is not None and (meaningless := [name for name in OF_DATA if getattr(args, name) is not None]):
         raise UserError(f"--{meaningless[0].replace('_', '-')} says nothing about an image")
-    try:
+    with told():
         subject = inputs.subject(args.model or EMBEDDED.get(args.input, "efficientnet_lite0"))
         if image is None:
             _data_set(args, subject, setting, bound)
         else:
             _one(image, args, subject, setting, bound)
-    except (ValueError, ImportError, NotImplementedError) as error:
-        raise UserError(first_line(error)) from error
 
 
 def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], bound: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.errors import UserError, known, told
 from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter
 
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     image = inputs.image_path(args.input)
     if image is not None and (meaningless := [name for name in OF_DATA if getattr(args, name) is not None]):
         raise UserError(f"--{meaningless[0].replace('_', '-')} says nothing about an image")
-    try:
+    with told():
         subject = inputs.subject(args.model or EMBEDDED.get(args.input, "efficientnet_lite0"))
         name = args.generator or GENERATORS.get(subject.name)
         if "generator" in options.schema(fn):
@@ -42,8 +42,6 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
             _data_set(args, subject, setting, name or "")
         else:
             _one(image, args, subject, setting)
-    except (ValueError, ImportError, NotImplementedError) as error:
-        raise UserError(first_line(error)) from error
 
 
 def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], generator: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -14,6 +15,15 @@ def first_line(error: BaseException) -> str:
     """An exception's message up to its first line break, or its type where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(":") if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def told(before: str = "", *more: type[Exception]) -> Iterator[None]:
+    """Within it, what a person did wrong in calling a library becomes a `UserError` of one line, after `before`; `more`: kinds of errors, beside the usual ones."""
+    try:
+        yield
+    except (ValueError, ImportError, NotImplementedError, *more) as error:
+        raise UserError(before + first_line(error)) from error
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.errors import UserError, first_line, known, told
 from jxai.cli.progress import Reporter
 
 EMBEDDED = {"digits": "digits_cnn"}
@@ -54,10 +54,8 @@ def report(args: argparse.Namespace) -> None:
     from jxai import evaluate
 
     out = Path(args.out) if args.out else Path(args.runs[0]) / "report"
-    try:
+    with told():
         evaluate.report(args.runs, out, pictures=not args.no_pictures)
-    except (ValueError, ImportError) as error:
-        raise UserError(first_line(error)) from error
     print((out / "summary.md").read_text("utf-8"))
     print(f"wrote {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))} into {out}")
 
@@ -111,7 +109,5 @@ def _join(args: argparse.Namespace) -> None:
         return
     from jxai.evaluate import join
 
-    try:
+    with told("--distributed: ", RuntimeError):
         join(**manual)
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"--distributed: {first_line(error)}") from error

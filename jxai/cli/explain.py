@@ -18,7 +18,7 @@ import numpy as np
 from jxai.attribution import is_signed
 from jxai.callables import partition
 from jxai.cli import inputs, options, programs
-from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.errors import UserError, first_line, known, told
 from jxai.evaluate import blank
 from jxai.files import printable, save_arrays
 from jxai.removal import fills
@@ -159,11 +159,9 @@ def _prepare(name: str, f: Model, x: np.ndarray, targets: list[int] | None, seed
     function, arguments = (predict_and_run, (arrays, x)) if targets is None else (run, (arrays, x, np.asarray(targets, np.int32)))
     arguments = (*arguments, np.uint32(seed))
     signature = (name, static, tuple((a.shape, str(a.dtype)) for a in jax.tree.leaves(arguments)))
-    try:
+    with told(f"{name}: ", TypeError):
         if signature not in traced:
             traced[signature] = jax.jit(function).trace(*arguments)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise UserError(f"{name}: {first_line(error)}") from error
     return Prepared(traced[signature], signature, arguments)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from jxai import models, outputs
 from jxai.callables import compiled, partition
-from jxai.cli.errors import UserError, first_line, known, nearest
+from jxai.cli.errors import UserError, first_line, known, nearest, told
 from jxai.data import classes
 from jxai.data.batches import to_input
 from jxai.data.folder import SUFFIXES
@@ -56,10 +56,8 @@ def subject(name: str) -> Subject:
         made = _made_by(name)
     else:
         known("model", name, models.available())
-        try:
+        with told(f"model {name!r}: ", OSError):
             made = models.available()[name].build()
-        except (ValueError, OSError, ImportError) as error:
-            raise UserError(f"model {name!r}: {first_line(error)}") from error
     if not callable(made) and not hasattr(made, "model"):
         raise UserError(f"model {name!r}: the factory returned {type(made).__name__}, which is neither callable nor has .model")
     extra = {field: getattr(made, field, None) for field in ("preprocess", "class_names", "input_shape")}
@@ -71,10 +69,8 @@ def generator(name: str) -> Any:
     if ":" in name:
         return _made_by(name, "--generator")
     known("generator", name, models.generators())
-    try:
+    with told(f"generator {name!r}: ", OSError):
         return models.generators()[name]()
-    except (ValueError, OSError, ImportError) as error:
-        raise UserError(f"generator {name!r}: {first_line(error)}") from error
 
 
 def photograph() -> Path:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.cli import inputs, options
-from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.errors import UserError, first_line, known, told
 from jxai.files import printable
 from jxai.scores import SCORES, scored
 
@@ -38,12 +38,10 @@ def suffice(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None
     label = targets[0]
     if not values[label] >= args.threshold:
         raise UserError(f"--threshold {args.threshold:g} is above the {score} of {subject.label(label)}, {values[label]:.4g}")
-    try:
+    with told():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "no feature is needed")  # it is said below
             found = fn(subject.model, x, label, jax.random.key(args.seed), **_segmented(setting, x))
-    except (ValueError, ImportError) as error:
-        raise UserError(first_line(error)) from error
     out, num = Path(args.out), found.held.shape[-1]
     certificates.save(out / "certificate.npz", found)
     name, shown = subject.label(label), found.shown(x)
@@ -75,10 +73,8 @@ def disambiguate(args: argparse.Namespace, given: list[tuple[str, str, str]]) ->
         raise UserError(f"--labels {args.labels} must name two classes or more" if args.labels else f"--top {args.top} must be 2 or more")
     out, key = Path(args.out), jax.random.key(args.seed)
     pairs = [(a, b) for n, a in enumerate(labels) for b in labels[n + 1 :]]
-    try:
+    with told("", TypeError):
         found = sufficiency.disambiguate_pairs(subject.model, x, pairs, key, delta=args.delta, **setting)
-    except (ValueError, ImportError, TypeError) as error:
-        raise UserError(first_line(error)) from error
     for (a, b), one in zip(pairs, found):
         names = [subject.label(c).split(",")[0] for c in (a, b)]
         print(f"{printable(path.name)}: {sentence(one, names)}")
@@ -134,10 +130,8 @@ def verify(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UserError(first_line(error)) from error
     image, subject, x, _ = _image(args)
-    try:
+    with told(f"{path} is not about {image} and {subject.name}: ", IndexError):
         verdict = certificates.verify(subject.model, x, certificate)
-    except (ValueError, IndexError) as error:
-        raise UserError(f"{path} is not about {image} and {subject.name}: {first_line(error)}") from error
     print(f"{printable(path.name)}, {type(certificate).__name__}: {'holds' if verdict.holds else 'does NOT hold'}")
     for name, value in verdict.values.items():
         print(f"  {name:<16}{value:>10.4g}  must exceed {verdict.thresholds[name]:.4g}{'' if value > verdict.thresholds[name] else '  ← does not'}")

@@ -18,7 +18,7 @@ from jxai.callables import partition, plainly
 from jxai.data import Batch, Source
 from jxai.data.sampling import sampled
 from jxai.data.sources import NO_LABEL
-from jxai.evaluate.examples import Examples
+from jxai.evaluate.examples import Examples, traced
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.run import TARGETS
 from jxai.evaluate.store import Run
@@ -156,10 +156,7 @@ def _check(f: Model, examples: Examples, task: Mapping[str, Any]) -> None:
     """Traces everything once, so that whatever is wrong is said before any work."""
     arrays, static = partition(f)
     x, label = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in ((examples.shape, np.float32), ((), np.int32)))
-    try:
-        jax.eval_shape(lambda arrays, key, x, label: _judge(static.combine(arrays), x, label, key, **task), arrays, jax.random.key(0), x, label)
-    except (TypeError, NotImplementedError) as error:
-        raise ValueError(str(error).strip().splitlines()[0]) from error
+    traced(lambda arrays, key, x, label: _judge(static.combine(arrays), x, label, key, **task), arrays, jax.random.key(0), x, label)
 
 
 def _mark_outside(columns: dict[str, np.ndarray], batch: Batch, clip: tuple[float, float] | None) -> None:

@@ -16,7 +16,7 @@ from jxai.callables import fresh, partition, plainly
 from jxai.counterfactual.search import begin
 from jxai.data import Source
 from jxai.data.sampling import sampled
-from jxai.evaluate.examples import Examples
+from jxai.evaluate.examples import Examples, traced
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.store import Run
 from jxai.identity.values import described, summed
@@ -206,10 +206,7 @@ def _check(search: counterfactual.Search, f: Model, examples: Examples, target: 
         return begin(search, f, x, label, key)
 
     x, label = jax.ShapeDtypeStruct(examples.shape, np.float32), None if target == "none" else jax.ShapeDtypeStruct((), np.int32)
-    try:
-        jax.eval_shape(first, arrays, jax.random.key(0), x, label)
-    except (TypeError, NotImplementedError) as error:
-        raise ValueError(str(error).strip().splitlines()[0]) from error
+    traced(first, arrays, jax.random.key(0), x, label)
 
 
 def _complete(method: str, options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -147,6 +147,14 @@ class Examples:
         return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
 
 
+def traced(fn: Callable, *args: Any, label: str = "") -> Any:
+    """What `jax.eval_shape` says of `fn(*args)`, so that whatever is wrong is said before any work: a ValueError of one line, after the label."""
+    try:
+        return jax.eval_shape(fn, *args)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ValueError(f"{label}{': ' if label else ''}{str(error).strip().splitlines()[0]}") from error
+
+
 def _number(f, x):
     return f(x).astype(jnp.float32)[None]
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import random
 import socket
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 _HELD = (errno.EACCES, errno.EAGAIN)
 _HOLDER = 200
 """Bytes for the name of the process that is alone."""
@@ -60,24 +57,22 @@ def writing(path: str | Path, shared: bool) -> Iterator[Claims]:
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        file = None
+        file, free, fault = None, False, "this system has none"
         if fcntl is not None:
             file = stack.enter_context(open(os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o666), "rb+", buffering=0))
-        try:
-            free = fcntl is not None and _lock(file, 0, shared)  # type: ignore[arg-type]
-        except OSError as error:
-            fault: object = error
-        else:
-            fault = None if fcntl is not None else "this system has none"
-        if fault is not None:
+            try:
+                free, fault = _lock(file, 0, shared), ""
+            except OSError as error:
+                fault = str(error)
+        if file is None or fault:
             warnings.warn(
                 f"{path} takes no file locks ({fault}): nothing tells whether another process writes there, and several may make a block twice", stacklevel=2
             )
             yield Claims(None, shared)
             return
         if not free:
-            raise ValueError(_taken(path, file, shared))  # type: ignore[arg-type]
-        _sign(file, "" if shared else f"process {os.getpid()} on {socket.gethostname()}")  # type: ignore[arg-type]
+            raise ValueError(_taken(path, file, shared))
+        _sign(file, "" if shared else f"process {os.getpid()} on {socket.gethostname()}")
         yield Claims(file, shared)
 
 

@@ -14,7 +14,7 @@ from jxai.data import Batch, Source
 from jxai.data.sampling import sampled
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import blank, tasks, told
-from jxai.evaluate.examples import Examples
+from jxai.evaluate.examples import Examples, traced
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.selection import select
 from jxai.evaluate.store import Run
@@ -177,10 +177,7 @@ def _check(f: Model, probe: Batch, explainers: Sequence[tasks.Task], judges: Map
         def call(arrays, key, own, *rows):
             return task.fn(static.combine(arrays), *rows, key, **own, **task.options)
 
-        try:
-            return jax.eval_shape(call, arrays, jax.random.key(0), own, *rows)
-        except (ValueError, TypeError, NotImplementedError) as error:
-            raise ValueError(f"{task.label}: {str(error).strip().splitlines()[0]}") from error
+        return traced(call, arrays, jax.random.key(0), own, *rows, label=task.label)
 
     seen = set()
     for task in explainers:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from derivatives import scaled_gradient
 from flax import nnx
 
 import jxai
@@ -50,15 +51,6 @@ def closed(value):
     return lambda x: x + value
 
 
-def vjp(factor):
-    @jax.custom_vjp
-    def f(x):
-        return x
-
-    f.defvjp(lambda x: (x, None), lambda _, g: (factor * g,))
-    return f
-
-
 def itself(number):
     ring = {"number": number}
     ring["ring"] = [ring]
@@ -83,7 +75,7 @@ PAIRS = {
     "pytree partial": (lambda: jax.tree_util.Partial(scale, by=jnp.ones(1)), lambda: jax.tree_util.Partial(scale, by=jnp.zeros(1))),
     "jitted": (lambda: jax.jit(closed(1)), lambda: jax.jit(closed(2))),
     "mapped": (lambda: jax.vmap(closed(1)), lambda: jax.vmap(closed(2))),
-    "a derivative of one's own": (lambda: vjp(1.0), lambda: vjp(2.0)),
+    "a derivative of one's own": (lambda: scaled_gradient(1.0), lambda: scaled_gradient(2.0)),
     "library's function": (lambda: nnx.relu, lambda: nnx.gelu),
     "static attribute": (lambda: Net(nnx.relu), lambda: Net(nnx.tanh)),
     "weights": (lambda: Net(seed=0), lambda: Net(seed=1)),
