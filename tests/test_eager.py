@@ -72,6 +72,7 @@ def test_derivatives_of_ones_own_are_kept_within_and_around():
         f = scaled_gradient(factor)
         assert np.allclose(loop(lambda c, t: c + jax.grad(lambda v: f(v).sum())(c), jnp.zeros(2)), 3 * factor)
         assert np.allclose(jax.grad(lambda v: loop(lambda c, t: f(c), v).sum())(jnp.ones(2)), factor**3)
+        assert np.allclose(jax.grad(lambda a: loop(lambda c, t: c + f(a), jnp.zeros(())))(1.0), 3 * factor)
 
 
 def test_transformations_see_through():
@@ -86,6 +87,14 @@ def test_programs_are_few_whatever_the_number_of_computations(monkeypatch):
     for n in range(6):
         loops.map(lambda v, n=n: v + n, jnp.zeros(1))
     assert len(staging._PROGRAMS) == 3
+
+
+def test_programs_that_call_back_are_not_kept():
+    """What they call is made anew for every trace, and may hold anything."""
+    seen, before = [], len(staging._PROGRAMS)
+    loop(lambda c, t: (jax.debug.callback(lambda v: seen.append(float(v)), t), c)[1], jnp.zeros(1))
+    jax.effects_barrier()
+    assert sorted(seen) == [0, 1, 2] and len(staging._PROGRAMS) == before
 
 
 @pytest.mark.slow

@@ -99,6 +99,25 @@ def test_a_stranger_is_refused_and_told_who_writes(server, tmp_path):
     assert sorted(Run(tmp_path / "run").table()["index"]) == list(range(BLOCKS))
 
 
+def test_a_block_that_another_has_is_waited_for_and_not_made_again(tmp_path):
+    with Run.writing(tmp_path / "run", CONFIG, shared=True) as record:
+        own, looks, computed = record.claims, [], []
+
+        def take(b):
+            looks.append(b)
+            if b == 1 and looks.count(1) == 2:  # the other is done meanwhile
+                record.write(1, {"index": np.array([1])}, {"map": np.ones((1, 2))})
+            return (b != 1 or looks.count(1) > 1) and own.take(b)
+
+        def compute(places, tell):
+            computed.append(int(places[0]))
+            return {"index": places}, {"map": np.zeros((1, 2))}
+
+        record.claims = SimpleNamespace(take=take, give=own.give, order=own.order)
+        work(record, np.arange(3)[:, None], compute)
+    assert sorted(computed) == [0, 2] and looks.count(1) == 2 and (Run(tmp_path / "run").maps("map")[1] == 1).all()
+
+
 def test_where_there_are_no_locks_it_is_said_and_the_work_is_done(monkeypatch, tmp_path):
     def unsupported(*_):
         raise OSError(95, "Operation not supported")
