@@ -129,7 +129,7 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     ]
     by = {(row.metric, row.method): row for row in rows}
     arrows = {1: " ↑", -1: " ↓", 0: ""}
-    lines.append("| method | " + " | ".join(f"{m}{arrows[direction_of(run, m)]}" for m in run.metrics) + " |")
+    lines.append("| method | " + " | ".join(f"{m}{arrows[direction_of(run, m)]}{told.unit(run, m)}" for m in run.metrics) + " |")
     lines.append("|---" * (len(run.metrics) + 1) + "|")
     for method in run.methods:
         lines.append(f"| {method} | " + " | ".join(_cell(by[metric, method]) for metric in run.metrics) + " |")

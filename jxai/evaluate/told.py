@@ -45,6 +45,12 @@ def luck(run: Run, table: dict[str, np.ndarray]) -> list[str]:
     return [f"Entries of a map that equal another one, whose order is by place and no finding: {said}."] if said else []
 
 
+def unit(run: Run, metric: str) -> str:
+    """The score that a metric is measured in, ` (logit)`; `""` where it measures none."""
+    score = run.config["metrics"][metric]["options"].get("score")
+    return "" if score is None else f" ({score})" if isinstance(score, str) else " (each method's score)"
+
+
 def options(run: Run) -> list[str]:
     """The options of methods and metrics, a line each; arrays and what is None are in the record alone."""
     lines = []

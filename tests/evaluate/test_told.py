@@ -34,7 +34,7 @@ CONFIG = {
     "where": "all",
     "seed": 0,
     "methods": {"cam": {"options": {"score": "logit", "layer": None}}, "rise": {"options": {"num_masks": 7, "fill": "float32[1] sha256 00"}}},
-    "metrics": {"deletion": {"direction": -1, "options": {"steps": 4}}},
+    "metrics": {"deletion": {"direction": -1, "options": {"steps": 4, "score": "logit"}}},
 }
 
 
@@ -47,7 +47,7 @@ def test_a_report_says_ties_heavy_tails_and_options():
     text = table.as_markdown(run, columns, rows)
     assert "Examples by label: 0: 1, 1: 4. The model is right on 4 of 5 (80.0%)." in text
     assert "whose order is by place and no finding: cam 90%." in text
-    assert "- cam: score logit\n- rise: num_masks 7\n- deletion: steps 4" in text
+    assert "- cam: score logit\n- rise: num_masks 7\n- deletion: steps 4, score logit" in text and "| method | deletion ↓ (logit) |" in text
     cam, rise = (next(line for line in text.splitlines() if line.startswith(f"| {name}")) for name in ("cam", "rise"))
     assert "20 [0, 60], median 0" in cam and "median" not in rise
     assert {row.method: row.median for row in rows} == {"cam": 0, "rise": 3}
