@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from derivatives import scaled_gradient
 from flax import nnx
+from proofs import BOUNDS
 
 from jxai import attribution, bounds, counterfactual, loops, metrics
 from jxai.loops import staging
+from jxai.testing import example
 from jxai.testing.trial import compilations
 
 X = np.random.default_rng(0).uniform(size=(4, 4, 1)).astype(np.float32)
@@ -47,6 +49,16 @@ def test_the_second_call_compiles_nothing(name):
     before = compilations()
     again = [np.asarray(call(jnp.asarray(x))) for x in (0.9 * X, X)]
     assert compilations() == before and np.array_equal(again[1], first, equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BOUNDS)
+def test_the_second_bound_or_subset_compiles_nothing(name):
+    x = example((6,))
+    BOUNDS[name](x)
+    before = compilations()
+    BOUNDS[name](x)
+    assert compilations() == before
 
 
 def loop(step, x):

@@ -12,9 +12,10 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 from metrics import metric_cases
+from proofs import BOUNDS
 from shards import same, sharded, two
 
-from jxai import attribution, bounds, counterfactual, each, loops, metrics, sufficiency
+from jxai import attribution, counterfactual, each, loops, metrics
 from jxai.testing import example, network
 from jxai.testing.examples import attribution_map, pointwise, shape_of
 
@@ -53,24 +54,9 @@ def test_a_search(name):
     same(call, jnp.stack([x, 0.9 * x + 0.05]), jax.random.split(jax.random.key(3), 2), tolerance=1e-3)
 
 
-X = two(example, (6,))
-F = network((6,))
-BOUNDS = {
-    **{f"{name} of the logits": lambda x, name=name: bounds.bound(F, bounds.ball(x, 0.05), method=name) for name in bounds.METHODS},
-    **{f"{name} of margins": lambda x, name=name: bounds.margins(F, bounds.ball(x, 0.05), 1, method=name) for name in bounds.METHODS},
-    "attack": lambda x: bounds.attack(F, bounds.ball(x, 0.1), 1, jax.random.key(0), steps=4, restarts=2),
-    "certified_radius": lambda x: bounds.certified_radius(F, x, rounds=3),
-    "sis": lambda x: sufficiency.sis(F, x, 1, threshold=0.2),
-    "batched_gradient_sis": lambda x: sufficiency.batched_gradient_sis(F, x, 1, threshold=0.2),
-    "random_subset": lambda x: sufficiency.random_subset(F, x, 1, jax.random.key(0), threshold=0.2),
-    "disambiguate": lambda x: sufficiency.disambiguate(F, x, (0, 1), jax.random.key(0), segments=np.arange(6)),
-    "minimal_explanation": lambda x: sufficiency.minimal_explanation(F, x, radius=0.01),
-}
-
-
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "crown of margins" else pytest.mark.slow) for n in BOUNDS])
 def test_bounds_and_sufficient_subsets(name):
-    same(lambda x: jax.tree.map(jnp.asarray, jax.tree.leaves(BOUNDS[name](x))), X, tolerance=1e-4)
+    same(lambda x: jax.tree.map(jnp.asarray, jax.tree.leaves(BOUNDS[name](x))), two(example, (6,)), tolerance=1e-4)
 
 
 def test_what_devices_share_is_each_examples_own():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jxai import plot
+from jxai.evaluate import told
 from jxai.evaluate.store import Run
 from jxai.evaluate.table import Row
 
@@ -30,7 +31,7 @@ def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path)
         curves = {m: _on_grid(table[f"curve/{m}/{metric}/x"], table[f"curve/{m}/{metric}/y"]) for m in run.methods if f"curve/{m}/{metric}/x" in table}
         curves = {m: c for m, c in curves.items() if c is not None}
         if curves:
-            save(plot.curves(curves, metric), f"curves_{metric}.png")
+            save(plot.curves(curves, f"{metric}{told.unit(run, metric)}"), f"curves_{metric}.png")
         ranks = {method: by[metric, method].rank for method in run.methods}
         difference = by[metric, run.methods[0]].critical_difference
         if np.isfinite(difference) and np.isfinite(list(ranks.values())).all():

@@ -174,6 +174,13 @@ def test_bad_arguments_are_one_line_that_names_them(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE)
+def test_the_second_eager_call_compiles_nothing(name):
+    f, x, counterfactual, target = first(name)
+    Trial(getattr(metrics, name), {**options(name), **keyed(name)}, x.shape).plainly(f, x, counterfactual, target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE)
 def test_inside_shard_map_it_is_what_it_is_under_vmap(name):
     f, *rows = given(name, 2)
     own, keys = options(name), jax.random.split(jax.random.key(3), 2)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jxai.callables import plainly
-from jxai.loops import scan
+from jxai.loops import scan, staged
 from jxai.metrics.counterfactual.common import at_class, check_class, check_pair, finite, norm, over
 from jxai.scores import need_key, positive, wide, within
 from jxai.typing import Array, Model, PyTree
@@ -168,7 +168,7 @@ def anogan_score(
         z, _, best = scan(step, (z, adam.init(z), jnp.asarray(jnp.inf, point.dtype)), None, length=steps)[0]
         return jnp.minimum(best, loss(z))
 
-    scores = jax.vmap(lambda r: least(jax.random.fold_in(key, r)))(jnp.arange(restarts))
+    scores = staged(jax.vmap(lambda r: least(jax.random.fold_in(key, r))), jnp.arange(restarts))
     return finite(scores.min(), counterfactual)
 
 
