@@ -73,6 +73,20 @@ def test_arrows_between_rooms_point_down():
     assert not upward
 
 
+def test_routines_take_their_loops_from_the_room_of_loops():
+    """An eager loop of `jax.lax` is compiled at every call, and refuses to vary inside `shard_map`."""
+    own = {"loops", "kernels", "batching", "training", "models", "testing"}  # these are within a program of their own
+    names = {"scan", "while_loop", "fori_loop", "map", "cond", "switch"}
+    direct = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in ARROWS
+        if room(file) not in own
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) in ("lax", "jax.lax")
+    ]
+    assert not direct
+
+
 def test_every_room_has_a_floor():
     assert {room(file) for file in ARROWS} <= set(FLOOR)
 
