@@ -15,14 +15,13 @@ from typing import Any
 import jax
 import jax.extend.core as jex
 import numpy as np
-from jax import lax
 
+from jxai.outputs import is_staged
 from jxai.typing import PyTree
 
 _KEPT = 128
 """Programs; the one that was used longest ago goes first."""
 _PROGRAMS: OrderedDict[Hashable, Callable] = OrderedDict()
-_ZERO = np.int32(0)
 
 
 def staged(run: Callable[..., PyTree], *args: PyTree) -> PyTree:
@@ -31,7 +30,7 @@ def staged(run: Callable[..., PyTree], *args: PyTree) -> PyTree:
     Under a trace, and where a transformation's values are among the arguments or in `run`'s closure, it is `run(*args)`.
     """
     leaves, treedef = jax.tree.flatten(args)
-    if not eager() or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if is_staged() or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return run(*args)
     closed, shape = jax.make_jaxpr(lambda leaves: run(*treedef.unflatten(leaves)), return_shape=True)(leaves)  # type: ignore[call-overload]
     if closed.effects or any(isinstance(c, jax.core.Tracer) for c in closed.consts):
@@ -44,11 +43,6 @@ def staged(run: Callable[..., PyTree], *args: PyTree) -> PyTree:
             _PROGRAMS.popitem(last=False)[1].clear_cache()
     _PROGRAMS.move_to_end(key)
     return jax.tree.unflatten(jax.tree.structure(shape), _PROGRAMS[key](closed.consts, leaves))
-
-
-def eager() -> bool:
-    """Whether what is computed now is computed at once: no `jit` or other trace is being made."""
-    return not isinstance(lax.add(_ZERO, _ZERO), jax.core.Tracer)
 
 
 def _spelled(jaxpr: jex.Jaxpr) -> Hashable:

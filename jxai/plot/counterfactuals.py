@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from jxai.files import atomic, printable
+from jxai.files import atomic
 from jxai.plot.blending import colors, rgb
-from jxai.plot.page import Page
+from jxai.plot.page import Page, bar_names
 
 _BARS = 12
 
@@ -105,9 +105,5 @@ def _vector(axis, x: np.ndarray, found: np.ndarray | None, names: Sequence[str] 
     values = x if found is None else found - x
     shown = np.sort(np.argsort(-np.abs(values), kind="stable")[:_BARS])
     axis.barh(np.arange(len(shown)), values[shown], color=["0.5" if found is None else ("tab:red" if v > 0 else "tab:blue") for v in values[shown]])
-    axis.set_yticks(np.arange(len(shown)), [printable(str(names[i])) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
-    axis.invert_yaxis()
-    axis.axvline(0, color="0.3", linewidth=0.8)
+    bar_names(axis, shown, len(values), names)
     axis.set_title(title, fontsize=8)
-    if len(shown) < len(values):
-        axis.set_xlabel(f"{len(shown)} of {len(values)} shown", fontsize=7)

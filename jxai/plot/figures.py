@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from jxai.files import atomic, printable
+from jxai.files import atomic
 from jxai.plot import series
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, reduce_channels, rgb
-from jxai.plot.page import Page
+from jxai.plot.page import Page, bar_names
 
 _FRAMES, _BARS = 8, 20
 
@@ -139,13 +139,9 @@ def _bars(axes, values, names, shown, plain: bool, signed: bool) -> None:
     axes.barh(np.arange(len(shown)), np.nan_to_num(values[shown]), color=colour)
     for row in np.flatnonzero(~np.isfinite(values[shown])):
         axes.text(0, row, " not finite", va="center", fontsize=7, backgroundcolor=NOT_FINITE)
-    axes.set_yticks(np.arange(len(shown)), [printable(str(names[i])) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
-    axes.invert_yaxis()
-    axes.axvline(0, color="0.3", linewidth=0.8)
+    bar_names(axes, shown, len(values), names)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right"]].set_visible(False)
-    if len(shown) < len(values):
-        axes.set_xlabel(f"{len(shown)} of {len(values)} shown", fontsize=7, labelpad=1)
 
 
 def _strip(video, attribution, options) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -25,3 +27,12 @@ class Page(Figure):
     def savefig(self, fname: Any, **options: Any) -> None:
         with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
             super().savefig(fname, **options)
+
+
+def bar_names(axes: Any, shown: np.ndarray, count: int, names: Sequence[Any] | None) -> None:
+    """Names the bars of the `shown` of `count` features, the first above, around a line at 0; says how many of how many there are where some are left out."""
+    axes.set_yticks(np.arange(len(shown)), [printable(str(names[i])) if names is not None else f"x[{i}]" for i in shown], fontsize=7)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    if len(shown) < count:
+        axes.set_xlabel(f"{len(shown)} of {count} shown", fontsize=7, labelpad=1)
