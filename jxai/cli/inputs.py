@@ -101,10 +101,8 @@ def read(path: Path) -> np.ndarray:
         raise UserError(first_line(error) if path.suffix != ".npy" else f"{path} is no readable array ({first_line(error)})") from error
     if not np.issubdtype(x.dtype, np.floating):
         raise UserError(f"{path}: x must be floating point (pixels in [0, 1]), got {x.dtype}")
-    try:
+    with told():
         refuse_pixels(x, str(path))
-    except ValueError as error:
-        raise UserError(first_line(error)) from None
     return x
 
 
@@ -159,22 +157,18 @@ def targets(text: str | None, subject: Subject, num_classes: int) -> list[int] |
     """Names or indices of classes, separated by commas (a name goes first, and where names are numbers a number is a name); None asks for the top-1."""
     if text is None:
         return None
-    try:
+    with told("--target: "):
         whole = classes.named(text, subject.class_names)
-    except ValueError as error:
-        raise UserError(f"--target: {first_line(error)}") from None
     found = [whole] if whole is not None else [_target(part.strip(), subject, num_classes) for part in text.split(",")]
     return list(dict.fromkeys(found))
 
 
 def _target(text: str, subject: Subject, num_classes: int) -> int:
-    try:
+    with told():
         if classes.named(text, subject.class_names) is None and subject.class_names is not None and not re.fullmatch(r"[-+]?\d+", text):
             names = [n.strip() for name in subject.class_names for n in str(name).split(",")]
             raise UserError(f"--target {text!r} is no class of {subject.name}; {nearest(text, names)}")
         return classes.place(text, subject.class_names, num_classes, "--target")
-    except ValueError as error:
-        raise UserError(first_line(error)) from None
 
 
 def imported(name: str, flag: str) -> Any:
