@@ -17,7 +17,7 @@ from jxai.evaluate import Run, locks
 from jxai.evaluate.locks import writing
 from jxai.evaluate.loop import work
 
-BLOCKS, LENGTH = 12, 0.06
+BLOCKS, LENGTH = 8, 0.25
 CONFIG = {"keep_maps": True, "block": 1}
 
 
@@ -82,7 +82,7 @@ def test_one_of_two_is_killed_and_the_other_goes_on_at_once(server, tmp_path, sh
     assert all(np.array_equal(table[name], column) for name, column in Run(tmp_path / "alone").table().items()) and len(maps) == BLOCKS
     begun, idle = made(two)
     assert set(begun) == set(range(BLOCKS)) and len(begun) <= BLOCKS + 1, "only the block that was in flight is made again"
-    assert idle < 0.3 + LENGTH, idle
+    assert idle < LENGTH, "a process that has nothing to do takes an open block within a block's length"
 
 
 def test_a_stranger_is_refused_and_told_who_writes(server, tmp_path):
