@@ -81,6 +81,8 @@ class Examples:
         data["sample"] = sample if len(chosen) < len(self.source) else "all"
         if callable(of := getattr(self.source, "digest", None)):
             data["content"] = of(chosen)
+        if (names := getattr(self.source, "class_names", None)) is not None:
+            data["class_names"] = list(map(str, names))
         x = jax.ShapeDtypeStruct(self.shape, jnp.float32)
         model = {**summed(self.f), "weights": weights_digest(self.f, self.shape), "program": program(fresh(self.f), x)[0]}
         return {"data": data, "preprocess": None if self.preprocess is None else summed(self.preprocess, 3), "model": {"name": model_name, **model}}
@@ -145,6 +147,22 @@ class Examples:
             options_ = {"index": cut(index), "per_example": cut(own), "batch_size": size}
             parts.append(batching.each(fn, self.f, *cut(rows), key=key, mesh=self.mesh, **options_, **options))
         return jax.tree.map(lambda *leaves: np.concatenate([np.asarray(leaf) for leaf in leaves])[:count], *parts)
+
+
+def shown_as(x: np.ndarray) -> np.ndarray:
+    """Examples as they are kept to be looked at: images and videos as uint8, 0 to 1 as 0 to 255 and other ranges from their least to their largest; else as they are.
+
+    Args:
+      x: `[n, H, W, C]`, `[n, T, H, W, C]`, or `[n, …]` of another rank.
+    """
+    if x.ndim < 4:
+        return x
+    x = np.nan_to_num(x)
+    axes = tuple(range(1, x.ndim))
+    low, high = x.min(axes, keepdims=True), x.max(axes, keepdims=True)
+    within = (low >= 0) & (high <= 1)
+    low, span = np.where(within, 0, low), np.where(within, 1, np.maximum(high - low, 1e-12))
+    return np.rint(255 * (x - low) / span).astype(np.uint8)
 
 
 def traced(fn: Callable, *args: Any, label: str = "") -> Any:

@@ -35,7 +35,7 @@ class Progress(NamedTuple):
 def work(
     record: Run,
     blocks: Sequence[np.ndarray],
-    compute: Callable[[np.ndarray, Tell], tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]],
+    compute: Callable[[np.ndarray, Tell], tuple[Mapping[str, np.ndarray], ...]],
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Computes and keeps every block that is not there yet, and stays until all are.
@@ -44,7 +44,7 @@ def work(
 
     Args:
       record: the run, opened to write. blocks: the places in the data set of each block's examples.
-      compute: `(places, tell) -> (columns, maps)` of a block. on_progress: called after every block, and by `tell` within one.
+      compute: `(places, tell) -> (columns, maps)` of a block, or `(columns, maps, pictures)`. on_progress: called after every block, and by `tell` within one.
     """
     missing = [b for b in record.claims.order(len(blocks)) if not record.is_done(b)]
     total = sum(len(places) for places in blocks)
@@ -63,8 +63,8 @@ def work(
                 continue
             if not record.is_done(b):  # another process may have made it meanwhile
                 began = time.monotonic()
-                columns, maps = compute(blocks[b], lambda what, share, size=len(blocks[b]): tell(what, share * size))
-                record.write(b, columns, maps)
+                made = compute(blocks[b], lambda what, share, size=len(blocks[b]): tell(what, share * size))
+                record.write(b, *made)
                 pause = float(np.clip((time.monotonic() - began) / 4, *_POLL))
                 fresh += len(blocks[b])
             record.claims.give(b)

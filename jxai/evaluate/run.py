@@ -14,10 +14,10 @@ from jxai.data import Batch, Source
 from jxai.data.sampling import sampled
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import blank, tasks, told
-from jxai.evaluate.examples import Examples, traced
+from jxai.evaluate.examples import Examples, shown_as, traced
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.selection import select
-from jxai.evaluate.store import Run
+from jxai.evaluate.store import PICTURE, Run
 from jxai.identity.versions import versions
 from jxai.scores import one_of
 from jxai.typing import Curve, Model, PyTree
@@ -74,7 +74,7 @@ def run(
       limit: at most so many examples (before `where`), by `sample` "stratified" (of every class its share, drawn by `seed`: `jxai.data.sampled`) or the "first".
       shuffle: takes them in random order, by `seed`.
       block: examples that are written together (8 for large examples, up to 32 for small ones); what a killed process loses at most.
-      batch_size: examples at once on a device; None is what suits each method and metric (`jxai.batching.default_batch_size`). keep_maps: whether to keep the explanations.
+      batch_size: examples at once on a device; None is what suits each method and metric (`jxai.batching.default_batch_size`). keep_maps: whether to keep the explanations, and the examples as pictures, for a report to show.
       anew: removes a run that is in the folder already. shared: whether other processes take part; always in a JAX cluster.
       devices: all of this process by default.
       on_progress: called after every method of every block.
@@ -126,8 +126,8 @@ class _Evaluation:
         self.examples, self.target, self.seed, self.explainers, self.judges = examples, target, seed, explainers, judges
         self.blanks = blank.of_tasks([*explainers, *(task for by in judges.values() for task in by.values())])
 
-    def block(self, indices: np.ndarray, tell: Tell) -> tuple[dict, dict]:
-        """The scores and the explanations of these examples."""
+    def block(self, indices: np.ndarray, tell: Tell) -> tuple[dict, dict, dict]:
+        """The scores, the explanations and the pictures of these examples."""
         batch, predicted, confidence = self.examples.predict(indices)
         target = batch.label if self.target == "label" else predicted
         columns = self.examples.columns(batch, target, predicted, confidence)
@@ -142,7 +142,7 @@ class _Evaluation:
             for label, by in self.judges.items():
                 judged = self._sweep(by[task.label], batch, batch.x, shown, explanations)
                 columns |= _columns(f"{task.label}/{label}", judged, columns["valid"])
-        return columns, maps
+        return columns, maps, {PICTURE: shown_as(batch.x)}
 
     def is_correct(self, indices: np.ndarray) -> np.ndarray:
         """Which of these examples the model classifies right; an example that cannot be read counts, and then shows why it failed."""

@@ -1,4 +1,4 @@
-"""The folder of a run: `config.json`, and for each block of examples its scores and, where kept, its explanations, whole or absent."""
+"""The folder of a run: `config.json`, and for each block of examples its scores and, where kept, its explanations and pictures, whole or absent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ PER_EXAMPLE = ("index", "label", "target", "predicted", "confidence", "valid", "
 counts, and why not."""
 
 
+PICTURE = "_picture"
+"""Among what can be looked at: the example."""
 _MAPS = "_maps"
 """In a block's file of scores: the digest of its file of explanations."""
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-_MAY_DIFFER = ("block", "check", "model.name")
+_MAY_DIFFER = ("block", "check", "data.class_names", "model.name")
 """What of a configuration no result depends on, and what is compared by value."""
 _CHECKED = {"x": "x, as it is preprocessed,", "f": "f(x)"}
 
@@ -82,7 +84,7 @@ class Run:
         config = json.loads(json.dumps(config))
         if anew and (path / "config.json").exists():
             (path / "config.json").unlink()  # first, for without it the rest is no run
-            for name in ("blocks", "maps"):
+            for name in ("blocks", "maps", "pictures"):
                 shutil.rmtree(path / name, ignore_errors=True)
             (path / "selection.npz").unlink(missing_ok=True)
         made = None
@@ -118,6 +120,10 @@ class Run:
         """Where a block's explanations are."""
         return self.path / "maps" / f"{block:06d}.npz"
 
+    def pictures_path(self, block: int) -> Path:
+        """Where a block's examples are, as they can be looked at (`jxai.evaluate.examples.shown_as`)."""
+        return self.path / "pictures" / f"{block:06d}.npz"
+
     def is_done(self, block: int) -> bool:
         """Whether a block is whole: its scores by their checksums, its explanations by the digest that stands beside the scores."""
         try:
@@ -137,13 +143,15 @@ class Run:
         with np.load(self.scores_path(block), allow_pickle=False) as archive:
             return str(archive[_MAPS]) == digest(self.maps_path(block))
 
-    def write(self, block: int, scores: Mapping[str, np.ndarray], maps: Mapping[str, np.ndarray]) -> None:
-        """Keeps a block: the explanations first, so that scores never lack theirs. Clears what a killed process left of it."""
-        for path in (self.maps_path(block), self.scores_path(block)):
+    def write(self, block: int, scores: Mapping[str, np.ndarray], maps: Mapping[str, np.ndarray], pictures: Mapping[str, np.ndarray] | None = None) -> None:
+        """Keeps a block: pictures and explanations first, so that scores never lack theirs. Clears what a killed process left of it."""
+        for path in (self.pictures_path(block), self.maps_path(block), self.scores_path(block)):
             for stale in path.parent.glob(f".{path.stem}.*{path.suffix}"):
                 stale.unlink(missing_ok=True)
         kept = {}
         if self.config["keep_maps"]:
+            if pictures is not None:
+                save_arrays(self.pictures_path(block), **pictures)
             save_arrays(self.maps_path(block), **maps)
             kept[_MAPS] = np.asarray(digest(self.maps_path(block)))
         save_arrays(self.scores_path(block), **scores, **kept)
@@ -185,6 +193,24 @@ class Run:
             if path.exists():
                 with np.load(path, allow_pickle=False) as archive, np.load(scores, allow_pickle=False) as rows:
                     found |= dict(zip(rows["index"].tolist(), archive[method]))
+        return found
+
+    def looked_at(self, places: Collection[int]) -> dict[int, dict[str, np.ndarray]]:
+        """Of each of these places in the data set what can be looked at: explanations by method, and `PICTURE`, the example; without what was not kept or is damaged."""
+        found: dict[int, dict[str, np.ndarray]] = {}
+        for scores in sorted((self.path / "blocks").glob("[0-9]*.npz")):
+            block = int(scores.stem)
+            with np.load(scores, allow_pickle=False) as archive:
+                rows = {int(place): row for row, place in enumerate(archive["index"].tolist()) if place in places}
+                kept = [self.maps_path(block)] * (bool(rows) and _MAPS in archive and str(archive[_MAPS]) == digest(self.maps_path(block)))
+            for path in [*kept, *([self.pictures_path(block)] if rows else [])]:
+                try:
+                    with np.load(path, allow_pickle=False) as archive:
+                        columns = {name: archive[name] for name in archive.files}
+                except _DAMAGE:
+                    continue
+                for place, row in rows.items():
+                    found.setdefault(place, {}).update({name: column[row] for name, column in columns.items()})
         return found
 
     def _labels(self, kind: str) -> list[str]:
