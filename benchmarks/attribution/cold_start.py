@@ -54,7 +54,7 @@ def ours(out: Path) -> list[tuple[str, float, float]]:
     done("import flax")
     import numpy as np
 
-    from jxai.cli import explain, inputs, programs
+    from jxai.cli import calls, inputs, programs
     from jxai.files import save_arrays
 
     cache.keep()
@@ -68,12 +68,12 @@ def ours(out: Path) -> list[tuple[str, float, float]]:
     done("preprocess")
     inputs.prediction(subject, x)
     done("trace the prediction, to check the model")
-    traced, _, arguments = explain._prepare("grad_cam", subject.model, x, None, 0, {}, {})
+    traced, _, arguments = calls.Calls(subject, {}, 0, 1).method("grad_cam", x, None)
     done("trace the prediction and the map")
     lowered = traced.lower()
     done("lower")
     with unittest.mock.patch.object(type(traced), "lower", lambda _: lowered):
-        program = programs.compiled(traced)
+        program = programs.compiled(traced, 1)
     done("compile")
     logits, maps = (np.asarray(value) for value in program(*arguments))
     done("run")

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jxai.cli import cache, compiler, parser
+from jxai.cli import arguments, cache, compiler, parser
 from jxai.cli.errors import UserError, first_line
 from jxai.cli.progress import Interrupts
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
     if argv[:1] in [[command] for command in (*_WITH_OPTIONS, *_CLAIMS)]:
-        argv, given = parser.split(argv)
+        argv, given = arguments.split(argv)
     args = parser.parser().parse_args(argv)
     if args.command in (*_WITH_OPTIONS, *_CLAIMS, "verify"):
         compiler.hasten()

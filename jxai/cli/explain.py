@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import inspect
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,16 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.attribution import is_signed
-from jxai.callables import partition
 from jxai.cli import inputs, options, programs
-from jxai.cli.errors import UserError, first_line, known, told
+from jxai.cli.calls import Calls, Made, Prepared
+from jxai.cli.errors import UserError, known
 from jxai.evaluate import blank
 from jxai.files import printable, save_arrays
 from jxai.removal import fills
-from jxai.removal.masks import dense
-from jxai.removal.segments import XRAI, Segmentation
 from jxai.scores import has_class
-from jxai.typing import Array, Model
 
 DEFAULT = (
     "integrated_gradients",
@@ -51,22 +45,6 @@ class Job(NamedTuple):
     targets: list[int]
 
 
-class Prepared(NamedTuple):
-    """A program traced on a job's shapes, what tells it from others, and the arrays that it is called with."""
-
-    traced: Any
-    signature: Any
-    arguments: tuple
-
-
-class Made(NamedTuple):
-    """What a program computed, the seconds that it ran, and those that it was compiled; None where an earlier one served."""
-
-    value: Any
-    ran: float
-    compiled: float | None
-
-
 def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     """Checks everything, prints the classes, runs every method on every image and writes the results."""
     _need_packages()
@@ -82,29 +60,24 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     console = Console(highlight=False)
     with console.status("reading the model and tracing the methods"):
         subject = inputs.subject(args.model)
-        traced: dict[Any, Any] = {}
-        compiled: dict[Any, Callable] = {}
-
-        def prepare(name: str, x: np.ndarray, targets: list[int] | None) -> Prepared:
-            return _prepare(name, subject.model, x, targets, args.seed, values[name], traced)
-
+        calls = Calls(subject, values, args.seed, len(images))
         jobs, prepared = [], []
         for image, folder, pixels in zip(images, folders, read):
             x = inputs.example(image, pixels, subject)
-            prediction = _prediction(subject, x, traced)
+            prediction = calls.prediction(x)
             targets = inputs.targets(args.target, subject, prediction.traced.out_info.shape[0])
-            at_once = prepare(chosen[0], x, None) if targets is None and len(chosen) == 1 else None
+            at_once = calls.method(chosen[0], x, None) if targets is None and len(chosen) == 1 else None
             if at_once is not None and not programs.loops(at_once.traced):
-                (logits, maps), *took = _call(at_once, compiled, len(images))
+                (logits, maps), *took = calls.call(at_once)
                 jobs.append(_job(image, folder, x, logits, None, subject))
                 prepared.append({chosen[0]: Made(maps, *took)})
             else:
-                jobs.append(_job(image, folder, x, _call(prediction, compiled, len(images)).value, targets, subject))
-                prepared.append({name: prepare(name, x, jobs[-1].targets) for name in chosen})
+                jobs.append(_job(image, folder, x, calls.call(prediction).value, targets, subject))
+                prepared.append({name: calls.method(name, x, jobs[-1].targets) for name in chosen})
     for job, methods in zip(jobs, prepared):
         _print_classes(job, subject, shown)
-        _print_blanks(job, subject, {name: values[name] for name in methods}, shown, traced, compiled, len(images))
-        maps = _run(methods, compiled, len(images), console)
+        _print_blanks(job, calls, chosen, shown)
+        maps = _run(methods, calls, console)
         _write(job, subject, maps, values, args.seed, shown)
 
 
@@ -115,21 +88,14 @@ def method_names(text: str | None) -> list[str]:
         return list(DEFAULT)
     if text.strip() == "all":
         return list(every)
-    names = [known("method", name.strip(), every) for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in every and Path(name).exists():
+            raise UserError(f"unknown method {name!r}, which is a file or a folder: put it before --methods, or write {Path('.', name)}/")
+        known("method", name, every)
     if not names:
         raise UserError("--methods names none")
     return list(dict.fromkeys(names))
-
-
-def for_targets(method: Callable, f: Model, x: Array, targets: Array, key: Array, **options: Any) -> Array:
-    """The attributions of all targets `[T, …]`; black-box methods share their forward passes."""
-    return jax.vmap(lambda target: method(f, x, target, key, **options))(targets)
-
-
-def _prediction(subject: inputs.Subject, x: np.ndarray, traced: dict[Any, Any]) -> Prepared:
-    program, arguments = inputs.prediction(subject, x)
-    signature = ("", x.shape)
-    return Prepared(traced.setdefault(signature, program), signature, arguments)
 
 
 def _job(image: Path, folder: Path, x: np.ndarray, logits: Any, targets: list[int] | None, subject: inputs.Subject) -> Job:
@@ -140,59 +106,7 @@ def _job(image: Path, folder: Path, x: np.ndarray, logits: Any, targets: list[in
     return Job(image, folder, x, logits, targets or [int(logits.argmax())])
 
 
-def _prepare(name: str, f: Model, x: np.ndarray, targets: list[int] | None, seed: int, values: dict[str, Any], traced: dict[Any, Any]) -> Prepared:
-    """Traces a method once for all jobs of equal shapes, so that whatever is wrong with its options is said before any work.
-
-    Where no targets are given, the program returns the logits, too, and the map of the top-1: the network is in it once.
-    """
-    method = options.methods()[name]
-    arrays, static = partition((f, _complete(method, x, values)))
-
-    def run(arrays, x, targets, seed):
-        f, values = static.combine(arrays)
-        return for_targets(method, f, x, targets, jax.random.key(seed), **values)
-
-    def predict_and_run(arrays, x, seed):
-        logits = static.combine(arrays)[0](x)
-        return logits, run(arrays, x, logits.argmax()[None], seed)
-
-    function, arguments = (predict_and_run, (arrays, x)) if targets is None else (run, (arrays, x, np.asarray(targets, np.int32)))
-    arguments = (*arguments, np.uint32(seed))
-    signature = (name, static, tuple((a.shape, str(a.dtype)) for a in jax.tree.leaves(arguments)))
-    with told(f"{name}: ", TypeError):
-        if signature not in traced:
-            traced[signature] = jax.jit(function).trace(*arguments)
-    return Prepared(traced[signature], signature, arguments)
-
-
-def _complete(method: Callable, x: np.ndarray, values: dict[str, Any]) -> dict[str, Any]:
-    """The given options, with what depends on the image: segments, and the arrays that a method cannot do without."""
-    values = dict(values)
-    for option, parameter in options.schema(method).items():
-        if parameter.default is inspect.Parameter.empty and option not in values:
-            values[option] = _required(method.__name__, option, x)
-    if isinstance(values.get("segments"), Segmentation):
-        try:
-            values["segments"] = values["segments"](x)
-        except ValueError as error:
-            raise UserError(f"{method.__name__}: {first_line(error)}") from error
-    if values.get("segments") is not None and values.get("num_segments") is None:
-        labels = np.asarray(values["segments"])
-        if np.issubdtype(labels.dtype, np.integer) and labels.min() >= 0:
-            labels, values["num_segments"] = dense(labels, x.ndim - 1 if x.ndim > 1 else 1)
-        values["segments"] = labels
-    return values
-
-
-def _required(method: str, option: str, x: np.ndarray) -> Any:
-    if option == "segments":
-        return Segmentation("felzenszwalb", XRAI)
-    if option == "baselines":
-        return np.stack([np.full_like(x, level) for level in (0.0, 0.25, 0.5, 0.75, 1.0)])
-    raise UserError(f"{method} needs --{method}.{option}")
-
-
-def _run(methods: dict[str, Prepared | Made], compiled: dict[Any, Callable], runs: int, console) -> dict[str, np.ndarray]:
+def _run(methods: dict[str, Prepared | Made], calls: Calls, console) -> dict[str, np.ndarray]:
     """Runs the methods one after another, and says how long each took to compile and to run."""
     maps = {}
     width = max(map(len, methods))
@@ -200,23 +114,12 @@ def _run(methods: dict[str, Prepared | Made], compiled: dict[Any, Callable], run
         label = f"{number:>2}/{len(methods)} {name:<{width}}"
         if isinstance(method, Prepared):
             with console.status(f"{label}  compiling and running"):
-                method = _call(method, compiled, runs)
+                method = calls.call(method)
         maps[name] = method.value
         bad = int((~np.isfinite(maps[name])).sum())
         warning = f"  [yellow]{bad} of {maps[name].size} values are not finite[/]" if bad else ""
         console.print(f"{label}  {method.ran:7.2f} s" + ("" if method.compiled is None else f"  + {method.compiled:.2f} s to compile") + warning)
     return maps
-
-
-def _call(prepared: Prepared, compiled: dict[Any, Callable], runs: int) -> Made:
-    """Compiles a program where no equal one was, for as many runs as there are images, and runs it."""
-    traced, signature, arguments = prepared
-    start, fresh = time.perf_counter(), signature not in compiled
-    if fresh:
-        compiled[signature] = programs.compiled(traced, runs)
-    middle = time.perf_counter()
-    value = jax.tree.map(np.asarray, compiled[signature](*arguments))
-    return Made(value, time.perf_counter() - middle, middle - start if fresh else None)
 
 
 def _print_classes(job: Job, subject: inputs.Subject, score: str) -> None:
@@ -228,19 +131,17 @@ def _print_classes(job: Job, subject: inputs.Subject, score: str) -> None:
     print(flush=True)
 
 
-def _print_blanks(
-    job: Job, subject: inputs.Subject, values: dict[str, dict], score: str, traced: dict[Any, Any], compiled: dict[Any, Callable], runs: int
-) -> None:
+def _print_blanks(job: Job, calls: Calls, methods: list[str], score: str) -> None:
     """Says which methods replace what they remove by something that is of an explained class by itself."""
     by: dict[str, tuple[Any, list[str]]] = {}
-    for name, given in values.items():
-        for text, fill in blank.of_routine(options.methods()[name], given).items():
+    for name in methods:
+        for text, fill in blank.of_routine(options.methods()[name], calls.values[name]).items():
             by.setdefault(text, (fill, []))[1].append(name)
     for text, (fill, names) in by.items():
         filled = np.broadcast_to(fills.baseline(fill, jnp.asarray(job.x), jax.random.key(0)), job.x.shape)
-        program, signature, (weights, _) = _prediction(subject, job.x, traced)
-        logits = _call(Prepared(program, signature, (weights, filled)), compiled, runs).value
-        if had := [subject.label(target) for target in job.targets if has_class(logits, target, score)]:
+        program, signature, (weights, _) = calls.prediction(job.x)
+        logits = calls.call(Prepared(program, signature, (weights, filled))).value
+        if had := [calls.subject.label(target) for target in job.targets if has_class(logits, target, score)]:
             print(
                 f"  all replaced by {text} it is {', '.join(had)} already: what {', '.join(names)} removes takes nothing of that away; try another fill, such as blur:10",
                 flush=True,

@@ -19,7 +19,7 @@ from jxai.callables import compiled, partition
 from jxai.cli.errors import UserError, first_line, known, nearest, told
 from jxai.data import classes
 from jxai.data.batches import to_input
-from jxai.data.folder import SUFFIXES
+from jxai.data.folder import is_image
 from jxai.data.images import grey, refuse_pixels
 
 
@@ -86,7 +86,7 @@ def photograph() -> Path:
 def image_path(text: str) -> Path | None:
     """The path where the text names an image or an array, None where it names a data set."""
     path = Path(text)
-    return path if path.is_file() or path.suffix.lower() in (*SUFFIXES, ".npy") else None
+    return path if path.is_file() or path.suffix.lower() == ".npy" or is_image(path) else None
 
 
 def read(path: Path) -> np.ndarray:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import re
 
-from jxai.cli.errors import UserError
-
-MODEL = "efficientnet_lite0"
-_OPTION = re.compile(r"--([A-Za-z_]\w*)\.([\w-]+)(?:=(.*))?", re.DOTALL)
+from jxai.cli import arguments
 
 _EPILOG = """\
 Every option of a method is an option here: --sobol.grid 11, --rise.fill 0.5, --occlusion.fill blur:10, --lime.segments map.npy.
@@ -34,34 +30,18 @@ The same command again goes on where it was stopped.
 """
 
 
-def split(argv: list[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
-    """Takes `--method.option value` (or `=value`) out of the arguments: the rest, and (method, option, value) triples."""
-    rest, options, words = [], [], iter(argv)
-    for word in words:
-        match = _OPTION.fullmatch(word)
-        if match is None:
-            rest.append(word)
-            continue
-        method, option, value = match.groups()
-        value = next(words, None) if value is None else value
-        if value is None:
-            raise UserError(f"{word} needs a value")
-        options.append((method, option.replace("-", "_"), value))
-    return rest, options
-
-
 def parser() -> argparse.ArgumentParser:
     """The whole command line; what is wrong with one raises `UserError`."""
-    whole = _Parser(prog="jxai", description="Explains what a classifier sees.")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    explain = _command(commands, "explain", "explain the classes of images", "Explains images; without one, a photograph of a cup of coffee.", _EPILOG)
+    whole = arguments.Parser(prog="jxai", description="Explains what a classifier sees.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=arguments.Parser)
+    explain = arguments.command(commands, "explain", "explain the classes of images", "Explains images; without one, a photograph of a cup of coffee.", _EPILOG)
     explain.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, or an .npy with an example as the model takes it")
-    _model(explain.add_argument)
-    explain.add_argument("--methods", help="names separated by commas, or all (default: nine that differ)")
-    explain.add_argument("--target", help="indices or names of classes, separated by commas (default: the top-1)")
-    _score(explain.add_argument)
+    arguments.model(explain.add_argument)
+    arguments.named(explain.add_argument, "--methods", "names, a b c or a,b,c, or all (default: nine that differ)")
+    arguments.named(explain.add_argument, "--target", "indices or names of classes (default: the top-1)")
+    arguments.score(explain.add_argument)
     explain.add_argument("--out", default="explanation", help="folder for explanation.png and explanation.npz (default: %(default)s)")
-    explain.add_argument("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
+    explain.add_argument("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
     _evaluation(commands)
     _certification(commands)
     _counterfactuals(commands)
@@ -75,32 +55,26 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _command(commands, name: str, short: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """A command whose epilog keeps its lines."""
-    return commands.add_parser(name, help=short, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-
 def _evaluation(commands) -> None:
-    evaluate = _command(
+    evaluate = arguments.command(
         commands, "evaluate", "judge explanations over a data set", "Explains the examples of a data set, and judges every explanation.", _EVALUATE_EPILOG
     )
     add = evaluate.add_argument
     add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version)")
-    _model(add, by_data=True)
-    add(
-        "--methods", required=True, help="names separated by commas, or all; package.module:function is one of your own; abs:NAME takes the magnitudes of a map"
-    )
-    add("--metrics", required=True, help="names separated by commas; package.module:function is one of your own")
-    _score(add)
+    arguments.model(add, by_data=True)
+    own = "package.module:function is one of your own"
+    arguments.named(add, "--methods", f"names, a b c or a,b,c, or all; {own}; abs:NAME takes the magnitudes of a map", required=True)
+    arguments.named(add, "--metrics", f"names, a b c or a,b,c; {own}", required=True)
+    arguments.score(add)
     add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")
-    _anew(add)
-    _limit(add)
+    arguments.anew(add)
+    arguments.limit(add)
     add("--shuffle", action="store_true", help="take the examples in random order, by the seed")
     add("--target", default="predicted", choices=("predicted", "label"), help="the class that is explained (default: %(default)s)")
     add("--where", default="all", choices=("all", "correct"), help="which examples: those classified right, or all (default: %(default)s)")
-    _prepared(add)
+    arguments.prepared(add)
     add("--masks", help="folder with a mask for each image of a folder")
-    add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
+    add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
     add("--batch-size", type=int, help="examples at once on a device (default: what suits their size)")
     add("--no-maps", action="store_true", help="keep the scores only, not the explanations")
@@ -115,7 +89,7 @@ def _evaluation(commands) -> None:
 
 
 def _certification(commands) -> None:
-    certify = _command(
+    certify = arguments.command(
         commands,
         "certify",
         "prove that no small change of an image changes its class",
@@ -127,22 +101,22 @@ def _certification(commands) -> None:
     add("--radius", type=float, required=True, help="of the ball around x, in units of x (a pixel is in [0, 1])")
     add("--p", default="inf", choices=("inf", "2", "1"), help="norm of the ball (default: %(default)s)")
     add("--clip", default="0,1", help="valid range of x, or none (default: %(default)s)")
-    _model(add, by_data=True)
+    arguments.model(add, by_data=True)
     add("--method", default="crown", help="the bound: interval, forward, crown_ibp, crown or alpha_crown (default: %(default)s)")
     add("--steps", type=int, default=40, help="of each descent of the attack (default: %(default)s)")
     add("--restarts", type=int, default=2, help="descents of the attack (default: %(default)s)")
     add("--target", help="the class: of an image an index or name (default: the predicted one), of a data set label (default) or predicted")
     add("--out", help="file for an image's certificate (default: certificate.npz), or folder of the run (default: certification)")
-    _anew(add)
-    _limit(add)
-    _prepared(add)
-    add("--seed", type=_seed, default=0, help="of the attack's random starts (default: %(default)s)")
+    arguments.anew(add)
+    arguments.limit(add)
+    arguments.prepared(add)
+    add("--seed", type=arguments.seed, default=0, help="of the attack's random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
     add("--batch-size", type=int, help="examples at once (default: what suits their size)")
 
 
 def _counterfactuals(commands) -> None:
-    counterfactual = _command(
+    counterfactual = arguments.command(
         commands,
         "counterfactual",
         "find what would have to change",
@@ -152,25 +126,15 @@ def _counterfactuals(commands) -> None:
     add = counterfactual.add_argument
     add("input", metavar="IMAGE|DATASET", help="an image file or an .npy; or digits, a folder of images, or a data set of TFDS")
     add("--method", default="diffeomorphic", help="how to search (default: %(default)s)")
-    add("--target", help="second (default: the runner-up), all, or classes by index or name (of a data set one)")
+    arguments.named(add, "--target", "second (default: the runner-up), all, or classes by index or name (of a data set one)")
     add("--generator", help="a name of jxai.models.generators(), or package.module:factory (default: the one that goes with the model)")
-    _model(add, by_data=True)
+    arguments.model(add, by_data=True)
     add("--out", help="folder for an image's pictures and arrays (default: counterfactual), or of the run (default: counterfactuals)")
-    _anew(add)
-    _limit(add)
-    _prepared(add)
-    add("--seed", type=_seed, default=0, help="of random starts (default: %(default)s)")
+    arguments.anew(add)
+    arguments.limit(add)
+    arguments.prepared(add)
+    add("--seed", type=arguments.seed, default=0, help="of random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are searched and written together (default: 100)")
-
-
-def _anew(add) -> None:
-    add("--anew", action="store_true", default=None, help="remove a run that is in the folder already, instead of going on with it or refusing another one")
-    add(
-        "--shared",
-        action="store_true",
-        default=None,
-        help="share the run with other processes that see the folder and say so, too; any may be killed, or come later",
-    )
 
 
 def _claims(commands) -> None:
@@ -183,11 +147,11 @@ def _claims(commands) -> None:
         ),
     }
     for name, (short, description, epilog) in told.items():
-        command = _command(commands, name, short, description, epilog)
+        command = arguments.command(commands, name, short, description, epilog)
         add = command.add_argument
         add("image", nargs="?", metavar="IMAGE", help="an image file, or an .npy (default: a photograph of a cup of coffee)")
-        _model(add)
-        add("--seed", type=_seed, default=0, help="of the random numbers (default: %(default)s)")
+        arguments.model(add)
+        add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
         if name == "suffice":
             add("--method", default="batched_gradient_sis", help="batched_gradient_sis, sis (exact, patches) or random_subset (default: %(default)s)")
             add("--target", help="index or name of the class (default: the top-1)")
@@ -195,7 +159,7 @@ def _claims(commands) -> None:
             add("--out", default="sufficient", help="folder for pictures and the certificate (default: %(default)s)")
         else:
             add("--top", type=int, default=5, help="all pairs of so many likeliest labels (default: %(default)s)")
-            add("--labels", help="indices or names of classes, separated by commas, instead")
+            arguments.named(add, "--labels", "indices or names of classes, a b c or a,b,c, instead")
             add("--delta", type=float, default=0.8, help="the strength that a proof must have, in (0, 1) (default: %(default)s)")
             add("--out", default="disambiguation", help="folder for pictures and certificates (default: %(default)s)")
     verify = commands.add_parser(
@@ -203,41 +167,4 @@ def _claims(commands) -> None:
     )
     verify.add_argument("certificate", metavar="CERTIFICATE", help="an .npz that certify, suffice or disambiguate wrote")
     verify.add_argument("image", nargs="?", metavar="IMAGE", help="what it is about (default: the photograph of a cup of coffee)")
-    _model(verify.add_argument)
-
-
-def _model(add, by_data: bool = False) -> None:
-    """`by_data`: None stands for the model that goes with the data set."""
-    told = f"digits_cnn for digits, else {MODEL}" if by_data else "%(default)s"
-    add("--model", default=None if by_data else MODEL, help=f"a name of `jxai models`, or package.module:factory (default: {told})")
-
-
-def _limit(add) -> None:
-    add("--limit", type=int, help="at most so many examples")
-    told = "which ones, where there is a limit: of every class its share, drawn by the seed, or the first (default: %(default)s)"
-    add("--sample", default="stratified", choices=("stratified", "first"), help=told)
-
-
-def _score(add) -> None:
-    told = "what is explained of a class: logit (default), probability, or sigmoid (one-logit and multi-label models)"
-    add("--score", choices=("logit", "probability", "sigmoid"), help=f"{told}; --METHOD.score for one method")
-
-
-def _prepared(add) -> None:
-    add("--split", help="of a TFDS data set (default: test, validation, or the only one)")
-    add("--data-dir", help="where TFDS data sets are prepared (default: $JXAI_DATA/tfds, ../shared/tfds, or TFDS's own)")
-    add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line."""
-
-    def error(self, message: str):
-        raise UserError(message)
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} must be in [0, 2**32)")
-    return value
+    arguments.model(verify.add_argument)

@@ -16,6 +16,16 @@ from jxai.files import digest, printable
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
+def is_image(name: str | Path) -> bool:
+    """Whether a file of that name is taken for an image."""
+    return str(name).lower().endswith(SUFFIXES)
+
+
+def images(folder: Path) -> list[Path]:
+    """The images of a folder and of those in it, in the order of their paths; links are followed, and what is hidden (`.…`, `__MACOSX`, `@eaDir`) is none."""
+    return [file for file in sorted(_files(folder)) if is_image(file)]
+
+
 class Folder:
     """The images of a folder, in the order of their paths; links are followed, and what is hidden (`.…`, `__MACOSX`, `@eaDir`) is none.
 
@@ -43,7 +53,7 @@ class Folder:
         if not self._path.is_dir():
             raise ValueError(f"{path} is no folder of images")
         seen = sorted(_files(self._path))
-        self._files = [file for file in seen if file.suffix.lower() in SUFFIXES]
+        self._files = [file for file in seen if is_image(file)]
         if not self._files:
             raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)})")
         if (self._path / "labels.csv").is_file():

@@ -231,7 +231,7 @@ def test_ctrl_c_writes_nothing_and_exits_130(here, capsys, monkeypatch):
         (["absent.png"], "absent.png: no such file"),
         (["."], ".: is a folder"),
         (["own.py"], "own.py cannot be read as an image"),
-        (["photo.png", "--seed", "x"], "argument --seed: invalid _seed value: 'x'"),
+        (["photo.png", "--seed", "x"], "argument --seed: invalid seed value: 'x'"),
         (["photo.png", "--seed", "-1"], "argument --seed: -1 must be in"),
         (["photo.png", "--nothing"], "unrecognized arguments: --nothing"),
         (["photo.png", "--out", "photo.png/x"], "--out photo.png/x: photo.png is not a folder"),

@@ -171,13 +171,13 @@ def test_metrics_are_listed_with_their_options(capsys):
 def test_methods_and_metrics_of_ones_own_by_module(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from jxai.cli import evaluate, parser
+    from jxai.cli import arguments, evaluate
 
     (tmp_path / "strangers_own.py").write_text(
         "def twice(f, x, target, key=None, *, gain=2.0):\n    return gain * x\ndef peak(f, x, target, attribution, key=None):\n    return attribution.max()\nsobol = twice\nnumber = 3\n"
     )
     monkeypatch.chdir(tmp_path)
-    _, given = parser.split(["--twice.gain", "3.0"])
+    _, given = arguments.split(["--twice.gain", "3.0"])
     methods, metrics = evaluate._chosen(SimpleNamespace(methods="gradient,abs:strangers_own:twice", metrics="strangers_own:peak", score=None), given)
     assert list(methods) == ["gradient", "abs:twice"] and methods["abs:twice"][1] == {"gain": 3.0} and metrics["peak"][0].__name__ == "peak"
     for name, message in (("sobol", "sobol is a method of jxai's"), ("number", "is a int, which cannot be called"), ("twise", "twise")):
