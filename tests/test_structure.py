@@ -15,7 +15,7 @@ from jxai import _SHORT
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (
-    ("typing", "files"),
+    ("typing", "files", "naming"),
     ("callables",),
     ("kernels", "identity"),
     ("outputs",),

@@ -63,7 +63,7 @@ def report(args: argparse.Namespace) -> None:
 def _chosen(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Methods and metrics by label, each with its function and the options that were given for it."""
     from jxai.cli import options
-    from jxai.evaluate.tasks import ABSOLUTE
+    from jxai.naming import ABSOLUTE
 
     every, judges = options.methods(), options.judges()
     names = list(every) if args.methods.strip() == "all" else _names("--methods", args.methods)

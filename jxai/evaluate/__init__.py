@@ -1,7 +1,8 @@
 """Runs over a data set, in blocks that survive being killed: explanations judged by metrics, with a report; certification; counterfactuals.
 
 - runs: `run` (methods × metrics), `certification`, `counterfactual_runs`; each hands a block's work to `loop`, which takes a block that no other process has (`locks`; `processes` joins a JAX cluster).
-- what a run is: `selection`, `tasks`, `examples`. What is kept: `store` (whole or absent). What it says: `statistics`, `table`, `pictures`, `report`.
+- what a run is: `selection`, `tasks`, `examples`. What is kept: `store` (whole or absent). What it says: `statistics`, `table`, `pictures`, `report`;
+  of several: `comparison` (tests), `joined`, and as text `verdicts`, `latex`.
 - of experiments: `record` keeps their configuration, pieces, code and results, `experiment` makes commands of them, `findings` are their rows and tables,
   `answers` what a classifier says of many examples, `controls` attributions that know no model.
 
@@ -10,10 +11,11 @@ What may be touched: a new kind of run is one file that gives `loop` a function 
 
 from jxai.evaluate.certification import Counts, certify, counts
 from jxai.evaluate.counterfactual_runs import Found, counterfactuals, found
+from jxai.evaluate.joined import Joined, joined
 from jxai.evaluate.loop import Progress
 from jxai.evaluate.processes import join
 from jxai.evaluate.report import report
 from jxai.evaluate.run import run
 from jxai.evaluate.store import Run
 
-__all__ = ["Counts", "Found", "Progress", "Run", "certify", "counterfactuals", "counts", "found", "join", "report", "run"]
+__all__ = ["Counts", "Found", "Joined", "Progress", "Run", "certify", "counterfactuals", "counts", "found", "join", "joined", "report", "run"]

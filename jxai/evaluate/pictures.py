@@ -11,32 +11,34 @@ from jxai import plot
 from jxai.evaluate import told
 from jxai.evaluate.store import Run
 from jxai.evaluate.table import Row
+from jxai.naming import proper
 
 _POINTS = 41
 
 
 def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path) -> list[Path]:
-    """Writes `heatmap.png`, `curves_METRIC.png` and `critical_difference_METRIC.png`; returns their paths."""
+    """Writes `heatmap`, `curves_METRIC` and `critical_difference_METRIC`, each as PNG and as PDF; returns their paths."""
     written = []
 
     def save(figure, name: str) -> None:
-        plot.save(figure, out / name)
-        written.append(out / name)
+        for suffix in ("png", "pdf"):
+            plot.save(figure, out / f"{name}.{suffix}")
+            written.append(out / f"{name}.{suffix}")
 
     by = {(row.metric, row.method): row for row in rows}
     means = np.asarray([[by[metric, method].mean for method in run.methods] for metric in run.metrics])
     directions = [by[metric, run.methods[0]].direction for metric in run.metrics]
-    save(plot.heatmap(means, run.metrics, run.methods, directions), "heatmap.png")
+    save(plot.heatmap(means, list(map(proper, run.metrics)), list(map(proper, run.methods)), directions), "heatmap")
     for metric in run.metrics:
         curves = {m: _on_grid(table[f"curve/{m}/{metric}/x"], table[f"curve/{m}/{metric}/y"]) for m in run.methods if f"curve/{m}/{metric}/x" in table}
-        curves = {m: c for m, c in curves.items() if c is not None}
+        curves = {proper(m): c for m, c in curves.items() if c is not None}
         if curves:
-            save(plot.curves(curves, f"{metric}{told.unit(run, metric)}"), f"curves_{metric}.png")
+            save(plot.curves(curves, f"{proper(metric)}{told.unit(run, metric)}"), f"curves_{metric}")
         ranks = {method: by[metric, method].rank for method in run.methods}
         difference = by[metric, run.methods[0]].critical_difference
         if np.isfinite(difference) and np.isfinite(list(ranks.values())).all():
-            title = f"{metric}, {by[metric, run.methods[0]].ranked} examples"
-            save(plot.critical_difference(ranks, difference, title), f"critical_difference_{metric}.png")
+            title = f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples"
+            save(plot.critical_difference({proper(m): rank for m, rank in ranks.items()}, difference, title), f"critical_difference_{metric}")
     return written
 
 

@@ -18,12 +18,11 @@ from jxai import attribution, metrics
 from jxai.data import Source, load
 from jxai.identity.values import described
 from jxai.metrics.documented import direction
+from jxai.naming import ABSOLUTE
 from jxai.removal.segments import XRAI, Segmentation
 from jxai.scores import SCORES, SHARES
 from jxai.typing import Array
 
-ABSOLUTE = "abs:"
-"""Before a method's name: the magnitudes of its map."""
 _BASELINES = 8
 
 _BY_GROUPS = (attribution.eva, attribution.feature_ablation, attribution.kernel_shap, attribution.lime, attribution.shapley_sampling)

@@ -90,9 +90,9 @@ def grid(
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 100) -> None:
-    """Writes a figure atomically; the suffix names the format."""
+    """Writes a figure atomically; the suffix names the format. The same figure is the same PDF, whenever it is written."""
     with atomic(path) as part:
-        figure.savefig(part, dpi=dpi)
+        figure.savefig(part, dpi=dpi, **({"metadata": {"CreationDate": None}} if part.suffix == ".pdf" else {}))
 
 
 def _draw(axes, image, attribution, names, shown, options) -> None:

@@ -15,7 +15,7 @@ from jxai.files import printable
 
 
 class Page(Figure):
-    """A figure in which `$` is a dollar, and bytes that are no UTF-8 are shown by escapes."""
+    """A figure in which `$` is a dollar, and bytes that are no UTF-8 are shown by escapes; a PDF of it holds text as text, with the fonts embedded."""
 
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
@@ -25,7 +25,7 @@ class Page(Figure):
             super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False, "pdf.fonttype": 42, "svg.fonttype": "none"}):
             super().savefig(fname, **options)
 
 

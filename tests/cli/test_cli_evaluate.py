@@ -73,9 +73,10 @@ def test_report_prints_and_writes_the_table(here, capsys):
     out, _ = capsys.readouterr()
     assert "| gradient |" in out and "summary.csv" in out
     names = {path.name for path in (here / "run" / "report").iterdir()}
-    assert names == {"summary.csv", "summary.md", "heatmap.png", "curves_deletion.png", "critical_difference_deletion.png"}
+    tables = {"summary.csv", "summary.md", "summary.tex", "tests.csv"}
+    assert names == tables | {f"{name}.{kind}" for name in ("heatmap", "curves_deletion", "critical_difference_deletion") for kind in ("png", "pdf")}
     assert main(["report", "run", "--out", "tables", "--no-pictures"]) == 0
-    assert {path.name for path in (here / "tables").iterdir()} == {"summary.csv", "summary.md"}
+    assert {path.name for path in (here / "tables").iterdir()} == tables
 
 
 def test_a_folder_of_images_labelled_by_the_models_classes(here, capsys):

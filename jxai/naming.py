@@ -1,0 +1,103 @@
+"""Proper names: what a paper calls the methods and metrics that this library calls by identifiers. The one place for them."""
+
+from __future__ import annotations
+
+METHODS = {
+    "ablation_cam": "Ablation-CAM",
+    "blur_integrated_gradients": "Blur IG",
+    "deconvnet": "Deconvnet",
+    "eigen_cam": "Eigen-CAM",
+    "eva": "EVA",
+    "expected_gradients": "Expected Gradients",
+    "extremal_perturbation": "Extremal Perturbation",
+    "feature_ablation": "Feature Ablation",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "gradient": "Gradient",
+    "gradient_shap": "GradientSHAP",
+    "guided_backprop": "Guided Backpropagation",
+    "guided_grad_cam": "Guided Grad-CAM",
+    "guided_integrated_gradients": "Guided IG",
+    "hires_cam": "HiResCAM",
+    "hsic": "HSIC",
+    "input_x_gradient": "Input × Gradient",
+    "integrated_gradients": "Integrated Gradients",
+    "kernel_shap": "KernelSHAP",
+    "layer_cam": "LayerCAM",
+    "lime": "LIME",
+    "meaningful_perturbation": "Meaningful Perturbation",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
+    "score_cam": "Score-CAM",
+    "shapley_sampling": "Shapley Sampling",
+    "sidu": "SIDU",
+    "smoothgrad": "SmoothGrad",
+    "sobol": "Sobol",
+    "squaregrad": "SquareGrad",
+    "vargrad": "VarGrad",
+    "xgrad_cam": "XGrad-CAM",
+    "xrai": "XRAI",
+}
+METRICS = {
+    "aopc": "AOPC",
+    "average_drop": "Average Drop",
+    "average_gain": "Average Gain",
+    "average_increase": "Average Increase",
+    "avg_sensitivity": "Avg-Sensitivity",
+    "completeness_error": "Completeness Error",
+    "completeness_score": "Completeness",
+    "comprehensiveness": "Comprehensiveness",
+    "deletion": "Deletion",
+    "effective_complexity": "Effective Complexity",
+    "efficient_parameter_randomization": "Efficient MPRT",
+    "energy_pointing": "Energy Pointing Game",
+    "entropy": "Entropy",
+    "faithfulness_correlation": "Faithfulness Correlation",
+    "faithfulness_estimate": "Faithfulness Estimate",
+    "focus": "Focus",
+    "infidelity": "Infidelity",
+    "insertion": "Insertion",
+    "irof": "IROF",
+    "local_lipschitz": "Local Lipschitz",
+    "localization_auc": "Localization AUC",
+    "max_sensitivity": "Max-Sensitivity",
+    "monotonicity": "Monotonicity",
+    "monotonicity_correlation": "Monotonicity Correlation",
+    "mu_fidelity": "μFidelity",
+    "non_sensitivity": "Non-Sensitivity",
+    "parameter_randomization": "MPRT",
+    "performance_information_curve": "PIC",
+    "pointing_game": "Pointing Game",
+    "random_logit": "Random Logit",
+    "relative_input_stability": "RIS",
+    "relative_output_stability": "ROS",
+    "relative_representation_stability": "RRS",
+    "relevance_mass": "Relevance Mass",
+    "relevance_rank": "Relevance Rank",
+    "road": "ROAD",
+    "robustness_sr": "Robustness-Sr",
+    "selectivity": "Selectivity",
+    "sensitivity_n": "Sensitivity-n",
+    "smooth_parameter_randomization": "Smooth MPRT",
+    "soundness_score": "Soundness",
+    "sparseness": "Sparseness",
+    "sufficiency": "Sufficiency",
+    "top_k_intersection": "Top-k Intersection",
+}
+ABSOLUTE = "abs:"
+"""Before a method's label: the magnitudes of its map."""
+APART = "@"
+"""In a label, between a name and what tells this column from others of the name: `sobol@num_designs=16`, `rise@seed=1`."""
+
+
+def proper(label: str) -> str:
+    """The proper name of a method's or a metric's label; one that is not jxai's stays as it is.
+
+    `"grad_cam"` is `"Grad-CAM"`, `"abs:gradient"` is `"|Gradient|"`, `"sobol@num_designs=16"` is `"Sobol (num_designs 16)"`.
+    """
+    name, *apart = label.removeprefix(ABSOLUTE).split(APART)
+    known = METHODS.get(name, METRICS.get(name))
+    if known is None:
+        return label
+    shown = f"|{known}|" if label.startswith(ABSOLUTE) else known
+    return f"{shown} ({', '.join(part.replace('=', ' ', 1) for part in apart)})" if apart else shown
