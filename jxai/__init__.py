@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jxai import attribution, bounds, counterfactual, data, evaluate, metrics, models, plot, sufficiency, testing, uncertainty
+    from jxai import adapters, attribution, bounds, counterfactual, data, evaluate, metrics, models, plot, sufficiency, testing, uncertainty
+    from jxai.adapters import Batched, Linen, LogProbabilities, adapt
     from jxai.batching import device_mesh, each
-    from jxai.callables import Batched, Linen, LogProbabilities
     from jxai.removal import fills, masks, segments
     from jxai.tracing import taps
     from jxai.training import checkpoint, train
@@ -33,12 +33,14 @@ _SHORT = {
     "taps": "tracing.taps",
     "train": "training.train",
 }
-_FUNCTIONS = {"Batched": "callables", "Linen": "callables", "LogProbabilities": "callables", "device_mesh": "batching", "each": "batching"}
+_FUNCTIONS = {"Batched": "adapters", "Linen": "adapters", "LogProbabilities": "adapters", "adapt": "adapters", "device_mesh": "batching", "each": "batching"}
 
 __all__ = [
     "Batched",
     "Linen",
     "LogProbabilities",
+    "adapt",
+    "adapters",
     "attribution",
     "bounds",
     "checkpoint",

@@ -1,4 +1,4 @@
-"""Models as pytree callables: adapters for other conventions, and the split into traced arrays and static rest.
+"""Models as pytree callables: the split into traced arrays and static rest, and what a call may change (`jxai.adapters` makes one of any model).
 
 The core needs no framework: an eval-mode `nnx.Module`, a `jax.tree_util.Partial` and an Equinox module already are
 pytree callables; a plain function is one without leaves.
@@ -23,50 +23,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Linen:
-    """A `flax.linen` module bound to its variables: `x -> module.apply(variables, x)`; the variables are the leaves.
-
-    Attributes:
-      module: the linen module (static). It is called on one example, without a batch axis unless wrapped in `Batched`.
-      variables: what `module.init` returned.
-      options: keyword arguments of the call as sorted pairs, for example `(("train", False),)` (static).
-    """
-
-    module: Any = dataclasses.field(metadata={"static": True})
-    variables: PyTree
-    options: tuple[tuple[str, Any], ...] = dataclasses.field(default=(), metadata={"static": True})
-
-    def __call__(self, x: Array) -> Array:
-        return self.module.apply(self.variables, x, **dict(self.options))
+class Adapter:
+    """Marks what holds a model as its field `f` and is one itself: the weights' paths begin inside."""
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Batched:
-    """A model that wants a batch, `f([B, …]) -> [B, K]`, as a model of one example."""
-
-    f: Any
-
-    def __call__(self, x: Array) -> Array:
-        return self.f(x[None])[0]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class LogProbabilities:
-    """A model that returns probabilities, `f(x) -> p [K]`, as one of logits: `log p`, whose softmax is p again.
-
-    The logarithm of less than the least normal number (1e-38 in float32) is that number's, and has no derivative.
-    """
-
-    f: Any
-
-    def __call__(self, x: Array) -> Array:
-        p = jnp.asarray(self.f(x))
-        p = p if jnp.issubdtype(p.dtype, jnp.floating) else p.astype(jnp.float32)  # votes
-        return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+HELD = "<held>"
+"""In a leaf's path: it is data that an adapter holds for the model, no weight of it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

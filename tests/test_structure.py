@@ -21,7 +21,7 @@ FLOORS = (
     ("outputs",),
     ("scores",),
     ("loops",),
-    ("certificates", "removal", "tracing", "data", "plot", "uncertainty"),
+    ("adapters", "certificates", "removal", "tracing", "data", "plot", "uncertainty"),
     ("bounds", "batching", "training"),
     ("attribution", "counterfactual", "models"),
     ("metrics",),

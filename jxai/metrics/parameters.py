@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jxai.callables import partition
+from jxai.callables import HELD, partition
 from jxai.loops import fori_loop, staged
 from jxai.metrics.draws import shuffle
 from jxai.scores import one_of, wide
@@ -27,7 +27,7 @@ def layers(f: Model, x: Array) -> list[list[int]]:
     `conv1/kernel`), but for parents that hold several layers: in lists and tuples each kernel (two axes or more) begins one, keys that end
     in different numbers (`w1`, `b1`, `w2`) or begin alike up to a `_` (`conv_w`, `conv_b`, `out_w`) name one each, and of what else lies at
     the top, or with several kernels in one container that holds all weights, each leaf is one. Used is what meets a value that depends on x: a cast of all weights at the start does not count.
-    Leaves that are never used, integers and keys belong to no layer.
+    Leaves that are never used, integers, keys and inputs that an adapter holds belong to no layer.
 
     Raises:
       ValueError: f has no floating-point leaf that `f(x)` uses.
@@ -44,7 +44,8 @@ def layers(f: Model, x: Array) -> list[list[int]]:
             continue
         follows.update(step.outputs)
         for n in sorted(leaves):
-            used.setdefault(n, None)
+            if HELD not in traced.names[n]:
+                used.setdefault(n, None)
     groups = grouped({n: traced.names[n] for n in used}, {n for n in used if program.avals[weights[n]].ndim > 1})
     if not groups:
         raise ValueError(

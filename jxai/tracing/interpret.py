@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jxai.callables import Batched, LogProbabilities, fresh, is_array, partition
+from jxai.callables import Adapter, fresh, is_array, partition
 from jxai.loops import staged
 from jxai.tracing import equations
 from jxai.typing import Array, Model
@@ -269,7 +269,7 @@ def _unroll(program, eqn, inputs, path, position, scope, opened) -> list[int]:
 
 def _adapters(f: Model) -> int:
     """How many of jxai's own adapters hold the model: the weights' paths begin inside."""
-    return 1 + _adapters(f.f) if isinstance(f, (Batched, LogProbabilities)) else 0
+    return 1 + _adapters(f.f) if isinstance(f, Adapter) else 0
 
 
 def _clean(name: str) -> str:

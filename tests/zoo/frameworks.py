@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
 
-from jxai.callables import Batched, Linen
+from jxai.adapters import Batched, Linen
 
 from .layers import SHAPES, K, filled
 
