@@ -1,10 +1,15 @@
-"""Compiled programs, kept in the user's cache folder so that the same command starts fast the next time."""
+"""Compiled programs, kept in the user's cache folder so that the same command starts fast the next time, and notes on which these are."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def keep() -> None:
@@ -37,6 +42,47 @@ def folder() -> Path | None:
     if named.lower() == "off":
         return None
     return (Path(named).expanduser() if named else _user_caches() / "jxai") / "xla"
+
+
+def kept() -> Path | None:
+    """Where JAX keeps programs in this process; None where it keeps none."""
+    import jax
+
+    return Path(jax.config.jax_compilation_cache_dir) if jax.config.jax_compilation_cache_dir else None
+
+
+def identity(traced: Any, how: str) -> str:
+    """What tells a traced program from others: its equations, what compiles it and how."""
+    import jax
+
+    text = re.sub(r"0x[0-9a-f]+", "", str(traced.jaxpr))  # where a function lies in memory
+    return hashlib.sha256(f"{jax.__version__} {jax.default_backend()} {os.environ.get('XLA_FLAGS', '')} {how} {text}".encode()).hexdigest()[:24]
+
+
+def note(identity: str, seconds: float) -> None:
+    """Notes that a program was compiled in so many seconds, where JAX keeps what takes so long."""
+    import jax
+
+    from jxai.files import atomic
+
+    place = kept()
+    if place is None or seconds < jax.config.jax_persistent_cache_min_compile_time_secs or noted(identity) is not None:
+        return
+    with contextlib.suppress(OSError), atomic(_note(place, identity)) as part:
+        part.write_text(json.dumps({"seconds": round(seconds, 3)}))
+
+
+def noted(identity: str) -> float | None:
+    """The seconds in which a kept program was compiled; None where none is kept."""
+    place = kept()
+    try:
+        return None if place is None else float(json.loads(_note(place, identity).read_text())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _note(place: Path, identity: str) -> Path:
+    return place / "jxai" / f"{identity}.json"
 
 
 def _user_caches() -> Path:

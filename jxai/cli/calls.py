@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jxai.callables import partition
-from jxai.cli import inputs, options, programs
+from jxai.cli import cache, inputs, options, programs
 from jxai.cli.errors import UserError, first_line, told
 from jxai.removal.masks import dense
 from jxai.removal.segments import XRAI, Segmentation
@@ -24,6 +24,11 @@ class Prepared(NamedTuple):
     traced: Any
     signature: Any
     arguments: tuple
+
+    def of(self, targets: list[int]) -> Prepared:
+        """The same method's program for other classes, as many."""
+        arrays, x, _, seed = self.arguments
+        return self._replace(arguments=(arrays, x, np.asarray(targets, np.int32), seed))
 
 
 class Made(NamedTuple):
@@ -76,15 +81,28 @@ class Calls:
                 self._traced[signature] = jax.jit(function).trace(*arguments)
         return Prepared(self._traced[signature], signature, arguments)
 
+    def is_new(self, prepared: Prepared) -> bool:
+        """Whether no equal program has been compiled by this command."""
+        return prepared.signature not in self._compiled
+
+    def noted(self, prepared: Prepared) -> float | None:
+        """The seconds that a program took to compile in an earlier command that kept it; None where none did."""
+        return cache.noted(self._identity(prepared.traced))
+
     def call(self, prepared: Prepared) -> Made:
         """Compiles a program where no equal one was, for as many runs as there are images, and runs it."""
         traced, signature, arguments = prepared
-        start, fresh = time.perf_counter(), signature not in self._compiled
+        start, fresh = time.perf_counter(), self.is_new(prepared)
         if fresh:
             self._compiled[signature] = programs.compiled(traced, self.runs)
         middle = time.perf_counter()
+        if fresh:
+            cache.note(self._identity(traced), middle - start)
         value = jax.tree.map(np.asarray, self._compiled[signature](*arguments))
         return Made(value, time.perf_counter() - middle, middle - start if fresh else None)
+
+    def _identity(self, traced: Any) -> str:
+        return cache.identity(traced, "whole" if programs.is_worth(traced, self.runs) else "quick")
 
 
 def for_targets(method: Callable, f: Model, x: Array, targets: Array, key: Array, **options: Any) -> Array:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jxai.attribution import is_signed
-from jxai.cli import inputs, options, programs
+from jxai.cli import inputs, jobs, options, pictures
 from jxai.cli.calls import Calls, Made, Prepared
-from jxai.cli.errors import UserError, known
+from jxai.cli.errors import UserError, first_line, known
+from jxai.cli.jobs import Job, begin
 from jxai.evaluate import blank
 from jxai.files import printable, save_arrays
 from jxai.removal import fills
@@ -35,16 +37,6 @@ DEFAULT = (
 _NEEDED = {"matplotlib": "matplotlib", "PIL": "pillow", "rich": "rich", "skimage": "scikit-image"}
 
 
-class Job(NamedTuple):
-    """One image: where its results go, the example, the model's logits and the classes that are explained."""
-
-    image: Path
-    folder: Path
-    x: np.ndarray
-    logits: np.ndarray
-    targets: list[int]
-
-
 def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     """Checks everything, prints the classes, runs every method on every image and writes the results."""
     _need_packages()
@@ -54,31 +46,44 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     values = options.parse(given, {name: options.methods()[name] for name in chosen})
     options.share_score(args.score, values)
     shown = args.score or next((own["score"] for own in values.values() if own.get("score") == "sigmoid"), "probability")
-    images = [Path(image) for image in args.images] or [inputs.photograph()]
-    folders = _folders(Path(args.out), images)
-    read = [inputs.read(image) for image in images]
-    console = Console(highlight=False)
-    with console.status("reading the model and tracing the methods"):
+    out = Path(args.out)
+    images, console = pictures.listed(args.images, out), Console(highlight=False)
+    alone = len(images) == 1 and images[0].folder == out
+    with console.status("reading the model"):
         subject = inputs.subject(args.model)
-        calls = Calls(subject, values, args.seed, len(images))
-        jobs, prepared = [], []
-        for image, folder, pixels in zip(images, folders, read):
-            x = inputs.example(image, pixels, subject)
-            prediction = calls.prediction(x)
-            targets = inputs.targets(args.target, subject, prediction.traced.out_info.shape[0])
-            at_once = calls.method(chosen[0], x, None) if targets is None and len(chosen) == 1 else None
-            if at_once is not None and not programs.loops(at_once.traced):
-                (logits, maps), *took = calls.call(at_once)
-                jobs.append(_job(image, folder, x, logits, None, subject))
-                prepared.append({chosen[0]: Made(maps, *took)})
+    calls, index = Calls(subject, values, args.seed, len(images)), pictures.Index(out)
+    if not alone:
+        print(f"{len(images)} images, each into a folder of {out}\n", flush=True)
+    try:
+        for number, named in enumerate(images, 1):
+            try:
+                job, methods = begin(named, calls, chosen, args, alone, console)
+            except UserError as error:
+                if alone or not (index.explained or isinstance(error, inputs.Unreadable)):  # else the command itself is wrong
+                    raise
+                print(f"failed: {first_line(error)}", file=sys.stderr, flush=True)
+                index.fail(named, first_line(error))
+                continue
+            _print_classes(job, subject, shown, "" if alone else f"{number}/{len(images)} ")
+            if methods is None:
+                print(f"  explained in {named.folder} already (--anew explains it again)\n", flush=True)
             else:
-                jobs.append(_job(image, folder, x, calls.call(prediction).value, targets, subject))
-                prepared.append({name: calls.method(name, x, jobs[-1].targets) for name in chosen})
-    for job, methods in zip(jobs, prepared):
-        _print_classes(job, subject, shown)
-        _print_blanks(job, calls, chosen, shown)
-        maps = _run(methods, calls, console)
-        _write(job, subject, maps, values, args.seed, shown)
+                _print_blanks(job, calls, chosen, shown)
+                maps = _run(methods, calls, console)
+                _write(job, subject, maps, values, jobs.settings(calls, chosen, args.target), shown)
+            confidences = _confidences(job.logits, shown)
+            index.add(named, [(target, subject.label(target), float(confidences[target])) for target in job.targets])
+    except KeyboardInterrupt:
+        if not alone:
+            print(f"\nstopped; the same command goes on with {out}", file=sys.stderr)
+        raise
+    finally:
+        if not alone and index.rows:
+            index.write()
+    if not alone:
+        if not index.explained:
+            raise UserError(f"none of the {len(images)} images can be explained: {index.rows[0][-1]}")
+        print(f"{index.explained} images explained, {index.failed} failed; wrote {index.path}")
 
 
 def method_names(text: str | None) -> list[str]:
@@ -98,14 +103,6 @@ def method_names(text: str | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _job(image: Path, folder: Path, x: np.ndarray, logits: Any, targets: list[int] | None, subject: inputs.Subject) -> Job:
-    logits = np.asarray(logits, np.float32)
-    if not np.isfinite(logits).all():
-        raise UserError(f"{image}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")
-    inputs.check_logits(subject, x, logits)
-    return Job(image, folder, x, logits, targets or [int(logits.argmax())])
-
-
 def _run(methods: dict[str, Prepared | Made], calls: Calls, console) -> dict[str, np.ndarray]:
     """Runs the methods one after another, and says how long each took to compile and to run."""
     maps = {}
@@ -122,10 +119,10 @@ def _run(methods: dict[str, Prepared | Made], calls: Calls, console) -> dict[str
     return maps
 
 
-def _print_classes(job: Job, subject: inputs.Subject, score: str) -> None:
+def _print_classes(job: Job, subject: inputs.Subject, score: str, before: str) -> None:
     probabilities = _confidences(job.logits, score)
     top = np.argsort(-job.logits, kind="stable")[:5]
-    print(f"{printable(job.image.name)}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
+    print(f"{before}{printable(job.image.name)}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
     for index in [*top, *(t for t in job.targets if t not in top)]:
         print(f"  {probabilities[index]:6.1%}  {index:>4}  {subject.label(index)}{'  ← explained' if index in job.targets else ''}")
     print(flush=True)
@@ -148,15 +145,14 @@ def _print_blanks(job: Job, calls: Calls, methods: list[str], score: str) -> Non
             )
 
 
-def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], seed: int, score: str) -> None:
+def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], settings: dict[str, Any], score: str) -> None:
     from jxai import plot
 
     probabilities = _confidences(job.logits, score)
     names = [f"{subject.label(t)} {probabilities[t]:.1%}" for t in job.targets]
     picture, arrays = job.folder / "explanation.png", job.folder / "explanation.npz"
-    settings = {"model": subject.name, "image": str(job.image), "seed": seed, "options": values}
     extra = {"x": job.x, "logits": job.logits, "targets": np.asarray(job.targets)}
-    save_arrays(arrays, **maps, **extra, settings=np.asarray(json.dumps(settings, default=repr)))
+    save_arrays(arrays, **maps, **extra, settings=np.asarray(json.dumps({**settings, "image": str(job.image)})))
     if not 1 <= job.x.ndim <= 4:
         print(f"wrote {arrays}; x of shape {job.x.shape} has no picture")
         return
@@ -172,24 +168,6 @@ def _confidences(logits: np.ndarray, score: str) -> np.ndarray:
         return np.exp(-np.logaddexp(0, -logits))  # exp(−x) itself overflows
     e = np.exp(logits - logits.max())
     return e / e.sum()
-
-
-def _folders(out: Path, images: list[Path]) -> list[Path]:
-    """The folder itself for one image; one folder inside it, named after the image, for each of several."""
-    existing = next(parent for parent in (out, *out.parents) if parent.exists() or parent == parent.parent)
-    if not existing.is_dir():
-        raise UserError(f"--out {out}: {existing} is not a folder")
-    if len(images) == 1:
-        return [out]
-    names: list[str] = []
-    for image in images:
-        count = 1
-        name = image.stem
-        while name in names:
-            count += 1
-            name = f"{image.stem}-{count}"
-        names.append(name)
-    return [out / name for name in names]
 
 
 def _need_packages() -> None:

@@ -23,6 +23,10 @@ from jxai.data.folder import is_image
 from jxai.data.images import grey, refuse_pixels
 
 
+class Unreadable(UserError):
+    """What is wrong with one image, and not with the command: of several, the others go on."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Subject:
     """The model that is explained: `model(x) -> [K]`, how a picture becomes x, the names of the classes, x's shape."""
@@ -92,17 +96,19 @@ def image_path(text: str) -> Path | None:
 def read(path: Path) -> np.ndarray:
     """An image file as pixels `[H, W, 3]` uint8, or an `.npy` file's floating-point array as it is."""
     if not path.is_file():
-        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+        raise Unreadable(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     try:
         if path.suffix != ".npy":
             return models.load_image(path)
         x = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UserError(first_line(error) if path.suffix != ".npy" else f"{path} is no readable array ({first_line(error)})") from error
+        raise Unreadable(first_line(error) if path.suffix != ".npy" else f"{path} is no readable array ({first_line(error)})") from error
     if not np.issubdtype(x.dtype, np.floating):
-        raise UserError(f"{path}: x must be floating point (pixels in [0, 1]), got {x.dtype}")
-    with told():
+        raise Unreadable(f"{path}: x must be floating point (pixels in [0, 1]), got {x.dtype}")
+    try:
         refuse_pixels(x, str(path))
+    except ValueError as error:
+        raise Unreadable(first_line(error)) from error
     return x
 
 
@@ -115,11 +121,11 @@ def example(path: Path, read: np.ndarray, subject: Subject) -> np.ndarray:
         try:
             x = to_input(read, subject.preprocess)
         except Exception as error:  # a stranger's preprocessing may raise anything
-            raise UserError(f"{path}: {subject.name}'s preprocessing failed: {first_line(error)}") from error
+            raise Unreadable(f"{path}: {subject.name}'s preprocessing failed: {first_line(error)}") from error
     if not np.isfinite(x).all():
-        raise UserError(f"{path}: {(~np.isfinite(x)).sum()} of {x.size} values are not finite")
+        raise Unreadable(f"{path}: {(~np.isfinite(x)).sum()} of {x.size} values are not finite")
     if subject.input_shape is not None and x.shape != tuple(subject.input_shape):
-        raise UserError(f"{path}: x has shape {x.shape}, but {subject.name} takes {tuple(subject.input_shape)}")
+        raise Unreadable(f"{path}: x has shape {x.shape}, but {subject.name} takes {tuple(subject.input_shape)}")
     return x.astype(np.float32)
 
 

@@ -9,6 +9,7 @@ from jxai.cli import arguments
 _EPILOG = """\
 Every option of a method is an option here: --sobol.grid 11, --rise.fill 0.5, --occlusion.fill blur:10, --lime.segments map.npy.
 `jxai methods NAME` lists a method's options with their defaults.
+Of a folder or of several images, one that cannot be read stops nothing, the same command goes on where it was stopped, and index.csv says what became of each.
 """
 _EVALUATE_EPILOG = """\
 Every option of a method or metric is an option here: --sobol.grid 11, --deletion.steps 64, --irof.segments slic:60.
@@ -35,12 +36,15 @@ def parser() -> argparse.ArgumentParser:
     whole = arguments.Parser(prog="jxai", description="Explains what a classifier sees.")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=arguments.Parser)
     explain = arguments.command(commands, "explain", "explain the classes of images", "Explains images; without one, a photograph of a cup of coffee.", _EPILOG)
-    explain.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, or an .npy with an example as the model takes it")
+    explain.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, an .npy with an example as the model takes it, or a folder of images")
     arguments.model(explain.add_argument)
     arguments.named(explain.add_argument, "--methods", "names, a b c or a,b,c, or all (default: nine that differ)")
     arguments.named(explain.add_argument, "--target", "indices or names of classes (default: the top-1)")
     arguments.score(explain.add_argument)
-    explain.add_argument("--out", default="explanation", help="folder for explanation.png and explanation.npz (default: %(default)s)")
+    explain.add_argument(
+        "--out", default="explanation", help="folder for explanation.png and explanation.npz, of several images for a folder of each (default: %(default)s)"
+    )
+    explain.add_argument("--anew", action="store_true", help="of several images explain again those that are explained in the folder already")
     explain.add_argument("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
     _evaluation(commands)
     _certification(commands)

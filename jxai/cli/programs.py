@@ -20,8 +20,12 @@ def compiled(traced: Any, runs: int) -> Callable[..., Any]:
     A pass of a network is compiled in seconds and runs in hundredths of one: EfficientNet-Lite0's in 1.9 s and 0.02 s, or in 0.5 s and
     0.08 s without optimisation (of processor time). Only a loop over many passes, or a run for each of many images, earns the first.
     """
-    worth = jax.default_backend() != "cpu" or loops(traced) or runs > FEW
-    return traced.lower().compile(None if worth else QUICK)
+    return traced.lower().compile(None if is_worth(traced, runs) else QUICK)
+
+
+def is_worth(traced: Any, runs: int) -> bool:
+    """Whether to optimise a program pays."""
+    return jax.default_backend() != "cpu" or loops(traced) or runs > FEW
 
 
 def loops(traced: Any) -> bool:

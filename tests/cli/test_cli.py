@@ -70,6 +70,7 @@ def broken():
 def here(tmp_path, monkeypatch):
     """A folder with a photograph and a stranger's model."""
     (tmp_path / "own.py").write_text(OWN_MODEL)
+    (tmp_path / "empty").mkdir()
     pixels = np.random.default_rng(1).integers(0, 255, (16, 20, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
@@ -142,7 +143,7 @@ def test_several_images_go_to_folders_named_after_them(here):
     Image.open("photo.png").rotate(180).save("more/photo.png")
     Image.open("photo.png").save("other.png")
     assert run("photo.png", "more/photo.png", "other.png", "--model", "own:plain", "--methods", "gradient", "--out", "o") == 0
-    assert sorted(p.name for p in (here / "o").iterdir()) == ["other", "photo", "photo-2"]
+    assert sorted(p.name for p in (here / "o").iterdir()) == ["index.csv", "other", "photo", "photo-2"]
     maps = {n: np.load(here / "o" / n / "explanation.npz") for n in ("photo", "photo-2", "other")}
     np.testing.assert_array_equal(maps["photo"]["x"], maps["photo-2"]["x"][::-1, ::-1])
     np.testing.assert_array_equal(maps["photo"]["gradient"], maps["other"]["gradient"])
@@ -229,7 +230,7 @@ def test_ctrl_c_writes_nothing_and_exits_130(here, capsys, monkeypatch):
         (["photo.png", "--target", "-1"], "--target -1 must be in [0, 4)"),
         (["photo.png", "--target", "taby"], "--target 'taby' is no class of own:bundle; did you mean tabby"),
         (["absent.png"], "absent.png: no such file"),
-        (["."], ".: is a folder"),
+        (["empty"], "empty holds no images"),
         (["own.py"], "own.py cannot be read as an image"),
         (["photo.png", "--seed", "x"], "argument --seed: invalid seed value: 'x'"),
         (["photo.png", "--seed", "-1"], "argument --seed: -1 must be in"),
