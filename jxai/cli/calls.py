@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jxai.callables import partition
+from jxai.certificates import weights_digest
 from jxai.cli import cache, inputs, options, programs
 from jxai.cli.errors import UserError, first_line, told
 from jxai.removal.masks import dense
@@ -51,6 +52,7 @@ class Calls:
         self.subject, self.values, self.seed, self.runs = subject, values, seed, runs
         self._traced: dict[Any, Any] = {}
         self._compiled: dict[Any, Callable] = {}
+        self._weights: dict[tuple[int, ...], str | None] = {}
 
     def prediction(self, x: np.ndarray) -> Prepared:
         """The model's logits of x."""
@@ -80,6 +82,12 @@ class Calls:
             if signature not in self._traced:
                 self._traced[signature] = jax.jit(function).trace(*arguments)
         return Prepared(self._traced[signature], signature, arguments)
+
+    def weights(self, shape: tuple[int, ...]) -> str | None:
+        """A digest of the model's weights, those that it has closed over included, at an x of this shape."""
+        if shape not in self._weights:
+            self._weights[shape] = weights_digest(self.subject.model, shape)
+        return self._weights[shape]
 
     def is_new(self, prepared: Prepared) -> bool:
         """Whether no equal program has been compiled by this command."""

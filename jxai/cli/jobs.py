@@ -52,7 +52,7 @@ def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse
         x = inputs.example(named.path, inputs.read(named.path), calls.subject)
         prediction = calls.prediction(x)
         targets = inputs.targets(args.target, calls.subject, prediction.traced.out_info.shape[0])
-        kept = None if alone or args.anew else _kept(named, x, settings(calls, chosen, args.target))
+        kept = None if alone or args.anew else _kept(named, x, settings(calls, chosen, args.target, x.shape))
         if targets is None and len(chosen) == 1 and kept is None:
             at_once = calls.method(chosen[0], x, None)
             methods = {} if not programs.loops(at_once.traced) else {chosen[0]: calls.method(chosen[0], x, [0])}
@@ -70,10 +70,11 @@ def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse
     return Begun(job, {name: method.of(job.targets) for name, method in methods.items()})
 
 
-def settings(calls: Calls, chosen: list[str], target: str | None) -> dict[str, Any]:
-    """What maps depend on beside x and the model's weights, as JSON has it."""
+def settings(calls: Calls, chosen: list[str], target: str | None, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What the maps of an x of this shape depend on beside x itself, as JSON has it."""
     asked = {"model": calls.subject.name, "seed": calls.seed, "target": target, "methods": chosen, "options": calls.values}
-    return json.loads(json.dumps({**asked, "versions": {"jxai": jxai.__version__, "jax": jax.__version__}}, default=_plain))
+    asked |= {"weights": calls.weights(shape), "versions": {"jxai": jxai.__version__, "jax": jax.__version__}}
+    return json.loads(json.dumps(asked, default=_plain))
 
 
 def _plain(value: Any) -> str:
@@ -85,7 +86,7 @@ def _plain(value: Any) -> str:
 def _kept(named: pictures.Named, x: np.ndarray, asked: dict[str, Any]) -> np.ndarray | None:
     """The logits of what is in the image's folder, where that is of the same x and settings; None where it is not.
 
-    Weights are known by the logits that they give.
+    Whether the code of the model is the same, too, shows in the logits that it gives.
     """
     try:
         with np.load(named.folder / "explanation.npz") as there:
