@@ -1,4 +1,4 @@
-# make demo | test | test-slow | lint | experiments | bench: each makes its environment if it is missing, installs what it needs, and runs.
+# make demo | test | test-slow | lint | docs | experiments | bench: each makes its environment if it is missing, installs what it needs, and runs.
 # make test FAMILY=bounds runs one family's tests; make test-slow SHARD=2/6 the second sixth of the slow ones (and FAMILY=bounds too).
 # Python 3.11 gets the versions that constraints.txt pins, in .venv; any other (make test PYTHON=python3.13) the newest of everything, in .venv-3.13.
 # LOWEST=1 takes the lowest versions that pyproject.toml allows, in .venv-lowest.
@@ -17,7 +17,7 @@ LOWEST ?=
 SHARD ?=
 TESTS = $(if $(FAMILY),tests/$(FAMILY))
 
-.PHONY: demo test test-slow lint experiments bench clean
+.PHONY: demo test test-slow lint docs experiments bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -40,6 +40,10 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file= --strict-optional --ignore-missing-imports --follow-imports silent --warn-unused-ignores tests/typed/use.py
+
+# The manual, in build/docs, without a network. Pages are executed, and what came out is kept in build/docs-cache.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html -d build/docs-cache/doctrees docs build/docs
 
 experiments: $(VENV)/.experiments
 	for name in metrics/metric_validity metrics/sanity_checks attribution/pointing_game attribution/attribution_benchmark bounds/vnncomp_mnistfc \

@@ -1,4 +1,4 @@
-"""The number that is explained: one class of a model, as a logit or a probability; `docs/scores.md` says why the logit is the default."""
+"""The number that is explained: one class of a model, as a logit or a probability; `docs/howto/scores.md` says why the logit is the default."""
 
 from __future__ import annotations
 

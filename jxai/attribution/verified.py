@@ -78,8 +78,8 @@ def eva(
       ValueError: bad segments, grid, radius, p, clip, x, target (None among them), adversary or option; a layer that a skip connection
         passes by; a primitive of f without a rule.
 
-    Cost: d + 1 bounds for d groups, a forward and a backward pass for each of their neurons ("interval": two forward passes); one bound with
-      `per_group=False`. A layer: `(d + 1) · num_samples` forward passes more.
+    Cost: d + 1 bounds for d groups (one with `per_group=False`), a forward and a backward pass for each of their neurons ("interval": two forward passes).
+      A layer: `(d + 1) · num_samples` forward passes more.
 
     Reference: Fel et al. 2023, "Don't Lie to Me! Robust and Efficient Explainability with Verified Perturbation Analysis", CVPR, arXiv 2202.07728.
     """

@@ -1,0 +1,100 @@
+"""The manual's code runs, shows what it says, and names what exists."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+
+import jax
+import manual
+import numpy as np
+import pytest
+
+from jxai import attribution, counterfactual, metrics, models
+
+
+def _checked(page):
+    """A page's code is a slow test where its front matter says so, and is skipped where it needs what is not installed."""
+    about = manual.front(page)
+    absent = [package for package in about.get("needs", []) if importlib.util.find_spec(package) is None]
+    marks = [pytest.mark.slow] * bool(about.get("heavy")) + [pytest.mark.skipif(bool(absent), reason=f"needs {', '.join(absent)}")]
+    return pytest.param(page, id=manual.name(page), marks=marks)
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """Runs a page by name, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda name: manual.run(manual.DOCS / f"{name}.md")
+
+
+JUDGED = {"howto/models/by_hand", "howto/judge", "tutorials/certify", "tutorials/counterfactuals"}
+"""Pages whose results have tests of their own, below."""
+
+
+@pytest.mark.parametrize("path", [_checked(page) for page in manual.EXECUTED if manual.name(page) not in JUDGED])
+def test_the_code_of_a_page_runs(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    manual.run(path)
+
+
+def test_other_models_are_explained(page):
+    pytest.importorskip("equinox")
+    pytest.importorskip("haiku")
+    names = page("howto/models/by_hand")
+    kernel = np.asarray(names["f"].args[0]["linear"]["w"])[:, 3].reshape(8, 8, 3)
+    wants_bytes, batched, gradient = names["wants_bytes"], names["jxai"].Batched(names["wants_batch"]), names["gradient"]
+    maps = jax.jit(lambda f, x: [gradient(g, x, 3) for g in (f, lambda x: wants_bytes(255 * x), batched)])(names["f"], names["x"])
+    assert all(np.allclose(found, kernel, atol=1e-5) for found in maps)
+
+
+def test_maps_are_judged(page):
+    names = page("howto/judge")
+    curves, targets = names["curves"], np.asarray(names["targets"])
+    assert curves.y.shape == (4, 17) and names["right"].shape == names["hits"].shape == names["steady"].shape == (4,)
+    logits = np.asarray(jax.jit(jax.vmap(names["f"]))(names["images"]))[np.arange(4), targets]
+    assert np.allclose(np.asarray(curves.y)[:, 0], logits, atol=1e-5)
+    assert set(names["hits"].tolist()) <= {0.0, 1.0} and (np.asarray(names["steady"]) > 0).all()
+
+
+def test_bounds_certify_and_are_attacked(page):
+    names = page("tutorials/certify")
+    f, label, region = names["f"], names["label"], names["region"]
+    inside = np.random.default_rng(1).uniform(region.lower, region.upper, (1000, 6)).astype(np.float32)
+    y, label, margins = np.asarray(jax.jit(jax.vmap(f))(inside)), int(label), np.asarray(names["margins"])
+    assert (y >= np.asarray(names["logits"].lower)).all() and (y <= np.asarray(names["logits"].upper)).all()
+    assert (margins <= (y[:, label, None] - y).min(0) + 1e-5).all() and margins[label] == 0
+    assert float(names["worst"].margin) >= np.delete(margins, label).min() - 1e-5 and float(names["radius"]) > 0
+
+
+def test_counterfactuals_reach_their_targets(page, monkeypatch):
+    """With networks that were trained for a few hundred steps."""
+    pytest.importorskip("sklearn")
+    for name in ("digits_cnn", "digits_vae"):
+        monkeypatch.setattr(models, name, functools.partial(getattr(models, name), steps=300))
+    names = page("tutorials/counterfactuals")
+    found, f = names["found"], names["f"]
+    assert found.x.shape == (4, 10, 8, 8, 1) and found.valid.mean() > 0.9
+    one = names["one"]
+    said = np.asarray(jax.jit(jax.vmap(f))(np.concatenate([found.x.reshape(-1, 8, 8, 1), np.asarray(one.x)[None]]))).argmax(1)
+    assert (said[:-1].reshape(4, 10) == names["targets"])[found.valid].all()
+    assert bool(one.valid) and said[-1] == 3
+
+
+def test_what_the_manual_names_exists():
+    import jxai
+
+    pages = "\n".join([(manual.ROOT / "README.md").read_text("utf-8"), *map(manual.text, manual.PAGES)])
+    for name in set(re.findall(r"(?<![\w/.-])jxai\.(\w+)", pages)):
+        assert hasattr(jxai, name) or importlib.util.find_spec(f"jxai.{name}"), name
+    for option, known in (("methods", attribution.__all__), ("metrics", metrics.__all__)):
+        for names in set(re.findall(rf"--{option} ([\w,:.]+(?: \w+(?= ))*)", pages)):
+            own = {name.removeprefix("abs:") for name in re.split(r"[, ]", names) if "." not in name}
+            assert own <= {"all", *known}, names
+
+
+def test_every_metric_and_counterfactual_method_is_listed():
+    named = set(re.findall(r"`([\w.]+)`", manual.text(manual.DOCS / "howto" / "judge.md")))
+    assert set(metrics.__all__) <= named and {f"compare.{name}" for name in metrics.compare.__all__} <= named
+    assert set(counterfactual.METHODS) <= set(re.findall(r"`(\w+)`", manual.text(manual.DOCS / "tutorials" / "counterfactuals.md")))
