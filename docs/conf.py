@@ -20,7 +20,7 @@ import jxai  # noqa: E402
 
 suppress = None
 project = "jxai"
-author = "the jxai developers"
+author = "the jxai authors"
 version = release = jxai.__version__
 html_title = "jxai"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from jxai.files import printable
 
 
 class Page(Figure):
-    """A figure in which `$` is a dollar, and bytes that are no UTF-8 are shown by escapes; a PDF of it holds text as text, with the fonts embedded."""
+    """A figure in which `$` is a dollar, and bytes that are no UTF-8 are shown by escapes; a PDF of it holds text as text, with the fonts embedded; a notebook shows it."""
 
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
@@ -27,6 +28,12 @@ class Page(Figure):
     def savefig(self, fname: Any, **options: Any) -> None:
         with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False, "pdf.fonttype": 42, "svg.fonttype": "none"}):
             super().savefig(fname, **options)
+
+    def _repr_png_(self) -> bytes:
+        """The figure where a notebook shows the value of a cell, whatever backend of matplotlib is in use."""
+        shown = io.BytesIO()
+        self.savefig(shown, format="png", dpi=100)
+        return shown.getvalue()
 
 
 def bar_names(axes: Any, shown: np.ndarray, count: int, names: Sequence[Any] | None) -> None:

@@ -1,5 +1,7 @@
 """What pictures of attributions show: scales, clipping, colours, opacity, and files that are whole or absent."""
 
+import io
+
 import matplotlib
 import numpy as np
 import pytest
@@ -216,6 +218,13 @@ def test_a_saved_picture_shows_what_the_figure_holds(tmp_path):
 
 
 # Files
+
+
+def test_a_notebook_shows_a_figure_as_it_is_saved(tmp_path):
+    image = np.random.default_rng(0).uniform(size=(6, 6, 3))
+    plot.save(plot.overlay(image, image[..., :1]), tmp_path / "saved.png")
+    shown = io.BytesIO(plot.overlay(image, image[..., :1])._repr_png_())
+    np.testing.assert_array_equal(matplotlib.image.imread(shown), matplotlib.image.imread(tmp_path / "saved.png"))
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
