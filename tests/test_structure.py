@@ -22,7 +22,7 @@ FLOORS = (
     ("scores",),
     ("loops",),
     ("adapters", "certificates", "removal", "tracing", "data", "plot", "uncertainty"),
-    ("bounds", "batching", "training"),
+    ("bounds", "batching", "pages", "training"),
     ("attribution", "counterfactual", "models"),
     ("metrics",),
     ("sufficiency",),
@@ -142,6 +142,7 @@ def test_what_is_committed_is_small():
 
 FAMILIES = ("attribution", "bounds", "counterfactual", "data", "evaluate", "kernels", "metrics", "metrics.compare", "metrics.counterfactual", "models")
 MORE = (
+    "pages",
     "plot",
     "removal.fills",
     "removal.masks",

@@ -55,7 +55,7 @@ def report(args: argparse.Namespace) -> None:
 
     out = Path(args.out) if args.out else Path(args.runs[0]) / "report"
     with told():
-        evaluate.report(args.runs, out, pictures=not args.no_pictures)
+        evaluate.report(args.runs, out, pictures=not args.no_pictures, images=args.images)
     print((out / "summary.md").read_text("utf-8"))
     print(f"wrote {', '.join(sorted(path.name for path in out.iterdir() if not path.name.startswith('.')))} into {out}")
 

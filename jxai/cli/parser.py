@@ -88,8 +88,9 @@ def _evaluation(commands) -> None:
     add("--process", type=int, help="which of them this is, from 0")
     report = commands.add_parser("report", help="tables and pictures of evaluation runs", description="Writes tables and pictures of evaluation runs.")
     report.add_argument("runs", nargs="+", metavar="RUN", help="the folder of an evaluation")
-    report.add_argument("--out", help="folder for summary.csv, summary.md and pictures (default: report in the first run)")
+    report.add_argument("--out", help="folder for summary.csv, summary.md, pictures and report.html (default: report in the first run)")
     report.add_argument("--no-pictures", action="store_true", help="tables only")
+    report.add_argument("--images", type=int, default=64, help="examples of each run in report.html, at most (default: %(default)s)")
 
 
 def _certification(commands) -> None:

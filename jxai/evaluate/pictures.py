@@ -30,16 +30,20 @@ def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path)
     directions = [by[metric, run.methods[0]].direction for metric in run.metrics]
     save(plot.heatmap(means, list(map(proper, run.metrics)), list(map(proper, run.methods)), directions), "heatmap")
     for metric in run.metrics:
-        curves = {m: _on_grid(table[f"curve/{m}/{metric}/x"], table[f"curve/{m}/{metric}/y"]) for m in run.methods if f"curve/{m}/{metric}/x" in table}
-        curves = {proper(m): c for m, c in curves.items() if c is not None}
-        if curves:
-            save(plot.curves(curves, f"{proper(metric)}{told.unit(run, metric)}"), f"curves_{metric}")
+        if curves := curves_of(run, table, metric):
+            save(plot.curves({proper(m): c for m, c in curves.items()}, f"{proper(metric)}{told.unit(run, metric)}"), f"curves_{metric}")
         ranks = {method: by[metric, method].rank for method in run.methods}
         difference = by[metric, run.methods[0]].critical_difference
         if np.isfinite(difference) and np.isfinite(list(ranks.values())).all():
             title = f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples"
             save(plot.critical_difference({proper(m): rank for m, rank in ranks.items()}, difference, title), f"critical_difference_{metric}")
     return written
+
+
+def curves_of(run: Run, table: dict[str, np.ndarray], metric: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By method the curves of a metric, x `[points]` and y `[n, points]`; without methods that have no finite one, `{}` of a metric that has no curves."""
+    found = {m: _on_grid(table[f"curve/{m}/{metric}/x"], table[f"curve/{m}/{metric}/y"]) for m in run.methods if f"curve/{m}/{metric}/x" in table}
+    return {m: curves for m, curves in found.items() if curves is not None}
 
 
 def _on_grid(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -1,4 +1,4 @@
-"""The report of runs: tables as CSV, Markdown and LaTeX, tests of whether methods differ, and pictures."""
+"""The report of runs: tables as CSV, Markdown and LaTeX, tests of whether methods differ, pictures, and a page that holds all of it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from jxai.evaluate.table import Row, as_csv, as_markdown, summarise
 from jxai.files import atomic
 
 
-def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool = True) -> list[Row]:
-    """Writes `summary.csv`, `summary.md`, `summary.tex`, `tests.csv` and pictures (of each run in a folder of its own where there are several) into `out`.
+def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool = True, images: int = 64) -> list[Row]:
+    """Writes `summary.csv`, `summary.md`, `summary.tex`, `tests.csv`, pictures (of each run in a folder of its own where there are several) and `report.html` into `out`.
 
-    What the tests say over all runs together is `joined(runs)`.
+    What the tests say over all runs together is `joined(runs)`. The page is one file that holds the tables, the curves, the ranks and a browser of examples with the
+    maps of all methods; equal runs make equal bytes of it.
 
     Args:
       runs: runs, or their folders; begun ones count as far as they are. out: a folder.
-      pictures: curves with bands, a heat map of metrics × methods, critical-difference diagrams, as PNG and PDF; needs matplotlib.
+      pictures: curves with bands, a heat map of metrics × methods, critical-difference diagrams, as PNG and PDF, and the page; needs matplotlib, pillow and jinja2.
+      images: examples of each run on the page, at most, evenly over the run; 0 for none.
 
     Returns:
       The rows of the table.
 
     Raises:
-      ValueError: no run, a folder that is none, a damaged block, or a run without a finished block.
+      ValueError: no run, a folder that is none, a damaged block, a run without a finished block, or a negative number of images.
     """
     runs = [run if isinstance(run, Run) else Run(run) for run in runs]
     if not runs:
         raise ValueError("runs must name at least one")
+    if images < 0:
+        raise ValueError(f"{images=} must be 0 or more")
     labels = labelled(runs)
     tables = [run.table() for run in runs]
     for run, table in zip(runs, tables):
@@ -45,10 +49,13 @@ def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool 
     _write(out / "summary.tex", as_latex(runs, labels, rows, study))
     _write(out / "tests.csv", verdicts.as_csv(study))
     if pictures:
+        from jxai import pages
+        from jxai.evaluate.page import page
         from jxai.evaluate.pictures import draw
 
         for run, label, table in zip(runs, labels, tables):
             draw(run, table, [row for row in rows if row.run == label], out if len(runs) == 1 else out / label)
+        pages.save(out / "report.html", page(runs, labels, tables, rows, images=images))
     return rows
 
 

@@ -136,15 +136,21 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     bounds = [f"{row.metric} {row.critical_difference:.2f}" for row in rows if row.method == run.methods[0] and np.isfinite(row.critical_difference)]
     if bounds:
         lines += ["", f"Critical differences of mean ranks (Nemenyi, 5 %): {', '.join(bounds)}."]
-    for remarks in (blank.lines(table), told.luck(run, table)):
-        lines += ["", *remarks] if remarks else []
-    if damaged := run.damaged_maps():
-        lines += ["", f"The explanations of blocks {', '.join(map(str, damaged[:10]))} are damaged or missing (not the scores); evaluating again mends them."]
-    errors = [f"{i} ({name}): {error}" for i, name, error in zip(table["index"], table["name"], table["error"]) if error]
-    if errors:
-        lines += ["", f"Failed: {'; '.join(errors[:10])}{' …' if len(errors) > 10 else ''}."]
+    for remark in remarks(run, table):
+        lines += ["", remark]
     lines += ["", "Options:", "", *listed] if (listed := told.options(run)) else []
     return "\n".join(lines) + "\n"
+
+
+def remarks(run: Run, table: dict[str, np.ndarray]) -> list[str]:
+    """What must be known to read the table: fills that have the class, orders that are luck, what is damaged, what failed."""
+    found = [*blank.lines(table), *told.luck(run, table)]
+    if damaged := run.damaged_maps():
+        found.append(f"The explanations of blocks {', '.join(map(str, damaged[:10]))} are damaged or missing (not the scores); evaluating again mends them.")
+    errors = [f"{i} ({name}): {error}" for i, name, error in zip(table["index"], table["name"], table["error"]) if error]
+    if errors:
+        found.append(f"Failed: {'; '.join(errors[:10])}{' …' if len(errors) > 10 else ''}.")
+    return found
 
 
 def _cell(row: Row) -> str:

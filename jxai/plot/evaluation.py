@@ -41,7 +41,7 @@ def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], dir
     if values.shape != (len(rows), len(columns)):
         raise ValueError(f"values must have shape {(len(rows), len(columns))}, got {values.shape}")
     directions = [1] * len(rows) if directions is None else list(directions)
-    shade = np.stack([_scaled(row, way) for row, way in zip(values, directions)])
+    shade = np.stack([scaled(row, way) for row, way in zip(values, directions)])
     figure = Page(figsize=(2.2 + 0.75 * len(columns), 1.6 + 0.36 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(np.where(np.isnan(shade), 0, shade), cmap="Greens", vmin=0, vmax=1.6, aspect="auto")
@@ -67,7 +67,7 @@ def critical_difference(ranks: Mapping[str, float], difference: float, title: st
         raise ValueError(f"ranks must hold at least two methods, got {list(ranks)}")
     names = sorted(ranks, key=ranks.get)
     values = np.asarray([ranks[name] for name in names])
-    groups = _groups(values, difference)
+    groups = joined(values, difference)
     low, high = 1, max(len(names), int(np.ceil(values.max())))
     half, step = -(-len(names) // 2), 0.42
     bars = 0.22 * (len(groups) + 1)
@@ -93,14 +93,15 @@ def critical_difference(ranks: Mapping[str, float], difference: float, title: st
     return figure
 
 
-def _groups(values: np.ndarray, difference: float) -> list[tuple[int, int]]:
-    """The longest runs of sorted ranks that span less than the difference, as pairs of first and last."""
+def joined(values: np.ndarray, difference: float) -> list[tuple[int, int]]:
+    """Which methods a critical-difference diagram joins: the longest runs of sorted ranks that span less than the difference, as pairs of first and last."""
     runs = [(i, int(np.searchsorted(values, values[i] + difference, side="left")) - 1) for i in range(len(values))]
     runs = [(first, max(first, last)) for first, last in runs]
     return [run for n, run in enumerate(runs) if run[1] > run[0] and (n == 0 or run[1] > runs[n - 1][1])]
 
 
-def _scaled(row: np.ndarray, way: int) -> np.ndarray:
+def scaled(row: np.ndarray, way: int) -> np.ndarray:
+    """Values from the worst, 0, to the best, 1, where higher (1) or lower (−1) is better; NaN where neither is, or all are alike."""
     finite = row[np.isfinite(row)]
     if not way or not len(finite) or np.ptp(finite) == 0:
         return np.full(len(row), np.nan)

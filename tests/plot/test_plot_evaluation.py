@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jxai import plot
-from jxai.plot.evaluation import _groups
+from jxai.plot.evaluation import joined
 
 
 def texts(figure):
@@ -48,4 +48,4 @@ def test_critical_difference_shows_ranks_and_joins_what_is_not_told_apart():
     [([1, 2, 3], 0.5, []), ([1, 2, 3], 5, [(0, 2)]), ([1, 1.4, 1.8, 3], 0.5, [(0, 1), (1, 2)]), ([1, 2, 3], 1.0, []), ([2, 2, 2], 0.1, [(0, 2)])],
 )
 def test_groups_are_the_longest_runs_within_the_difference(values, difference, groups):
-    assert _groups(np.asarray(values, float), difference) == groups
+    assert joined(np.asarray(values, float), difference) == groups

@@ -1,0 +1,34 @@
+"""Pages that people send: one HTML file that holds its pictures, its style and its script, and asks no network for anything. Needs jinja2, pillow and matplotlib's colours.
+
+- `html`: a title and parts make the text of a page; `templates/` holds the layout, a template for each kind of part, one style and one script.
+- `parts`: texts, facts, tables that sort, charts, and the browser of examples. `charts`: curves and critical differences as SVG.
+- `pictures`: arrays to small pictures and layers over them, with words for who cannot see them.
+
+What may be touched: another part is a dataclass in `parts` and a template of its name. Parts take arrays, numbers and names, not runs or models; what they are
+called with is escaped by jinja2, and nothing may depend on time, place or chance: equal results make equal bytes.
+"""
+
+from jxai.pages.charts import critical_difference, curves
+from jxai.pages.html import render, save
+from jxai.pages.parts import Browser, Case, Cell, Chart, Column, Facts, Row, Section, Table, Text
+from jxai.pages.pictures import Layer, layer, picture
+
+__all__ = [
+    "Browser",
+    "Case",
+    "Cell",
+    "Chart",
+    "Column",
+    "Facts",
+    "Layer",
+    "Row",
+    "Section",
+    "Table",
+    "Text",
+    "critical_difference",
+    "curves",
+    "layer",
+    "picture",
+    "render",
+    "save",
+]
