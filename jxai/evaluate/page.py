@@ -18,7 +18,7 @@ from jxai.evaluate import told
 from jxai.evaluate.pictures import curves_of
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
-from jxai.evaluate.tasks import ABSOLUTE
+from jxai.naming import ABSOLUTE
 from jxai.pages.parts import Charts, number
 from jxai.pages.pictures import side
 from jxai.plot.evaluation import scaled

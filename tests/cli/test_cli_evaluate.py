@@ -74,7 +74,9 @@ def test_report_prints_and_writes_the_table(here, capsys):
     assert "| gradient |" in out and "summary.csv" in out
     names = {path.name for path in (here / "run" / "report").iterdir()}
     tables = {"summary.csv", "summary.md", "summary.tex", "tests.csv"}
-    assert names == tables | {"report.html"} | {f"{name}.{kind}" for name in ("heatmap", "curves_deletion", "critical_difference_deletion") for kind in ("png", "pdf")}
+    assert names == tables | {"report.html"} | {
+        f"{name}.{kind}" for name in ("heatmap", "curves_deletion", "critical_difference_deletion") for kind in ("png", "pdf")
+    }
     assert main(["report", "run", "--out", "tables", "--no-pictures"]) == 0
     assert {path.name for path in (here / "tables").iterdir()} == tables
 
