@@ -64,6 +64,8 @@ def _main(argv: list[str]) -> int:
         getattr(claims, args.command)(args, given)
     elif args.command == "report":
         importlib.import_module("jxai.cli.evaluate").report(args)
+    elif args.command == "completion":
+        importlib.import_module("jxai.cli.completion").main(args.shell)
     elif args.command == "compare":
         importlib.import_module("jxai.cli.compare").main(args)
     else:

@@ -6,6 +6,8 @@ import argparse
 
 from jxai.cli import arguments
 
+SHELLS = ("bash", "zsh", "fish")
+
 _EPILOG = """\
 Every option of a method is an option here: --sobol.grid 11, --rise.fill 0.5, --occlusion.fill blur:10, --lime.segments map.npy.
 `jxai methods NAME` lists a method's options with their defaults.
@@ -28,6 +30,9 @@ Every option of the search is an option here: --disambiguate.segments slic:40, -
 _COUNTERFACTUAL_EPILOG = """\
 Every option of a method is an option here: --diffeomorphic.threshold 0.9, --wachter.distance l2. Methods: those of jxai.counterfactual.METHODS.
 The same command again goes on where it was stopped.
+"""
+_COMPLETION = """\
+Prints a script by which a shell completes commands, options, methods, metrics, models, data sets and files: eval "$(jxai completion bash)" in ~/.bashrc.
 """
 
 
@@ -56,7 +61,14 @@ def parser() -> argparse.ArgumentParser:
     listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
     for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
+    completion = commands.add_parser("completion", help="a script by which a shell completes jxai's words", description=_COMPLETION)
+    completion.add_argument("shell", choices=SHELLS, help="what to complete in")
     return whole
+
+
+def commands(whole: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of its commands, by name."""
+    return next(dict(action.choices) for action in whole._actions if isinstance(action, argparse._SubParsersAction))
 
 
 def _evaluation(commands) -> None:

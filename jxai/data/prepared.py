@@ -69,16 +69,25 @@ class Prepared:
         return Example(pixels, label, _mask(record, pixels), name.decode() if isinstance(name, bytes) else str(name))
 
 
+def place() -> Path | None:
+    """The folder of prepared data sets where none is named: `$JXAI_DATA/tfds`, or else `../shared/tfds`; None where neither is there, and TFDS's own counts."""
+    places = [Path(os.environ["JXAI_DATA"]) / "tfds"] if os.environ.get("JXAI_DATA") else []
+    places += [root / ".." / "shared" / "tfds" for root in (Path.cwd(), Path(__file__).resolve().parents[2])]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def there() -> list[str]:
+    """The data sets that are prepared in `place()`, else in TFDS's own folder; needs no TFDS."""
+    folder = place() or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return sorted({info.parent.parent.name for info in folder.glob("*/*/dataset_info.json")})
+
+
 def _builder(name: str, data_dir: str | os.PathLike | None):
     try:
         import tensorflow_datasets as tfds
     except ImportError:
         raise ImportError("prepared data sets need tensorflow-datasets: pip install 'jxai[tfds]'") from None
-    folder = None if data_dir is None else Path(data_dir)
-    if folder is None:
-        places = [Path(os.environ["JXAI_DATA"]) / "tfds"] if os.environ.get("JXAI_DATA") else []
-        places += [root / ".." / "shared" / "tfds" for root in (Path.cwd(), Path(__file__).resolve().parents[2])]
-        folder = next((place for place in places if place.is_dir()), None)
+    folder = place() if data_dir is None else Path(data_dir)
     logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of every folder that it looks into
     try:
         builder = tfds.builder(name, **({} if folder is None else {"data_dir": folder}))
