@@ -1,8 +1,10 @@
 """The command line `jxai`: a thin call into the library. Bad input is one line on stderr and exit code 2.
 
-- a file for each command (`explain`, `evaluate`, `certify`, `counterfactual`, `sufficiency`), imported when it is called: `jxai --help` loads no JAX.
+- a file for each command, imported when it is called: `jxai --help` loads no JAX.
 - `parser` says what can be typed, `options` reads `--sobol.grid 11` by the methods' signatures, `inputs` finds images, models and classes.
 - `compiler` and `programs` say how to compile, `cache` keeps what was compiled, `listing` prints what there is.
+- `calls`, `jobs`, `pictures` and `cost`: the programs of `explain`, one image of it, which images, and what it will cost.
+- `doctor` and `selftest`, `completion`: whether it works, and what a shell completes.
 - `errors` and `progress`: what a person sees of a mistake, of long work, and of Ctrl-C.
 
 What may be touched: a new command is a file with `main(args, given)` and a parser. It prints and calls; whatever it computes belongs into the library.
@@ -26,7 +28,7 @@ _CLAIMS = ("suffice", "disambiguate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0, 1 where a certificate does not hold, 2 for bad input, 130 after Ctrl-C."""
+    """Runs the command line and returns the exit code: 0, 1 where a certificate does not hold or `doctor` finds something broken, 2 for bad input, 130 after Ctrl-C."""
     if argv is None:  # the process is ours: Python's collector need not look at JAX itself again and again, a twentieth of a short command
         gc.set_threshold(100_000, 50, 100)
         if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is shown by escapes
@@ -64,6 +66,8 @@ def _main(argv: list[str]) -> int:
         getattr(claims, args.command)(args, given)
     elif args.command == "report":
         importlib.import_module("jxai.cli.evaluate").report(args)
+    elif args.command == "doctor":
+        return importlib.import_module("jxai.cli.doctor").main(args.json)
     elif args.command == "completion":
         importlib.import_module("jxai.cli.completion").main(args.shell)
     elif args.command == "compare":

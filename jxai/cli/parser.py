@@ -31,6 +31,10 @@ _COUNTERFACTUAL_EPILOG = """\
 Every option of a method is an option here: --diffeomorphic.threshold 0.9, --wachter.distance l2. Methods: those of jxai.counterfactual.METHODS.
 The same command again goes on where it was stopped.
 """
+_DOCTOR = """\
+Says which versions, extras, devices, caches, data and weights there are, and tests a gradient, bounds and a Sobol map against closed forms, in seconds.
+The exit code is 1 where something is broken. Nothing is changed; the text can be pasted into an issue.
+"""
 _COMPLETION = """\
 Prints a script by which a shell completes commands, options, methods, metrics, models, data sets and files: eval "$(jxai completion bash)" in ~/.bashrc.
 """
@@ -61,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
     listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
     for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
+    doctor = commands.add_parser("doctor", help="say what is installed and whether it works", description=_DOCTOR)
+    doctor.add_argument("--json", action="store_true", help="as JSON")
     completion = commands.add_parser("completion", help="a script by which a shell completes jxai's words", description=_COMPLETION)
     completion.add_argument("shell", choices=SHELLS, help="what to complete in")
     return whole

@@ -76,10 +76,14 @@ def place() -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
+def home() -> Path:
+    """`place()`, or else TFDS's own folder."""
+    return place() or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
 def there() -> list[str]:
-    """The data sets that are prepared in `place()`, else in TFDS's own folder; needs no TFDS."""
-    folder = place() or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    return sorted({info.parent.parent.name for info in folder.glob("*/*/dataset_info.json")})
+    """The data sets that are prepared in `home()`; needs no TFDS."""
+    return sorted({info.parent.parent.name for info in home().glob("*/*/dataset_info.json")})
 
 
 def _builder(name: str, data_dir: str | os.PathLike | None):

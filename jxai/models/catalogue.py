@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib.metadata
 import importlib.resources
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jxai.data import images
-from jxai.models import simple
+from jxai.models import simple, weights
 from jxai.models.digits import digits_cnn
 from jxai.models.efficientnet import INPUT_SIZES, efficientnet_lite
 from jxai.models.lenet import lenet5
@@ -45,6 +46,18 @@ class ModelInfo:
     reference: str
     requires: str
     """Where the weights come from: a package to install, or a file of JXAI_DATA."""
+
+    def missing(self) -> str:
+        """What has to be installed or fetched for it: `requires`, or `""` where that is there. Nothing is read."""
+        kind, _, name = self.requires.rpartition(" " if " " in self.requires else "/")
+        try:
+            if kind == "pip install":
+                importlib.metadata.version(name)
+            else:
+                weights.find(name)
+        except (importlib.metadata.PackageNotFoundError, FileNotFoundError):
+            return self.requires
+        return ""
 
     def __str__(self) -> str:
         return f"{self.description}; {self.input_shape} -> {self.num_classes} classes; weights {self.licence}: {self.requires}"
