@@ -196,9 +196,12 @@ def evaluation(f: Any) -> str:
     nnx = sys.modules.get("flax.nnx")
     found: set[str] = set()
     if nnx is not None:
-        held = [f]
-        if inspect.isfunction(f):  # a function around a module
-            named = inspect.getclosurevars(f)
+        held, inner = [f], f
+        while isinstance(inner, Adapter):
+            inner = inner.f
+        inner = inner.func if isinstance(inner, jax.tree_util.Partial) else inner
+        if inspect.isfunction(inner):  # a function around a module
+            named = inspect.getclosurevars(inner)
             held += [*named.nonlocals.values(), *named.globals.values()]
         is_module = lambda leaf: isinstance(leaf, nnx.Module)
         modules = [leaf for leaf in jax.tree.leaves(held, is_leaf=is_module) if is_module(leaf)]

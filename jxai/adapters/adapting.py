@@ -27,7 +27,7 @@ def adapt(
     returns: str = "logits",
     arguments: Mapping[str, Any] | None = None,
     rngs: PyTree = None,
-    mutable: Sequence[str] = (),
+    mutable: Sequence[str] | None = None,
 ) -> Any:
     """The model as jxai's functions take it: `f(x) -> logits [K]` of one example, channels last, pixels in [0, 1]; a pytree whose weights are leaves.
 
@@ -67,7 +67,7 @@ def adapt(
     """
     one_of("returns", returns, judged.RETURNS)
     names = named(example)
-    if explain is not None and explain not in names:
+    if explain is not None and explain not in (names or ()):
         raise ValueError(
             f"{explain=} must be one of {names}, the inputs in example" if names else f"{explain=} names one of several inputs, which example must hold"
         )
@@ -77,7 +77,7 @@ def adapt(
         raise ValueError(
             "several inputs at once are taken as the model has them: channels, pixels, mean, std and dtype need explain=, which one of them is meant"
         )
-    native = recognised(model, weights, Call(arguments, rngs, tuple(mutable)))
+    native = recognised(model, weights, Call(arguments, rngs, None if mutable is None else tuple(mutable)))
     f = judged.as_logits(settled(native, asked, example), returns)
     if example is not None:
         judged.check(f, returns, explained(example, explain))

@@ -181,7 +181,7 @@ def _nothing_works(native: Native, asked: Convention, example: PyTree, x: PyTree
     every = _ways((False, True), ("last", "first"), tuple({way.spread for way in tried}))
     others = [way for way in every if way not in tried and _tried(way.wrapped(native, asked, example), x) is None]
     hint = f". It works with {' or '.join(map(str, others))}" if others else ""
-    return f"the model does not give logits of example {_shape(x)}: {words}{hint}"
+    return f"the model does not give logits of example {_shape(x)}: {words}{hint}{native.hint and f' ({native.hint})'}"
 
 
 def _short(error: str, most: int = 400) -> str:

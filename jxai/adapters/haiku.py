@@ -46,4 +46,5 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
     if not keyed:
         call.refuse("a Haiku function without random numbers (without_apply_rng)", "rngs")
     params, state = weights if stateful else (weights[0], None)
-    return Native(told(Haiku(model.apply, params, state, call.rngs, keyed), call.options(own)))
+    hint = "rngs=key gives one to a function that draws when it is evaluated, arguments={…} are the call's own"
+    return Native(told(Haiku(model.apply, params, state, call.rngs, keyed), call.options(own)), hint=hint)

@@ -48,5 +48,6 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
         if not hasattr(variables, "keys") or "params" not in variables:
             known = list(variables) if hasattr(variables, "keys") else type(variables).__name__
             raise ValueError(f"variables={known} must be a dictionary of collections with 'params': of parameters alone, {{'params': params}}")
-    bound = Linen(model, variables, (), call.rngs, tuple(call.mutable))
-    return Native(told(bound, call.options(signature(type(model).__call__))))
+    bound = Linen(model, variables, (), call.rngs, call.mutable or ())
+    hint = "rngs={name: key} gives keys to a module that draws, mutable=[name] lets a call change a collection, arguments={…} are the call's own"
+    return Native(told(bound, call.options(signature(type(model).__call__))), hint=hint)

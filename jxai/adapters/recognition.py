@@ -41,6 +41,8 @@ class Native(NamedTuple):
     """Whether it wants a batch; None where either may be."""
     channels: str | None = "last"
     """Where an image's channels are; None where either may be."""
+    hint: str = ""
+    """What to say to `adapt` where a call fails."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Call:
 
     arguments: Mapping[str, Any] | None = None
     rngs: PyTree = None
-    mutable: tuple[str, ...] = ()
+    mutable: tuple[str, ...] | None = None
 
     def options(self, signature: inspect.Signature | None) -> dict[str, Any]:
         """The arguments, with those that say "evaluation" where the signature has them and nobody said otherwise."""
@@ -59,8 +61,8 @@ class Call:
     def refuse(self, kind: str, *names: str) -> None:
         """Raises ValueError where an argument is given that this kind of model has no use for."""
         for name in names:
-            if getattr(self, name):
-                raise ValueError(f"{name}={getattr(self, name)!r} is nothing that {kind} takes")
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}={' '.join(repr(getattr(self, name)).split())} is nothing that {kind} takes")
 
 
 def recognised(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:

@@ -57,6 +57,9 @@ class Pixels(Adapter):
     Attributes:
       range: what 0 and 1 become. mean, std: a number or one for each channel, in the units of `range`.
       dtype: None leaves x's; an integer one rounds, which has no derivative: it raises ValueError where one is asked for.
+
+    Raises, when called:
+      ValueError: there are as many means as x has no channels.
     """
 
     f: Any
@@ -66,6 +69,9 @@ class Pixels(Adapter):
     dtype: str | None = _static(default=None)
 
     def __call__(self, x: Array) -> Array:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, x.shape[-1]):
+                raise ValueError(f"{name}={values} must be one number or one for each of the {x.shape[-1]} channels of x {list(x.shape)}")
         (low, high), as_x = self.range, lambda v: np.asarray(v, x.dtype)
         x = x if (low, high) == (0, 1) else as_x(low) + as_x(high - low) * x
         if (self.mean, self.std) != ((0.0,), (1.0,)):
