@@ -14,11 +14,13 @@ from jxai import pages
 from jxai.attribution import is_signed
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import table as tables
-from jxai.evaluate import told
+from jxai.evaluate import told, verdicts
+from jxai.evaluate.comparison import Comparison
+from jxai.evaluate.joined import Joined
 from jxai.evaluate.pictures import curves_of
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
-from jxai.naming import ABSOLUTE
+from jxai.naming import ABSOLUTE, proper
 from jxai.pages.parts import Charts, number
 from jxai.pages.pictures import side
 from jxai.plot.evaluation import scaled
@@ -32,17 +34,25 @@ DISAGREEMENT = (
 
 
 def page(
-    runs: Sequence[Run], labels: Sequence[str], tabled: Sequence[dict[str, np.ndarray]], rows: Sequence[Row], *, images: int = IMAGES, more: Sequence[Any] = ()
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    tabled: Sequence[dict[str, np.ndarray]],
+    rows: Sequence[Row],
+    study: Joined | None = None,
+    *,
+    images: int = IMAGES,
 ) -> str:
     """The page of these runs.
 
     Args:
-      runs, labels, tabled: their names and tables. rows: of the summary. images: examples of each run that are shown, evenly over it.
-      more: sections on all runs together, before the runs' own.
+      runs, labels, tabled: their names and tables. rows: of the summary. study: what the tests say over all of them. images: examples of each run that are shown,
+        evenly over it.
     """
-    own = [_section(run, label, table, [row for row in rows if row.run == label], images) for run, label, table in zip(runs, labels, tabled)]
+    heads = ["Methods and examples"] if len(runs) == 1 else [f"{label}: {_title(run)}" for run, label in zip(runs, labels)]
+    own = [_section(run, head, table, [row for row in rows if row.run == label], images) for run, head, label, table in zip(runs, heads, labels, tabled)]
     title = _title(runs[0]) if len(runs) == 1 else f"{len(runs)} evaluations of explanations"
-    return pages.render(title, [*more, *own], lead="How good are the explanations? Metrics judge the maps of every method, example by example.")
+    tests = [] if study is None else [_verdicts(study)]
+    return pages.render(title, [*own, *tests], lead="How good are the explanations? Metrics judge the maps of every method, example by example.")
 
 
 def _title(run: Run) -> str:
@@ -55,7 +65,7 @@ def _data(run: Run) -> str:
     return rest.rpartition(":")[0] or rest if kind == "folder" else run.config["data"]["name"]
 
 
-def _section(run: Run, label: str, table: dict[str, np.ndarray], rows: Sequence[Row], images: int) -> pages.Section:
+def _section(run: Run, head: str, table: dict[str, np.ndarray], rows: Sequence[Row], images: int) -> pages.Section:
     by = {(row.metric, row.method): row for row in rows}
     valid, config = table["valid"], run.config
     explained = "the value of f" if config["target"] is None else f"the {config['target']} class"
@@ -84,21 +94,21 @@ def _section(run: Run, label: str, table: dict[str, np.ndarray], rows: Sequence[
             else []
         ),
     ]
-    return pages.Section(f"{label}: {_title(run)}", parts)
+    return pages.Section(head, parts)
 
 
 def _scores(run: Run, by: Mapping[tuple[str, str], Row]) -> pages.Table:
     columns, cells = [], {method: [] for method in run.methods}
     for metric in run.metrics:
         own = [by[metric, method] for method in run.methods]
-        columns.append(pages.Column(metric, told.unit(run, metric).strip(" ()"), own[0].direction))
+        columns.append(pages.Column(proper(metric), told.unit(run, metric).strip(" ()"), own[0].direction))
         shades = scaled(np.asarray([row.mean for row in own]), own[0].direction)
         ends = np.asarray([[row.low, row.mean, row.high] for row in own])
         known = ends[np.isfinite(ends)]
         low, span = (known.min(), np.ptp(known) or 1.0) if len(known) else (0.0, 1.0)
         for row, shade in zip(own, shades):
             cells[row.method].append(_cell(row, 0.0 if np.isnan(shade) else float(shade), lambda v, low=low, span=span: float((v - low) / span)))
-    shown = [pages.Row(method, cells[method], place) for place, method in enumerate(run.methods)]
+    shown = [pages.Row(proper(method), cells[method], place) for place, method in enumerate(run.methods)]
     caption = (
         "Mean over the examples with its 95 % bootstrap interval, drawn below on the column's own range; the mean rank over the examples, 1 the best. "
         "↑ higher is better, ↓ lower; the greener the better. A click on a name sorts."
@@ -118,19 +128,60 @@ def _cell(row: Row, shade: float, at: Any) -> pages.Cell:
 
 
 def _charts(run: Run, table: dict[str, np.ndarray], by: Mapping[tuple[str, str], Row]) -> list[Charts]:
-    place, curves, ranks = {method: n for n, method in enumerate(run.methods)}, [], []
+    place, curves, ranks = {proper(method): n for n, method in enumerate(run.methods)}, [], []
     for metric in run.metrics:
         if found := curves_of(run, table, metric):
-            curves.append(pages.curves(found, f"{metric}{told.unit(run, metric)}", shown=place))
-        difference, mean = by[metric, run.methods[0]].critical_difference, {method: by[metric, method].rank for method in run.methods}
+            curves.append(pages.curves({proper(method): lines for method, lines in found.items()}, f"{proper(metric)}{told.unit(run, metric)}", shown=place))
+        difference, mean = by[metric, run.methods[0]].critical_difference, {proper(method): by[metric, method].rank for method in run.methods}
         if np.isfinite([difference, *mean.values()]).all():
-            ranks.append(pages.critical_difference(mean, difference, f"{metric}, {by[metric, run.methods[0]].ranked} examples", shown=place))
+            ranks.append(pages.critical_difference(mean, difference, f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples", shown=place))
     found = []
     if curves:
         found.append(Charts(curves, "Curves", "Means over the examples with a band of ± 1.96 standard errors. A click on a method hides it."))
     if ranks:
         found.append(Charts(ranks, "Ranks", "Mean ranks over the examples, 1 the best. A bar joins methods that Nemenyi's test at 5 % does not tell apart."))
     return found
+
+
+def _verdicts(study: Joined) -> pages.Section:
+    """Whether the methods differ: Friedman's test of each metric, and every pair of methods."""
+    found = [*study.by_example, *study.by_setting]
+    several = bool(study.by_setting)
+    columns = [pages.Column("rows"), pages.Column("Friedman"), pages.Column("p"), pages.Column("told apart"), pages.Column("best mean rank")]
+    summed = pages.Table("metric", columns, [pages.Row(_metric(one, several), _summed(one)) for one in found], "All methods at once")
+    names = ("pair", "n", "median difference", "p (Holm)", "effect r", "better")
+    pairs = [pages.Row(_metric(one, several), _pair(pair)) for one in found for pair in one.pairs]
+    each = pages.Table("metric", [pages.Column(name) for name in names], pairs, "Every pair of methods", closed=True)
+    notes = [*study.notes, *(f"{_metric(one, several)}: {note}" for one in found for note in one.notes)]
+    parts = [summed, *([each] if pairs else []), *([pages.Text(listed=notes)] if notes else [])]
+    return pages.Section("Do the methods differ?", parts, verdicts.HOW)
+
+
+def _metric(found: Comparison, several: bool) -> str:
+    return proper(found.metric) + (f", over {found.rows}s" if several else "")
+
+
+def _summed(found: Comparison) -> list[pages.Cell]:
+    test, apart = found.friedman, sum(bool(pair.better) for pair in found.pairs)
+    best = min(found.ranks, key=lambda name: found.ranks[name]) if found.ranks else ""
+    return [
+        pages.Cell(str(found.n), found.n),
+        pages.Cell("–") if test is None else pages.Cell(f"χ²({test.degrees}) = {test.statistic:.2f}", test.statistic),
+        pages.Cell("–") if test is None else pages.Cell(verdicts.p_value(test.p), test.p),
+        pages.Cell(f"{apart} of {len(found.pairs)} pairs", apart),
+        pages.Cell(f"{proper(best)} {found.ranks[best]:.2f}" if best else "–", proper(best)),
+    ]
+
+
+def _pair(pair: Any) -> list[pages.Cell]:
+    return [
+        pages.Cell(f"{proper(pair.first)} − {proper(pair.second)}", f"{proper(pair.first)} − {proper(pair.second)}"),
+        pages.Cell(str(pair.n), pair.n),
+        pages.Cell(number(pair.difference), pair.difference),
+        pages.Cell("no test" if pair.adjusted is None else verdicts.p_value(pair.adjusted), pair.adjusted, [pair.note] if pair.note else []),
+        pages.Cell("–" if pair.effect is None else f"{pair.effect:.2f}".replace("-", "−"), pair.effect),
+        pages.Cell(proper(pair.better) if pair.better else "–", proper(pair.better)),
+    ]
 
 
 def _browser(run: Run, table: dict[str, np.ndarray], images: int) -> pages.Browser | pages.Text:
@@ -152,7 +203,7 @@ def _browser(run: Run, table: dict[str, np.ndarray], images: int) -> pages.Brows
     bare = sum(not case.picture for case in cases) if len(run.config["data"]["x"]) > 1 else 0
     caption = [f"{len(chosen)} of {n} examples are shown, evenly over the run (--images {n} shows all)."] * (len(chosen) < n)
     caption += [f"Of {bare} examples the picture was not kept, or is damaged."] * bool(bare)
-    metrics = [pages.Column(metric, "", tables.direction_of(run, metric)) for metric in run.metrics]
+    metrics = [pages.Column(proper(metric), "", tables.direction_of(run, metric)) for metric in run.metrics]
     apart = DISAGREEMENT if any(case.disagreement is not None for case in cases) else ""
     return pages.Browser(cases, "Examples", " ".join(caption), "method", metrics, apart)
 
@@ -175,7 +226,7 @@ def _case(run: Run, table: Mapping[str, np.ndarray], row: int, kept: Mapping[str
         name,
         pages.picture(kept[PICTURE], max(width, 160)) if valid and PICTURE in kept else "",
         ", ".join([name, *(" ".join(pair) for pair in facts)]),
-        [pages.layer(method, kept[method], shape, signed=signs[method], width=width) for method in explained],
+        [pages.layer(proper(method), kept[method], shape, signed=signs[method], width=width) for method in explained],
         facts if apart is None else [*facts, ("disagreement", f"{apart:.2f}")],
         "" if grouped == NO_LABEL else _named(run, grouped),
         valid and label != NO_LABEL and run.config["target"] is not None and predicted != label,

@@ -55,7 +55,7 @@ def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool 
 
         for run, label, table in zip(runs, labels, tables):
             draw(run, table, [row for row in rows if row.run == label], out if len(runs) == 1 else out / label)
-        pages.save(out / "report.html", page(runs, labels, tables, rows, images=images))
+        pages.save(out / "report.html", page(runs, labels, tables, rows, study, images=images))
     return rows
 
 

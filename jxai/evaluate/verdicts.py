@@ -28,7 +28,7 @@ def as_csv(joined: Joined) -> str:
 def as_markdown(joined: Joined) -> str:
     """What the tests say, metric by metric."""
     names = ", ".join(f"{' + '.join(s.runs)} ({s.model or 'a model'} on {s.data}, {s.examples} examples)" for s in joined.settings)
-    lines = ["## Do the methods differ?", "", f"Over the examples of {names}: {_HOW}", ""]
+    lines = ["## Do the methods differ?", "", f"Over the examples of {names}: {HOW}", ""]
     lines += [f"- {note}." for note in joined.notes] + ([""] if joined.notes else [])
     for found in joined.by_example:
         lines += _section(found)
@@ -39,7 +39,7 @@ def as_markdown(joined: Joined) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-_HOW = (
+HOW = (
     "Friedman's test (χ² corrected for ties, and Iman and Davenport's F) on the examples where every method has a finite score; every pair by Wilcoxon's "
     "signed-rank test on those where both have one (two-sided, rows that score the same left out), p by Holm's correction over the pairs of a metric; r is the "
     "matched-pairs rank-biserial correlation, 1 where the first is better on every row. Seeds are averaged within an example first."

@@ -91,6 +91,8 @@ class Table:
     rows: Sequence[Row]
     title: str = ""
     caption: str = ""
+    closed: bool = False
+    """Shown when its title is clicked."""
     template: ClassVar[str] = "table.html"
 
 

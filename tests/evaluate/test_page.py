@@ -13,7 +13,9 @@ from scipy import stats
 from jxai import data, evaluate
 from jxai.attribution import gradient
 from jxai.evaluate import page as paging
+from jxai.evaluate.joined import joined
 from jxai.evaluate.table import summarise
+from jxai.naming import proper
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def made(*found, images=64):
     tables, labels = [run.table() for run in found], [str(n) for n in range(len(found))]
     rows = [row for run, table, label in zip(found, tables, labels) for row in summarise(run, table, label)]
-    return paging.page(found, labels, tables, rows, images=images)
+    return paging.page(found, labels, tables, rows, joined(found[:1]), images=images)
 
 
 def test_its_numbers_are_those_of_the_table(whole, tmp_path):
@@ -29,18 +31,33 @@ def test_its_numbers_are_those_of_the_table(whole, tmp_path):
     page = self_contained((tmp_path / "report.html").read_text("utf-8"))
     with open(tmp_path / "summary.csv", newline="") as file:
         rows = {(row["metric"], row["method"]): row["mean"] for row in csv.DictReader(file)}
-    assert page.cells == [rows[metric, method] for method in runs.METHODS for metric in runs.METRICS]
+    assert page.cells[: len(rows)] == [rows[metric, method] for method in runs.METHODS for metric in runs.METRICS]
     (browser,) = page.browsers()
     table = whole.table()
-    assert len(browser["c"]) == 21 and [m["n"] for m in browser["m"]] == list(runs.METRICS) and [m["w"] for m in browser["m"]] == [1, 1, 1]
+    assert len(browser["c"]) == 21 and [m["n"] for m in browser["m"]] == list(map(proper, runs.METRICS)) and [m["w"] for m in browser["m"]] == [1, 1, 1]
     for row, case in enumerate(browser["c"]):
-        assert [layer["n"] for layer in case["l"]] == list(runs.METHODS)
+        assert [layer["n"] for layer in case["l"]] == list(map(proper, runs.METHODS))
         assert [layer["k"] for layer in case["l"]] == ["signed", "unsigned", "signed", "unsigned", "signed"]
         found = [[float(v.replace("−", "-")) for v in scores] for scores in case["s"]]
         assert np.allclose(found, [[table[f"score/{m}/{k}"][row] for k in runs.METRICS] for m in runs.METHODS], rtol=6e-3)
         assert case.get("w", 0) == (table["label"][row] != table["predicted"][row]) and case["g"] == str(table["label"][row])
     expected = [np.mean([stats.spearmanr(*(whole.maps(m)[4].ravel() for m in (a, b)))[0] for a in runs.METHODS for b in runs.METHODS if a < b])]
     assert browser["c"][4]["d"] == pytest.approx(1 - expected[0], abs=1e-4)
+
+
+def test_every_pair_is_tested_as_the_library_tests_it(whole):
+    page = self_contained(made(whole))
+    at = len(runs.METHODS) * len(runs.METRICS)
+    summed = [page.cells[at + 5 * n : at + 5 * n + 5] for n in range(3)]
+    study = joined([whole]).by_example
+    assert summed == [
+        [str(one.n), str(one.friedman.statistic), str(one.friedman.p), str(sum(bool(p.better) for p in one.pairs)), proper(min(one.ranks, key=one.ranks.get))]
+        for one in study
+    ]
+    pairs = [page.cells[at + 15 + 6 * n : at + 21 + 6 * n] for n in range(30)]
+    assert [row[3] for row in pairs] == ["" if pair.adjusted is None else str(pair.adjusted) for one in study for pair in one.pairs] and len(
+        page.cells
+    ) == at + 15 + 180
 
 
 def test_equal_runs_make_equal_bytes(whole, tmp_path):

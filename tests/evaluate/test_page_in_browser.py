@@ -11,6 +11,7 @@ import runs
 
 from jxai import evaluate
 from jxai.cli import main
+from jxai.naming import proper
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 ROOT = Path(__file__).parents[2]
@@ -42,16 +43,16 @@ def put(driver, name, value):
 
 def test_tables_sort(report, whole):
     with chromium.opened(report) as driver:
-        heads = driver.find_elements("css selector", "table.sortable thead button")
-        means = {m: whole.table()[f"score/{m}/sparseness"].astype(float).mean() for m in runs.METHODS}
+        heads = driver.find_element("css selector", "table.sortable").find_elements("css selector", "thead button")
+        means = {proper(m): whole.table()[f"score/{m}/sparseness"].astype(float).mean() for m in runs.METHODS}
         best_first = sorted(means.values(), reverse=True)
-        place = next(n for n, head in enumerate(heads) if head.text.startswith("sparseness"))
+        place = next(n for n, head in enumerate(heads) if head.text.startswith("Sparseness"))
         for expected, way in ((best_first, "descending"), (best_first[::-1], "ascending")):
             heads[place].click()
-            assert [means[m] for m in texts(driver, "table.sortable tbody th")] == expected
+            assert [means[m] for m in texts(driver, "#s1 table.sortable tbody th")] == expected
             assert driver.execute_script("return [...document.querySelectorAll('th')].map(th => th.ariaSort).filter(Boolean)") == [way]
         heads[0].click()
-        assert texts(driver, "table.sortable tbody th") == sorted(runs.METHODS)
+        assert texts(driver, "#s1 table.sortable tbody th") == sorted(map(proper, runs.METHODS))
         chromium.quiet(driver)
 
 
@@ -100,7 +101,7 @@ def test_the_slider_fades_the_maps_and_the_keyboard_goes_on(report):
         assert texts(driver, ".stage h4") == ["8 of 21: example 7"]
         shown = driver.execute_script("return [...document.querySelectorAll('.pictures img')].map(i => [i.className, i.alt, i.naturalWidth])")
         assert len(shown) == 11 and all(width == 8 for *_, width in shown)
-        assert [alt.split(":")[0] for name, alt, _ in shown if name.startswith("map")] == ["gradient", "abs", "smoothgrad", "rise", "by segments"]
+        assert [alt.split(":")[0] for name, alt, _ in shown if name.startswith("map")] == list(map(proper, runs.METHODS))
         chromium.quiet(driver)
 
 
@@ -129,6 +130,6 @@ def test_the_page_of_the_demo(tmp_path, monkeypatch):
     page = tmp_path / "build" / "demo" / "run" / "report" / "report.html"
     assert page.stat().st_size < 300_000
     with chromium.opened(page) as driver:
-        assert texts(driver, ".count") == ["64 of 64 examples"] and len(texts(driver, "table.sortable tbody tr")) == 6
+        assert texts(driver, ".count") == ["64 of 64 examples"] and len(texts(driver, "#s1 table.sortable tbody tr")) == 6
         assert len(texts(driver, ".chart svg")) == 8 and len(texts(driver, ".pictures figure")) == 7 and not chromium.overflows(driver)
         chromium.quiet(driver)
