@@ -4,6 +4,7 @@
 - `parser` says what can be typed, `options` reads `--sobol.grid 11` by the methods' signatures, `inputs` finds images, models and classes.
 - `compiler` and `programs` say how to compile, `cache` keeps what was compiled, `listing` prints what there is.
 - `calls`, `jobs`, `pictures` and `cost`: the programs of `explain`, one image of it, which images, and what it will cost.
+- `html` and `explained`: the pages of `--html`.
 - `doctor` and `selftest`, `completion`: whether it works, and what a shell completes.
 - `errors` and `progress`: what a person sees of a mistake, of long work, and of Ctrl-C.
 
@@ -12,10 +13,13 @@ What may be touched: a new command is a file with `main(args, given)` and a pars
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib
+import importlib.util
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -51,9 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
+    typed = shlex.join(["jxai", *argv])
     if argv[:1] in [[command] for command in (*_WITH_OPTIONS, *_CLAIMS)]:
         argv, given = arguments.split(argv)
-    args = parser.parser().parse_args(argv)
+    args = parser.parser().parse_args(argv, argparse.Namespace(typed=typed))
+    if getattr(args, "html", False) and importlib.util.find_spec("jinja2") is None:
+        raise UserError("--html needs jinja2: pip install 'jxai[demo]'")
     if args.command in (*_WITH_OPTIONS, *_CLAIMS, "verify"):
         compiler.hasten()
         cache.keep()

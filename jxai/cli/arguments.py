@@ -117,6 +117,10 @@ def anew(add) -> None:
     )
 
 
+def html(add) -> None:
+    add("--html", action="store_true", help="write a page, too: one HTML file to send")
+
+
 def seed(text: str) -> int:
     value = int(text)
     if not 0 <= value < 2**32:

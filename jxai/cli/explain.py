@@ -1,4 +1,4 @@
-"""`jxai explain`: images, a model and methods in; `explanation.png` and `explanation.npz` out."""
+"""`jxai explain`: images, a model and methods in; `explanation.png`, `explanation.npz` and a page out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     alone = len(images) == 1 and images[0].folder == out
     with console.status("reading the model"):
         subject = inputs.subject(args.model)
-    calls, index = Calls(subject, values, args.seed, len(images)), pictures.Index(out)
+    calls, index, done = Calls(subject, values, args.seed, len(images)), pictures.Index(out), []
     if not alone:
         print(f"{len(images)} images, each into a folder of {out}\n", flush=True)
     try:
@@ -71,7 +71,8 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
                 _print_blanks(job, calls, chosen, shown)
                 maps = _run(methods, calls, console)
                 _write(job, subject, maps, values, jobs.settings(calls, chosen, args.target, job.x.shape), shown)
-            confidences = _confidences(job.logits, shown)
+            done.append(named)
+            confidences = inputs.confidences(job.logits, shown)
             index.add(named, [(target, subject.label(target), float(confidences[target])) for target in job.targets])
     except KeyboardInterrupt:
         if not alone:
@@ -80,6 +81,10 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     finally:
         if not alone and index.rows:
             index.write()
+    if args.html and done:
+        from jxai.cli import explained
+
+        explained.write(out / "explanation.html", done, subject, chosen, values, shown, args)
     if not alone:
         if not index.explained:
             raise UserError(f"none of the {len(images)} images can be explained: {index.rows[0][-1]}")
@@ -120,7 +125,7 @@ def _run(methods: dict[str, Prepared | Made], calls: Calls, console) -> dict[str
 
 
 def _print_classes(job: Job, subject: inputs.Subject, score: str, before: str) -> None:
-    probabilities = _confidences(job.logits, score)
+    probabilities = inputs.confidences(job.logits, score)
     top = np.argsort(-job.logits, kind="stable")[:5]
     print(f"{before}{printable(job.image.name)}, {'×'.join(map(str, job.x.shape))}, seen by {subject.name}:")
     for index in [*top, *(t for t in job.targets if t not in top)]:
@@ -148,7 +153,7 @@ def _print_blanks(job: Job, calls: Calls, methods: list[str], score: str) -> Non
 def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], values: dict[str, dict], settings: dict[str, Any], score: str) -> None:
     from jxai import plot
 
-    probabilities = _confidences(job.logits, score)
+    probabilities = inputs.confidences(job.logits, score)
     names = [f"{subject.label(t)} {probabilities[t]:.1%}" for t in job.targets]
     picture, arrays = job.folder / "explanation.png", job.folder / "explanation.npz"
     extra = {"x": job.x, "logits": job.logits, "targets": np.asarray(job.targets)}
@@ -159,15 +164,6 @@ def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], value
     signs = {name: is_signed(options.methods()[name], values[name]) for name in maps}
     plot.save(plot.grid(job.x, maps, names, title=f"{printable(job.image.name)}, {subject.name}", signed=signs), picture)
     print(f"wrote {picture} and {arrays}")
-
-
-def _confidences(logits: np.ndarray, score: str) -> np.ndarray:
-    """The sigmoids where they are explained or there is one logit, else the softmax. On the host: five programs for a thousand numbers would
-    each be compiled."""
-    if score == "sigmoid" or logits.size == 1:
-        return np.exp(-np.logaddexp(0, -logits))  # exp(−x) itself overflows
-    e = np.exp(logits - logits.max())
-    return e / e.sum()
 
 
 def _need_packages() -> None:

@@ -159,6 +159,15 @@ def check_logits(subject: Subject, x: np.ndarray, logits: np.ndarray) -> None:
         raise UserError(f"model {subject.name!r}: {first_line(error)}") from error
 
 
+def confidences(logits: np.ndarray, score: str) -> np.ndarray:
+    """The sigmoids where they are explained or there is one logit, else the softmax. On the host: five programs for a thousand numbers would
+    each be compiled."""
+    if score == "sigmoid" or logits.size == 1:
+        return np.exp(-np.logaddexp(0, -logits))  # exp(−x) itself overflows
+    e = np.exp(logits - logits.max())
+    return e / e.sum()
+
+
 def targets(text: str | None, subject: Subject, num_classes: int) -> list[int] | None:
     """Names or indices of classes, separated by commas (a name goes first, and where names are numbers a number is a name); None asks for the top-1."""
     if text is None:

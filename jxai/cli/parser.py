@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--out", default="explanation", help="folder for explanation.png and explanation.npz, of several images for a folder of each (default: %(default)s)"
     )
+    arguments.html(explain.add_argument)
     explain.add_argument("--anew", action="store_true", help="of several images explain again those that are explained in the folder already")
     explain.add_argument("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
     _evaluation(commands)

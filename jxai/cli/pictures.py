@@ -46,7 +46,7 @@ def listed(given: list[str], out: Path) -> list[Named]:
             raise UserError(f"{path} holds no images")
         above = Path(path.resolve().name) if len(given) > 1 else Path()
         found += [(file, above / file.relative_to(path).with_name(_stem(file))) for file in within]
-    if len(found) == 1 and not Path(given[0] if given else "").is_dir():
+    if len(found) == 1 and not (given and Path(given[0]).is_dir()):
         return [Named(found[0][0], out)]
     names: dict[Path, Path] = {}
     for path, name in found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,16 +20,11 @@ from jxai.evaluate.pictures import curves_of
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
 from jxai.naming import ABSOLUTE, proper
-from jxai.pages.parts import Charts, number
-from jxai.pages.pictures import side
+from jxai.pages import DISAGREEMENT, Charts, disagreement, number, side
 from jxai.plot.evaluation import scaled
 
 IMAGES = 64
 """Examples of a run that a page shows, unless told otherwise."""
-DISAGREEMENT = (
-    "Disagreement of an example: 1 − the mean over all pairs of methods of Spearman's correlation of their maps (channels summed): 0 where all order the positions alike, "
-    "1 where their orders have nothing to do with each other."
-)
 
 
 def page(
@@ -233,6 +227,7 @@ def _case(run: Run, table: Mapping[str, np.ndarray], row: int, kept: Mapping[str
         apart,
         [[float(table[f"score/{method}/{metric}"][row]) for metric in run.metrics] for method in explained],
         str(table["error"][row]),
+        values=kept[PICTURE] if valid and PICTURE in kept and len(shape) == 1 else None,
     )
 
 
@@ -251,18 +246,3 @@ def signed(run: Run, method: str, kept: Mapping[int, Mapping[str, np.ndarray]]) 
         return None
     fn = getattr(importlib.import_module(module), name, None)
     return None if fn is None else is_signed(fn, made["options"])
-
-
-def disagreement(maps: Sequence[np.ndarray]) -> float | None:
-    """1 − the mean pairwise Spearman correlation of maps of one example, channels summed; 0 correlation with a constant map. None of fewer than two, or where one is not finite."""
-    from scipy import stats
-
-    if len(maps) < 2 or not all(np.isfinite(a).all() for a in maps):
-        return None
-    planes = [a.astype(np.float64).sum(-1) if a.ndim > 1 else a for a in maps]
-    shape = np.broadcast_shapes(*(a.shape for a in planes))
-    ranks = stats.rankdata(np.stack([np.broadcast_to(a, shape).ravel() for a in planes]), axis=1)
-    ranks -= ranks.mean(1, keepdims=True)
-    length = np.sqrt((ranks**2).sum(1))
-    pairs = [float(ranks[i] @ ranks[j] / (length[i] * length[j])) if length[i] and length[j] else 0.0 for i, j in itertools.combinations(range(len(maps)), 2)]
-    return 1 - float(np.mean(pairs))

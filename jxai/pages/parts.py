@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from jxai.files import printable
-from jxai.pages.pictures import Layer
+from jxai.pages.pictures import Layer, bars
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -144,6 +144,9 @@ class Case:
     """By layer and metric; NaN where there is none."""
     error: str = ""
     note: str = ""
+    values: Any = None
+    """Of a vector, which has no picture."""
+    value_names: Sequence[str] | None = None
 
     def told(self) -> dict[str, Any]:
         """As the page's script reads it."""
@@ -158,6 +161,7 @@ class Case:
             "w": int(self.wrong),
             "d": None if self.disagreement is None or math.isnan(self.disagreement) else round(self.disagreement, 4),
             "s": [[number(v) for v in row] for row in self.scores],
+            "v": [] if self.values is None else bars("", self.values, self.value_names).told().get("b", []),
             "l": [one.told() for one in self.layers],
         }
         return {name: value for name, value in plain.items() if value or name == "d"}
@@ -175,6 +179,8 @@ class Browser:
     metrics: Sequence[Column] = ()
     disagreement: str = ""
     """How it is measured."""
+    marked: str = "wrong predictions only"
+    """What the filter keeps that is by `Case.wrong`."""
     opacity: int = 85
     """Of layers at the beginning, in per cent."""
     template: ClassVar[str] = "browser.html"

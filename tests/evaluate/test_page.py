@@ -10,7 +10,7 @@ import runs
 from page_parser import self_contained
 from scipy import stats
 
-from jxai import data, evaluate
+from jxai import data, evaluate, pages
 from jxai.attribution import gradient
 from jxai.evaluate import page as paging
 from jxai.evaluate.joined import joined
@@ -134,8 +134,8 @@ def test_what_was_not_kept_or_is_damaged_is_said(whole, tmp_path):
 
 def test_disagreement():
     a = np.arange(12.0).reshape(2, 2, 3)
-    assert paging.disagreement([a, 2 * a.sum(-1, keepdims=True)]) == pytest.approx(0) and paging.disagreement([a, -a]) == pytest.approx(2)
-    assert paging.disagreement([a, np.ones_like(a)]) == 1 and paging.disagreement([a]) is None and paging.disagreement([a, a * np.nan]) is None
+    assert pages.disagreement([a, 2 * a.sum(-1, keepdims=True)]) == pytest.approx(0) and pages.disagreement([a, -a]) == pytest.approx(2)
+    assert pages.disagreement([a, np.ones_like(a)]) == 1 and pages.disagreement([a]) is None and pages.disagreement([a, a * np.nan]) is None
 
 
 def test_a_page_of_two_runs(whole, odd):

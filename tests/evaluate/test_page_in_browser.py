@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import runs
 
-from jxai import evaluate
+from jxai import evaluate, pages
 from jxai.cli import main
 from jxai.naming import proper
 
@@ -66,9 +66,7 @@ def test_examples_are_filtered(report, whole):
         put(driver, "wrong", True)
         assert places(driver) == np.flatnonzero(table["label"] != table["predicted"]).tolist() != list(range(21))
         put(driver, "wrong", False)
-        from jxai.evaluate.page import disagreement
-
-        apart = np.asarray([disagreement([whole.maps(m)[i] for m in runs.METHODS]) for i in range(21)])
+        apart = np.asarray([pages.disagreement([whole.maps(m)[i] for m in runs.METHODS]) for i in range(21)])
         middle = float(np.sort(apart)[10:12].mean())
         put(driver, "apart", middle)
         assert places(driver) == np.flatnonzero(apart >= middle).tolist()

@@ -91,7 +91,7 @@ for (const browser of all(document, ".browser")) {
     find(".chips").replaceChildren(...((one && one.f) || []).map(([name, value]) => make("li", {className: one.w && name === "predicted" ? "wrong" : ""}, make("b", {textContent: name + " "}), value)));
     for (const [what, text] of [[".error", one && one.e], [".remark", one && one.t]]) { find(what).hidden = !text; find(what).textContent = text || ""; }
     const box = find(".pictures");
-    box.replaceChildren(...(one && one.x ? [figure(one)] : []), ...layers.map(layer => figure(one, layer)));
+    box.replaceChildren(...(one && one.x ? [figure(one)] : []), ...(one && one.v ? [figure(one, {n: "example", k: "plain", b: one.v})] : []), ...layers.map(layer => figure(one, layer)));
     box.classList.toggle("few", layers.length < 4);
     const first = box.querySelector("img");
     if (first) first.addEventListener("load", () => box.classList.toggle("wide", first.naturalWidth > 3 * first.naturalHeight));

@@ -1,0 +1,86 @@
+"""`--html`: what the commands found, as one page that holds it all."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from page_parser import self_contained
+from PIL import Image
+
+from jxai import pages
+from jxai.cli import main
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+OWN = """
+import jax, jax.numpy as jnp, numpy as np
+W = np.random.default_rng(0).normal(size=(8, 8, 3, 4)).astype(np.float32)
+def make():
+    class Bundle:
+        model = staticmethod(jax.tree_util.Partial(lambda w, x: jnp.einsum("hwc,hwck->k", x, w), jnp.asarray(W))); class_names = ["a <b>", "b", "c", "d"]; input_shape = (8, 8, 3)
+    return Bundle()
+def table():
+    return jax.tree_util.Partial(lambda w, x: x @ w, jnp.asarray(W[0, :, 0, :3]))
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "own_pages.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    (tmp_path / "folder").mkdir()
+    for name in (os.fsdecode(b"odd <i> $\xff.png"), "b.png", "c.png"):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / "folder" / name)
+    yield tmp_path
+    sys.modules.pop("own_pages", None)
+
+
+def page(path):
+    """The parsed page and the examples in it."""
+    text = (path).read_text("utf-8")
+    parsed = self_contained(text)
+    return parsed, [case for browser in parsed.browsers() for case in browser["c"]]
+
+
+def said(parsed, tag):
+    return [text for where, text in parsed.texts if where == tag and text.strip()]
+
+
+def test_a_folder_is_one_page(here):
+    command = ["explain", "folder", "--model", "own_pages:make", "--methods", "gradient,occlusion", "--out", "out", "--html", "--occlusion.window", "2"]
+    assert main(command) == 0
+    parsed, cases = page(here / "out" / "explanation.html")
+    assert [case["n"] for case in cases] == ["b.png", "c.png", "odd <i> $\\xff.png"]
+    with np.load(here / "out" / "b" / "explanation.npz") as kept:
+        assert cases[0]["l"][1]["u"] == pages.layer("", kept["occlusion"][0], (8, 8, 3), signed=True).source and cases[0]["x"] == pages.picture(kept["x"])
+        assert cases[0]["d"] == pytest.approx(pages.disagreement([kept["gradient"][0], kept["occlusion"][0]]), abs=1e-4)
+    assert [layer["n"] for layer in cases[0]["l"]] == ["Gradient", "Occlusion"]
+    assert said(parsed, "code") == ["jxai explain folder --model own_pages:make --methods gradient,occlusion --out out --html --occlusion.window 2"]
+    assert any("window 2" in text and text.startswith("Occlusion: ") for text in said(parsed, "li"))
+    before = (here / "out" / "explanation.html").read_bytes()
+    assert main(command) == 0 and (here / "out" / "explanation.html").read_bytes() == before  # all was there
+
+
+def test_one_image_and_a_vector(here):
+    own = ["--model", "own_pages:make", "--methods", "gradient", "--target", "a <b>,2"]
+    assert main(["explain", "folder/b.png", *own, "--out", "one", "--html"]) == 0
+    parsed, cases = page(here / "one" / "explanation.html")
+    with np.load(here / "one" / "explanation.npz") as kept:
+        logits = kept["logits"]
+    assert [case["f"][0][1].split(",")[0] for case in cases] == ["a <b>", "c"] and [case["g"] for case in cases] == ["a <b>", "c"]
+    order = np.argsort(-logits)
+    assert parsed.cells[0::3] == [str(k) for k in order] and np.allclose([float(v) for v in parsed.cells[2::3]], logits[order])
+    assert sum(text.strip().endswith("←") for text in said(parsed, "th")) == 2
+    np.save("x.npy", np.float32([0.5, -1, 2, 0, 0, 0, 3, 1]))
+    assert main(["explain", "x.npy", "--model", "own_pages:table", "--methods", "input_x_gradient", "--out", "v", "--html"]) == 0
+    (case,) = page(here / "v" / "explanation.html")[1]
+    assert case["v"][1] == ["x[1]", -1.0] and case["l"][0]["k"] == "bars" and len(case["l"][0]["b"]) == 8
+
+
+def test_without_jinja2_it_is_said_before_any_work(here, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    for command in (["explain", "folder"],):
+        assert main([*command, "--html", "--out", "none"]) == 2
+        assert capsys.readouterr().err == "jxai: error: --html needs jinja2: pip install 'jxai[demo]'\n" and not (here / "none").exists()
