@@ -63,8 +63,8 @@ def objective(f: Model, x: Array, target: int | Array | None, score: str = "logi
         if isinstance(target, numbers.Integral):
             return values[target]
         inside = (target >= 0) & (target < num_classes)
-        # Added by way of v, so that every entry of the gradient becomes NaN as well, dead units or not.
-        poison = jnp.where(inside, 0, jnp.nan) * wide(v).sum()
+        # Added by way of v, so that every entry of the gradient becomes NaN as well, dead units or not; entries that f knows as missing are no poison.
+        poison = (jnp.where(inside, 0, jnp.nan) * jnp.where(jnp.isfinite(v), wide(v), 0)).sum()
         return values[jnp.clip(target, 0, num_classes - 1)] + poison.astype(values.dtype)
 
     return scalar

@@ -28,6 +28,13 @@ def test_a_traced_target_out_of_range_is_nan_and_so_is_its_gradient(target):
     assert jnp.isnan(value) and jnp.isnan(slope).all()
 
 
+def test_entries_that_a_model_knows_as_missing_do_not_poison_a_traced_target():
+    x = np.float32([1, np.nan, 3])
+    known = lambda v: jnp.stack([jnp.where(jnp.isnan(v), 0, v).sum(), jnp.isnan(v).sum() * 1.0])
+    values = np.asarray(jax.jit(jax.vmap(lambda target: objective(known, x, target)(x)))(np.arange(3)))
+    np.testing.assert_array_equal(values, [4, 1, np.nan])
+
+
 @pytest.mark.parametrize(
     ("f", "x", "target", "score", "word"),
     [
