@@ -35,7 +35,7 @@ class Package(NamedTuple):
 def main(as_json: bool = False) -> int:
     """Prints the report; returns the exit code."""
     needed, extras = requirements()
-    found = {
+    found: dict[str, Any] = {
         "jxai": {"version": jxai.__version__, "from": _home(Path(jxai.__file__).parent), "python": platform.python_version(), "system": platform.platform()},
         "packages": {p.name: p.version or "missing" for p in needed},
         "extras": {name: _extra(name, packages) for name, packages in extras.items()},

@@ -49,7 +49,7 @@ def _gradient() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     v, w, x = (rng.normal(size=shape).astype(np.float32) for shape in ((8, 5), (3, 8), (5,)))
     with jax.default_matmul_precision("highest"):
-        got = jax.jit(lambda x: gradient(lambda x: w @ jax.nn.relu(v @ x), x, 1))(x)
+        got = jax.jit(lambda x: gradient(lambda x: jnp.dot(w, jax.nn.relu(jnp.dot(v, x))), x, 1))(x)
     return np.asarray(got), (w[1] * (v @ x > 0)) @ v
 
 
@@ -60,7 +60,7 @@ def _bounds() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     w, x = rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=4).astype(np.float32)
     with jax.default_matmul_precision("highest"):
-        got = jax.jit(lambda x: crown(lambda v: w @ v)(ball(x, 0.1)))(x)
+        got = jax.jit(lambda x: crown(lambda v: jnp.dot(w, v))(ball(x, 0.1)))(x)
     spread = np.abs(w).sum(1) * np.float32(0.1)
     return np.stack([got.lower, got.upper]), np.stack([w @ x - spread, w @ x + spread])
 
