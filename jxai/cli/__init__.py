@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     given: list[tuple[str, str, str]] = []
     typed = shlex.join(["jxai", *argv])
+    argv = arguments.joined(argv)
     if argv[:1] in [[command] for command in (*_WITH_OPTIONS, *_CLAIMS)]:
         argv, given = arguments.split(argv)
     args = parser.parser().parse_args(argv, argparse.Namespace(typed=typed))

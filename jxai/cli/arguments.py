@@ -12,13 +12,21 @@ MODEL = "efficientnet_lite0"
 _OPTION = re.compile(r"--([A-Za-z_]\w*)\.([\w-]+)(?:=(.*))?", re.DOTALL)
 
 
-LISTS = {"explain": ("--methods", "--target"), "evaluate": ("--methods", "--metrics"), "counterfactual": ("--target",), "disambiguate": ("--labels",)}
-"""By command, the options that take names one after another; see `named`."""
+LISTS = {
+    "explain": ("--methods", "--target", "--window"),
+    "evaluate": ("--methods", "--metrics", "--window"),
+    "certify": ("--window",),
+    "counterfactual": ("--target", "--window"),
+    "suffice": ("--window",),
+    "disambiguate": ("--labels", "--window"),
+    "verify": ("--window",),
+}
+"""By command, the options that take words one after another; see `named`."""
 
 
 def split(argv: list[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
-    """Takes `--method.option value` (or `=value`) out of the arguments: the rest, its lists joined, and (method, option, value) triples."""
-    rest, options, words = [], [], iter(_joined(argv, LISTS.get(argv[0], ()) if argv else ()))
+    """Takes `--method.option value` (or `=value`) out of the arguments: the rest, and (method, option, value) triples."""
+    rest, options, words = [], [], iter(argv)
     for word in words:
         match = _OPTION.fullmatch(word)
         if match is None:
@@ -32,10 +40,17 @@ def split(argv: list[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
     return rest, options
 
 
-def named(add, flag: str, what: str, **options) -> None:
+def medical(add) -> None:
+    told = "CENTER,WIDTH in its units, file (its own window) or units (the values as they are); default: the range that it states"
+    named(add, "--window", f"what is black and white in a DICOM or NIfTI file: {told}", metavar="WINDOW")
+    add("--slice", help="of a DICOM or NIfTI volume: an index, or all for a video")
+    add("--axis", type=int, help="of the volume, along which slices lie (default: frames of DICOM, the last one of NIfTI)")
+
+
+def named(add, flag: str, what: str, metavar: str = "NAME", **options) -> None:
     """A list of names: `a b c`, `a,b,c`, or both. It ends at the next option, at `--`, and at a word that can only be a path: one with a slash, or with
     the suffix of an image. The value is one text, with commas."""
-    add(flag, nargs="+", action=_Joined, metavar="NAME", help=what, **options)
+    add(flag, nargs="+", action=_Joined, metavar=metavar, help=what, **options)
 
 
 class _Joined(argparse.Action):
@@ -45,9 +60,9 @@ class _Joined(argparse.Action):
             parser.listed = f"{option_string} takes every word up to the next option, and took {words[-1]!r}, too"
 
 
-def _joined(argv: list[str], lists: tuple[str, ...]) -> list[str]:
-    """Every list as one word, `--methods=a,b,c`, so that what follows it is no longer in it."""
-    words, done = list(argv), []
+def joined(argv: list[str]) -> list[str]:
+    """Every list of the command as one word, `--methods=a,b,c`, so that what follows it is no longer in it."""
+    words, done, lists = list(argv), [], LISTS.get(argv[0], ()) if argv else ()
     while words:
         word = words.pop(0)
         if word == "--":

@@ -39,10 +39,17 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
 
 def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], bound: dict[str, Any]) -> None:
     from jxai import data, evaluate
+    from jxai.cli import inputs
 
     out = args.out or "certification"
     where = dict(
-        split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels
+        split=args.split,
+        data_dir=args.data_dir,
+        label=args.label,
+        class_names=subject.class_names,
+        num_classes=subject.num_classes,
+        channels=subject.channels,
+        medical=inputs.medical(args),
     )
     source = data.source(args.input, **where)
     options = dict(target=args.target or "label", limit=args.limit, sample=args.sample, seed=args.seed, block=args.block, batch_size=args.batch_size)
@@ -81,7 +88,7 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any],
     out = args.out or "certificate.npz"
     if not out.endswith(".npz"):
         raise UserError(f"--out {out} must end in .npz for an image")
-    x = inputs.example(path, inputs.read(path), subject)
+    x = inputs.example(path, inputs.read(path, inputs.medical(args, path)), subject)
     targets = inputs.targets(args.target, subject, inputs.num_classes(subject, x)) or [None]
     if len(targets) > 1:
         raise UserError(f"--target {args.target} must name one class")

@@ -46,11 +46,18 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
 
 def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], generator: str) -> None:
     from jxai import data, evaluate, plot
+    from jxai.cli import inputs
     from jxai.evaluate.counterfactual_runs import TARGETS
 
     out = args.out or "counterfactuals"
     where = dict(
-        split=args.split, data_dir=args.data_dir, label=args.label, class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels
+        split=args.split,
+        data_dir=args.data_dir,
+        label=args.label,
+        class_names=subject.class_names,
+        num_classes=subject.num_classes,
+        channels=subject.channels,
+        medical=inputs.medical(args),
     )
     source = data.source(args.input, **where)
     target = args.target or ("none" if _without_target(args.method) else "second")
@@ -83,7 +90,7 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
     from jxai.evaluate.counterfactual_runs import columns_of, searched
     from jxai.files import printable, save_arrays
 
-    x = inputs.example(path, inputs.read(path), subject)
+    x = inputs.example(path, inputs.read(path, inputs.medical(args, path)), subject)
     logits = np.asarray(jax.jit(lambda v: subject.model(v))(x))
     if not np.isfinite(logits).all():
         raise UserError(f"{path}: {(~np.isfinite(logits)).sum()} of the {logits.size} logits of {subject.name} are not finite")

@@ -24,7 +24,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     methods, metrics = _chosen(args, given)
     try:
         subject = inputs.subject(args.model or EMBEDDED.get(args.dataset, "efficientnet_lite0"))
-        where = dict(split=args.split, data_dir=args.data_dir, label=args.label, masks=args.masks)
+        where = dict(split=args.split, data_dir=args.data_dir, label=args.label, masks=args.masks, medical=inputs.medical(args))
         source = data.source(args.dataset, **where, class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels)
         options = dict(target=args.target, where=args.where, limit=args.limit, sample=args.sample, shuffle=args.shuffle, seed=args.seed, block=args.block)
         options |= dict(

@@ -48,6 +48,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     shown = args.score or next((own["score"] for own in values.values() if own.get("score") == "sigmoid"), "probability")
     out = Path(args.out)
     images, console = pictures.listed(args.images, out), Console(highlight=False)
+    how = inputs.medical(args, *(named.path for named in images))
     alone = len(images) == 1 and images[0].folder == out
     with console.status("reading the model"):
         subject = inputs.subject(args.model)
@@ -57,7 +58,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     try:
         for number, named in enumerate(images, 1):
             try:
-                job, methods = begin(named, calls, chosen, args, alone, console)
+                job, methods = begin(named, calls, chosen, args, how, alone, console)
             except UserError as error:
                 if alone or not (index.explained or isinstance(error, inputs.Unreadable)):  # else the command itself is wrong
                     raise

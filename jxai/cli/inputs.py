@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 import os
@@ -17,10 +18,12 @@ import numpy as np
 from jxai import models, outputs
 from jxai.callables import compiled, partition
 from jxai.cli.errors import UserError, first_line, known, nearest, told
-from jxai.data import classes
+from jxai.data import classes, folder
 from jxai.data.batches import to_input
 from jxai.data.folder import is_image
 from jxai.data.images import grey, refuse_pixels
+from jxai.data.medical import Medical, is_medical
+from jxai.data.sources import PIXELS
 
 
 class Unreadable(UserError):
@@ -93,15 +96,34 @@ def image_path(text: str) -> Path | None:
     return path if path.is_file() or path.suffix.lower() == ".npy" or is_image(path) else None
 
 
-def read(path: Path) -> np.ndarray:
-    """An image file as pixels `[H, W, 3]` uint8, or an `.npy` file's floating-point array as it is."""
+def medical(args: argparse.Namespace, *paths: Path) -> Medical:
+    """How `--window`, `--slice` and `--axis` have DICOM and NIfTI files read; `UserError` where they are given and no path is one."""
+    window = args.window
+    if window not in (None, "file", "units"):
+        try:
+            center, width = (float(part) for part in window.split(","))
+        except ValueError:
+            raise UserError(f"--window {window!r} must be CENTER,WIDTH, file or units") from None
+        window = center, width
+    place = args.slice
+    if place not in (None, "all") and not re.fullmatch(r"-?\d+", place):
+        raise UserError(f"--slice {place!r} must be an index or all")
+    with told("--"):
+        how = Medical(window, place if place in (None, "all") else int(place), args.axis)
+    if how != Medical() and paths and not any(map(is_medical, paths)):
+        raise UserError(f"--window, --slice and --axis say nothing about {paths[0]}, which is no medical file")
+    return how
+
+
+def read(path: Path, how: Medical = Medical()) -> np.ndarray:
+    """An image file as pixels `[H, W, 3]` uint8, a medical file as `how` says, or an `.npy` file's floating-point array as it is."""
     if not path.is_file():
         raise Unreadable(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     try:
         if path.suffix != ".npy":
-            return models.load_image(path)
+            return folder.read(path, 3, how)
         x = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, ImportError) as error:
         raise Unreadable(first_line(error) if path.suffix != ".npy" else f"{path} is no readable array ({first_line(error)})") from error
     if not np.issubdtype(x.dtype, np.floating):
         raise Unreadable(f"{path}: x must be floating point (pixels in [0, 1]), got {x.dtype}")
@@ -113,9 +135,9 @@ def read(path: Path) -> np.ndarray:
 
 
 def example(path: Path, read: np.ndarray, subject: Subject) -> np.ndarray:
-    """The example x, float32: what the model's preprocessing makes of pixels (else the pixels in [0, 1]); an array as it is."""
+    """The example x, float32: what the model's preprocessing makes of pixels (else the pixels in [0, 1]); floating point as it is."""
     x = read
-    if read.dtype == np.uint8:
+    if read.dtype in PIXELS:
         if subject.channels == 1:
             read = grey(read)
         try:

@@ -16,6 +16,7 @@ import jxai
 from jxai.cli import cost, inputs, pictures, programs
 from jxai.cli.calls import Calls, Made, Prepared
 from jxai.cli.progress import said
+from jxai.data.medical import Medical
 from jxai.files import printable
 from jxai.identity.values import digest
 
@@ -38,18 +39,18 @@ class Begun(NamedTuple):
     """By name, traced, or done with the prediction; None where all of it is in the folder already."""
 
 
-def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse.Namespace, alone: bool, console: Any) -> Begun:
+def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse.Namespace, how: Medical, alone: bool, console: Any) -> Begun:
     """Reads an image, checks it and all that is asked of it, and says what it will cost.
 
     Args:
-      named: the image. calls: the programs. chosen: methods. args: of the command. alone: whether it is the only image, which is explained again though it be there.
+      named: the image. calls: the programs. chosen: methods. args: of the command. how: medical files are read. alone: whether it is the only image, which is explained again though it be there.
 
     Raises:
       inputs.Unreadable: what is wrong with this image. UserError: what is wrong with the command or the model.
     """
     name = printable(named.path.name)
     with console.status(f"reading {name}, and tracing the methods"):
-        x = inputs.example(named.path, inputs.read(named.path), calls.subject)
+        x = inputs.example(named.path, inputs.read(named.path, how), calls.subject)
         prediction = calls.prediction(x)
         targets = inputs.targets(args.target, calls.subject, prediction.traced.out_info.shape[0])
         kept = None if alone or args.anew else _kept(named, x, settings(calls, chosen, args.target, x.shape))

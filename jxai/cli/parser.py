@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.named(explain.add_argument, "--methods", "names, a b c or a,b,c, or all (default: nine that differ)")
     arguments.named(explain.add_argument, "--target", "indices or names of classes (default: the top-1)")
     arguments.score(explain.add_argument)
+    arguments.medical(explain.add_argument)
     explain.add_argument(
         "--out", default="explanation", help="folder for explanation.png and explanation.npz, of several images for a folder of each (default: %(default)s)"
     )
@@ -96,6 +97,7 @@ def _evaluation(commands) -> None:
     add("--target", default="predicted", choices=("predicted", "label"), help="the class that is explained (default: %(default)s)")
     add("--where", default="all", choices=("all", "correct"), help="which examples: those classified right, or all (default: %(default)s)")
     arguments.prepared(add)
+    arguments.medical(add)
     add("--masks", help="folder with a mask for each image of a folder")
     add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
@@ -134,6 +136,7 @@ def _certification(commands) -> None:
     arguments.anew(add)
     arguments.limit(add)
     arguments.prepared(add)
+    arguments.medical(add)
     add("--seed", type=arguments.seed, default=0, help="of the attack's random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
     add("--batch-size", type=int, help="examples at once (default: what suits their size)")
@@ -157,6 +160,7 @@ def _counterfactuals(commands) -> None:
     arguments.anew(add)
     arguments.limit(add)
     arguments.prepared(add)
+    arguments.medical(add)
     add("--seed", type=arguments.seed, default=0, help="of random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are searched and written together (default: 100)")
 
@@ -175,6 +179,7 @@ def _claims(commands) -> None:
         add = command.add_argument
         add("image", nargs="?", metavar="IMAGE", help="an image file, or an .npy (default: a photograph of a cup of coffee)")
         arguments.model(add)
+        arguments.medical(add)
         add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
         if name == "suffice":
             add("--method", default="batched_gradient_sis", help="batched_gradient_sis, sis (exact, patches) or random_subset (default: %(default)s)")
@@ -192,3 +197,4 @@ def _claims(commands) -> None:
     verify.add_argument("certificate", metavar="CERTIFICATE", help="an .npz that certify, suffice or disambiguate wrote")
     verify.add_argument("image", nargs="?", metavar="IMAGE", help="what it is about (default: the photograph of a cup of coffee)")
     arguments.model(verify.add_argument)
+    arguments.medical(verify.add_argument)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jxai.cli import inputs
 from jxai.cli.errors import UserError
-from jxai.data.folder import SUFFIXES, images
+from jxai.data.folder import images, stem
 from jxai.files import atomic, printable
 
 INDEX = "index.csv"
@@ -39,13 +39,13 @@ def listed(given: list[str], out: Path) -> list[Named]:
         if not path.exists():
             raise UserError(f"{path}: no such file")
         if not path.is_dir():
-            found.append((path, Path(_stem(path))))
+            found.append((path, Path(stem(path))))
             continue
         within = [file for file in images(path) if not file.resolve().is_relative_to(out.resolve())]
         if not within:
             raise UserError(f"{path} holds no images")
         above = Path(path.resolve().name) if len(given) > 1 else Path()
-        found += [(file, above / file.relative_to(path).with_name(_stem(file))) for file in within]
+        found += [(file, above / file.relative_to(path).with_name(stem(file))) for file in within]
     if len(found) == 1 and not (given and Path(given[0]).is_dir()):
         return [Named(found[0][0], out)]
     names: dict[Path, Path] = {}
@@ -56,11 +56,6 @@ def listed(given: list[str], out: Path) -> list[Named]:
             free = name.with_name(f"{name.name}-{count}")
         names[free] = path
     return [Named(path, out / name) for name, path in names.items()]
-
-
-def _stem(path: Path) -> str:
-    """The name of a file without its suffix, which may be `.nii.gz`."""
-    return path.name[: -len(suffix)] if (suffix := next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")) else path.stem
 
 
 class Index:

@@ -141,7 +141,7 @@ def verify(args: argparse.Namespace) -> int:
 def _image(args: argparse.Namespace) -> tuple[Path, inputs.Subject, jax.Array, np.ndarray]:
     path = Path(args.image) if args.image else inputs.photograph()
     subject = inputs.subject(args.model)
-    x = jnp.asarray(inputs.example(path, inputs.read(path), subject))
+    x = jnp.asarray(inputs.example(path, inputs.read(path, inputs.medical(args, path)), subject))
     inputs.num_classes(subject, x)
     logits = np.asarray(jax.jit(lambda v: subject.model(v))(x), np.float32)
     if not np.isfinite(logits).all():

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jxai.data.sources import NO_LABEL, Example, Source
+from jxai.data.sources import NO_LABEL, PIXELS, Example, Source
 from jxai.scores import positive
 
 Preprocess = Callable[[Any], Any]
@@ -35,7 +35,7 @@ def batches(source: Source, size: int, *, preprocess: Preprocess | None = None, 
     """The source's first `limit` examples (all by default) in its order, in batches of `size`.
 
     Args:
-      source: a data set. size: examples in each batch. preprocess: the model's, uint8 pixels to x; None divides pixels by 255.
+      source: a data set. size: examples in each batch. preprocess: the model's, pixels to x; None divides them by 255 (those of 16 bits by 65535).
 
     Raises:
       ValueError: an empty source, a size or limit below 1, or a first batch of which no example can be read.
@@ -132,13 +132,18 @@ def _row(example: Example, preprocess: Preprocess | None) -> _Row:
 
 
 def to_input(pixels: np.ndarray, preprocess: Preprocess | None) -> np.ndarray:
-    """x, float32: what the model's preprocessing makes of uint8 pixels (without one, pixels / 255); floating point is x already.
+    """x, float32: what the model's preprocessing makes of pixels (without one, pixels from 0 to 1); floating point is x already.
+
+    A preprocessing gets uint8 pixels as they are, and those of 16 bits in float32 from 0 to 255, so that one that divides by 255 serves both.
 
     Raises:
       ValueError: the preprocessing returns pixels, not x.
     """
-    if pixels.dtype == np.uint8:
-        pixels = np.asarray(preprocess(pixels)) if preprocess is not None else np.float32(pixels) / 255
+    if pixels.dtype in PIXELS:
+        deep = pixels.dtype == np.uint16
+        if preprocess is None:
+            return pixels.astype(np.float32) / (65535 if deep else 255)
+        pixels = np.asarray(preprocess(pixels.astype(np.float32) / 257 if deep else pixels))
         if pixels.dtype.kind in "biuc":
             raise ValueError(f"preprocess must return floating-point x, got {pixels.dtype} {pixels.shape}")
     return np.asarray(pixels, np.float32)
@@ -146,7 +151,7 @@ def to_input(pixels: np.ndarray, preprocess: Preprocess | None) -> np.ndarray:
 
 def _mask(example: Example, preprocess: Preprocess | None) -> np.ndarray:
     """The mask after the model's preprocessing: it is drawn white on black, processed like the image, and cut halfway."""
-    if example.pixels.dtype != np.uint8 or preprocess is None:
+    if example.pixels.dtype not in PIXELS or preprocess is None:
         return np.asarray(example.mask, bool)
     drawn, black, white = (
         np.asarray(preprocess(np.broadcast_to(layer, example.pixels.shape).astype(np.uint8)), np.float32)

@@ -10,15 +10,29 @@ from pathlib import Path
 import numpy as np
 
 from jxai.data import classes, table
+from jxai.data.medical import SUFFIXES as MEDICAL
+from jxai.data.medical import Medical, is_medical
 from jxai.data.sources import Example
 from jxai.files import digest, printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", *MEDICAL)
 
 
 def is_image(name: str | Path) -> bool:
     """Whether a file of that name is taken for an image."""
     return str(name).lower().endswith(SUFFIXES)
+
+
+def read(path: str | Path, channels: int = 3, how: Medical = Medical()) -> np.ndarray:
+    """A file's picture: `[H, W, channels]` uint8, of a medical file as `how` says; raises as `load_image` and `Medical.read` do."""
+    from jxai.data.images import load_image
+
+    return how.read(path, channels) if is_medical(path) else load_image(path, channels)
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its suffix, which may be `.nii.gz`."""
+    return path.name[: -len(suffix)] if (suffix := next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")) else path.stem
 
 
 def images(folder: Path) -> list[Path]:
@@ -38,24 +52,36 @@ class Folder:
     Args:
       path: the folder.
       class_names: the model's classes, in the order of its logits.
-      masks: a folder with a mask for each image at the same relative path (any of the image suffixes); bright pixels are the object.
+      masks: a folder with a mask for each image at the same relative path (any of the image suffixes); bright pixels are the object, of a medical file
+        whatever is not 0.
       channels: of the pixels, whatever a file's: 3, a grey file's channel three times, or 1, a coloured file's luminance.
+      medical: how DICOM and NIfTI files (`.dcm`, `.nii`, `.nii.gz`) are read; their pixels keep 16 bits.
 
     Raises:
       ValueError: no folder, no images in it, a table that cannot be read, names missing files or contradicts itself, unknown classes, classes whose
         order cannot be told, the parent of `train` and `test`, or an image without a mask.
     """
 
-    def __init__(self, path: str | Path, *, class_names: Sequence[str] | None = None, masks: str | Path | None = None, channels: int = 3):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        class_names: Sequence[str] | None = None,
+        masks: str | Path | None = None,
+        channels: int = 3,
+        medical: Medical = Medical(),
+    ):
         if channels not in (1, 3):
             raise ValueError(f"{channels=} must be 1 or 3")
-        self._path, self._channels = Path(path), channels
+        self._path, self._channels, self._medical = Path(path), channels, medical
         if not self._path.is_dir():
             raise ValueError(f"{path} is no folder of images")
         seen = sorted(_files(self._path))
         self._files = [file for file in seen if is_image(file)]
         if not self._files:
             raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)})")
+        if medical != Medical() and not any(map(is_medical, self._files)):
+            raise ValueError(f"{medical=} says nothing about {path}, which holds no medical files")
         if (self._path / "labels.csv").is_file():
             words = table.read(self._path / "labels.csv", self._files)
             labelled = lambda: classes.of_table(words, class_names)
@@ -73,23 +99,18 @@ class Folder:
         listing = "\n".join(f"{f.relative_to(self._path)} {f.stat().st_size} {w}" for f, w in zip(self._files, words))
         masked = "" if masks is None else f", masks {printable(Path(masks).name)}"
         digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()[:16]
-        self.name = f"folder:{printable(self._path.name)}:{digest}{masked}{', grey' if channels == 1 else ''}"
+        self.name = f"folder:{printable(self._path.name)}:{digest}{masked}{', grey' if channels == 1 else ''}{'' if medical == Medical() else f', {medical}'}"
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> Example:
-        from jxai.data.images import load_image
-
-        pixels = load_image(self._files[index], self._channels)
+        pixels = read(self._files[index], self._channels, self._medical)
         mask = None
         if self._masks is not None:
-            drawn = load_image(self._masks[index]).mean(-1)
-            if 0 < drawn.max() <= 127.5:
-                raise ValueError(f"{self._masks[index]} is nowhere brighter than {drawn.max():g}; a mask's object is white, 255")
-            mask = drawn > 127.5
-            if mask.shape != pixels.shape[:2]:
-                raise ValueError(f"{self._masks[index]} has {mask.shape} pixels, its image {pixels.shape[:2]}")
+            mask = _drawn(self._masks[index], self._medical)
+            if mask.shape != pixels.shape[:-1]:
+                raise ValueError(f"{self._masks[index]} has {mask.shape} pixels, its image {pixels.shape[:-1]}")
         return Example(pixels, self._labels[index], mask, printable(self._files[index].relative_to(self._path)))
 
     def labels(self) -> np.ndarray:
@@ -111,6 +132,16 @@ class Folder:
         return total.hexdigest()[:16]
 
 
+def _drawn(mask: Path, how: Medical) -> np.ndarray:
+    """Where the object of a mask is, over the positions of its image."""
+    if is_medical(mask):
+        return np.asarray(how.of_units().read(mask).any(-1))
+    drawn = read(mask).mean(-1)
+    if 0 < drawn.max() <= 127.5:
+        raise ValueError(f"{mask} is nowhere brighter than {drawn.max():g}; a mask's object is white, 255")
+    return np.asarray(drawn > 127.5)
+
+
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
@@ -129,7 +160,7 @@ def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def _mask_of(relative: Path, masks: Path) -> Path:
-    for suffix in (relative.suffix, *SUFFIXES):
-        if (candidate := masks / relative.with_suffix(suffix)).is_file():
+    for name in (relative.name, *(f"{stem(relative)}{suffix}" for suffix in SUFFIXES)):
+        if (candidate := masks / relative.with_name(name)).is_file():
             return candidate
     raise ValueError(f"{masks} holds no mask for {relative}")

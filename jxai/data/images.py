@@ -12,6 +12,8 @@ MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded: a small file can declare an image that fills the memory."""
 # The evaluation protocol of the EfficientNet-Lite weights here: a centre crop of 224 out of a short side of 256.
 _SHORT_SIDE = 256 / 224
+_LUMINANCE = np.asarray([0.299, 0.587, 0.114])
+"""ITU-R 601."""
 _BITS, _PHOTOMETRIC, _LARGEST = 258, 262, 281
 """TIFF's tags: bits of a sample, what 0 means, the largest value."""
 
@@ -23,8 +25,9 @@ def preprocess(image: Any, size: int = 224, short_side: int | None = None, chann
     """Resizes the short side and crops a centred square.
 
     Args:
-      image: a path; a PIL image; or pixels `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]`, uint8. Greyscale is repeated
-        in three channels, transparency is laid over white, and a photograph is turned as its EXIF tag says.
+      image: a path; a PIL image; or pixels `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]`, uint8; or of more than 8 bits `[H, W, 1]` or `[H, W, 3]` in
+        floating point from 0 to 255, which are resized as such. Greyscale is repeated in three channels, transparency is laid over white, and a
+        photograph is turned as its EXIF tag says.
       size: side of the result in pixels.
       short_side: of the image before the crop, in pixels; None is `256/224 · size`, the ImageNet models' protocol.
       channels: 3, or 1 for luminance (ITU-R 601).
@@ -46,18 +49,23 @@ def preprocess(image: Any, size: int = 224, short_side: int | None = None, chann
     if not 1 <= size <= short_side:
         raise ValueError(f"{size=} must be between 1 and {short_side=}")
     pil = _pillow()
-    image = _to_rgb(pil, image)
+    deep = _layers(pil, image, channels) if isinstance(image, np.ndarray) and image.dtype.kind == "f" else None
+    image = deep[0] if deep else _to_rgb(pil, image)
     width, height = image.size
     scale = short_side / min(width, height)
     resized = (max(size, round(width * scale)), max(size, round(height * scale)))
     left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
-    if channels == 1:
+    if channels == 1 and not deep:
         image = image.convert("L")
     # Only the crop is computed: a long thin image would be enormous when resized whole.
     ratio = width / resized[0], height / resized[1]
     box = (left * ratio[0], top * ratio[1], (left + size) * ratio[0], (top + size) * ratio[1])
-    image = image.resize((size, size), pil.Image.Resampling[interpolation.upper()], box=box)
-    return np.asarray(image, np.float32).reshape(size, size, channels) / 255
+    resized = [np.asarray(layer.resize((size, size), pil.Image.Resampling[interpolation.upper()], box=box), np.float32) for layer in deep or [image]]
+    # Bicubic interpolation overshoots at edges; of 8 bits Pillow clips it.
+    return (
+        np.clip(np.stack(resized, -1) if deep else resized[0], 0, 255).reshape(size, size, -1).repeat(channels if deep and len(deep) < channels else 1, -1)
+        / 255
+    )
 
 
 def load_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
@@ -73,7 +81,9 @@ def load_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:
-    """Luminance (ITU-R 601) of pixels `[H, W, 3]` uint8 as `[H, W, 1]` uint8."""
+    """Luminance (ITU-R 601) of pixels `[…, H, W, 3]` uint8 or uint16 as `[…, H, W, 1]` of that type."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        return np.rint(pixels @ _LUMINANCE).astype(pixels.dtype)[..., None]
     return np.asarray(_pillow().Image.fromarray(pixels).convert("L"))[..., None]
 
 
@@ -87,6 +97,16 @@ def refuse_pixels(x: np.ndarray, what: str) -> None:
             f"{what}: {x.dtype} pictures hold values from {x.min():g} to {largest:g}; give pixels as uint8 (a model that takes 0 … 255 as x converts them in its "
             f"preprocess), or x in the model's own units"
         )
+
+
+def _layers(pil, pixels: np.ndarray, channels: int) -> list:
+    """Pixels from 0 to 255 in floating point as one picture for each channel."""
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
+        raise ValueError(f"image must be [H, W, 1] or [H, W, 3] in floating point, got {pixels.shape}")
+    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and 1 < pixels.max() <= 255):
+        raise ValueError(f"image holds floating point from {pixels.min():g} to {pixels.max():g}, which must be pixels from 0 to 255")
+    pixels = pixels @ _LUMINANCE[:, None] if channels == 1 and pixels.shape[-1] == 3 else pixels
+    return [pil.Image.fromarray(np.ascontiguousarray(layer, np.float32)) for layer in np.moveaxis(pixels, -1, 0)]
 
 
 def _pillow():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jxai.data.folder import Folder
+from jxai.data.medical import Medical
 from jxai.data.prepared import Prepared
 from jxai.data.sources import Digits, Source
 
@@ -21,24 +22,26 @@ def source(
     class_names: Sequence[str] | None = None,
     num_classes: int | None = None,
     channels: int | None = None,
+    medical: Medical = Medical(),
 ) -> Source:
     """The data set that a name stands for: `digits`, an existing folder of images, or a data set of TFDS.
 
     Args:
       name: `"digits"`, a folder, `"mnist"`, `"mnist:3.0.1"` …
       split, data_dir, label, num_classes: of a TFDS data set, see `Prepared`.
-      masks, class_names: of a folder, see `Folder`. channels: of a folder's pixels; other sources come as they are.
+      masks, class_names: of a folder, see `Folder`. channels: of a folder's pixels; other sources come as they are. medical: how its DICOM and NIfTI files are read.
 
     Raises:
       ValueError, ImportError: as those say; an option that the source does not take.
     """
+    told = None if medical == Medical() else medical
     if name == "digits":
-        _none("digits", split=split, data_dir=data_dir, label=label, masks=masks)
+        _none("digits", split=split, data_dir=data_dir, label=label, masks=masks, medical=told)
         return Digits()
     if Path(name).is_dir() or os.sep in name:
         _none("a folder", split=split, data_dir=data_dir, label=label)
-        return Folder(name, class_names=class_names, masks=masks, channels=3 if channels is None else channels)
-    _none("a TFDS data set", masks=masks)
+        return Folder(name, class_names=class_names, masks=masks, channels=3 if channels is None else channels, medical=medical)
+    _none("a TFDS data set", masks=masks, medical=told)
     return Prepared(name, split, data_dir=data_dir, label=label, num_classes=num_classes)
 
 

@@ -14,13 +14,16 @@ from jxai.identity.values import digest
 NO_LABEL = -1
 """The label of an example that has none."""
 
+PIXELS = (np.uint8, np.uint16)
+"""The types of pixels; floating point is x itself."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
     """One example as it is stored, before a model's preprocessing."""
 
     pixels: np.ndarray
-    """`[H, W, C]` uint8, or x itself in floating point."""
+    """`[H, W, C]` uint8, or of 16 bits uint16 (white is 65535); or x itself in floating point."""
     label: int = NO_LABEL
     """A class, or `NO_LABEL`."""
     mask: np.ndarray | None = None

@@ -7,7 +7,7 @@ from jxai.cli import arguments, parser
 
 
 def parsed(text):
-    words, given = arguments.split(text.split())
+    words, given = arguments.split(arguments.joined(text.split()))
     return parser.parser().parse_args(words), given
 
 
@@ -19,6 +19,7 @@ def parsed(text):
         ("explain photo.png --methods gradient sobol", "gradient,sobol", ["photo.png"]),
         ("explain --methods gradient sobol photo.PNG other", "gradient,sobol", ["photo.PNG", "other"]),
         ("explain --methods gradient sobol photos/", "gradient,sobol", ["photos/"]),
+        ("explain --methods gradient sobol scan.nii.gz", "gradient,sobol", ["scan.nii.gz"]),
         ("explain --methods gradient sobol -- photo", "gradient,sobol", ["photo"]),
         ("explain --methods gradient sobol --seed 3 photo", "gradient,sobol", ["photo"]),
         ("explain --methods gradient sobol --sobol.grid 3 photo", "gradient,sobol", ["photo"]),
@@ -39,6 +40,7 @@ def test_every_list_is_taken_in_both_ways():
     assert parsed("explain --target 3 -1 photo.png")[0].target == "3,-1"
     assert parsed("counterfactual --target 3 5 photo.png")[0].input == "photo.png"
     assert parsed("disambiguate --labels 3 5 photo.png")[0].labels == "3,5"
+    assert parsed("verify made.npz scan.dcm --window -600 1500")[0].window == parsed("certify --window -600,1500 scan.dcm --radius 1")[0].window == "-600,1500"
     assert parsed("suffice --target cup photo.png")[0].image == "photo.png"  # one class: no list
     commands = parser.parser()._subparsers._group_actions[0].choices
     joined = {name: {o for a in c._actions if isinstance(a, arguments._Joined) for o in a.option_strings} for name, c in commands.items()}
