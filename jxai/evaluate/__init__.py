@@ -17,5 +17,6 @@ from jxai.evaluate.processes import join
 from jxai.evaluate.report import report
 from jxai.evaluate.run import run
 from jxai.evaluate.store import Run
+from jxai.evaluate.variants import variants
 
-__all__ = ["Counts", "Found", "Joined", "Progress", "Run", "certify", "counterfactuals", "counts", "found", "join", "joined", "report", "run"]
+__all__ = ["Counts", "Found", "Joined", "Progress", "Run", "certify", "counterfactuals", "counts", "found", "join", "joined", "report", "run", "variants"]

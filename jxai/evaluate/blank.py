@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import inspect
+import json
 import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -12,13 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.data.batches import Batch
+from jxai.evaluate.columns import BLANK
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.tasks import Task
+from jxai.identity.values import described
 from jxai.removal import fills
 from jxai.scores import has_class
-
-COLUMN = "blank/"
-"""Before a fill's name: for each example, whether it is of the explained class with everything replaced."""
 
 
 def of_tasks(tasks: Iterable[Task]) -> dict[str, Any]:
@@ -41,13 +43,13 @@ def columns(examples: Examples, blanks: Mapping[str, Any], batch: Batch, target:
     if not blanks:
         return {}
     found = examples.each(_have_class, _have_class, batch, {}, jax.random.key(0), batch.x, target, blanks=tuple(blanks.values()))
-    return {COLUMN + name: found[:, n] for n, name in enumerate(blanks)}
+    return {BLANK + name: found[:, n] for n, name in enumerate(blanks)}
 
 
 def lines(table: Mapping[str, np.ndarray]) -> list[str]:
     """What a report says of it: nothing where no fill has the class."""
     valid = table["valid"]
-    counts = {name.removeprefix(COLUMN): int((column & valid).sum()) for name, column in table.items() if name.startswith(COLUMN)}
+    counts = {name.removeprefix(BLANK): int((column & valid).sum()) for name, column in table.items() if name.startswith(BLANK)}
     said = ", ".join(f"{name}: {count} of {int(valid.sum())}" for name, count in counts.items() if count)
     if not said:
         return []
@@ -60,4 +62,12 @@ def _have_class(f, x, target, key=None, *, blanks):
 
 
 def _name(fill: Any) -> str:
-    return f"{fill:g}" if isinstance(fill, numbers.Real) else str(fill) if callable(fill) else "an array"
+    """A name that no other fill has, and that is the same in every process."""
+    if isinstance(fill, numbers.Real):
+        return f"{fill:g}"
+    if dataclasses.is_dataclass(fill) and all(
+        isinstance(getattr(fill, field.name), (numbers.Real, str, tuple, type(None))) for field in dataclasses.fields(fill)
+    ):
+        return str(fill)
+    kind = getattr(fill, "__name__", type(fill).__name__) if callable(fill) else "an array"
+    return f"{kind} {hashlib.sha256(json.dumps(described(fill)).encode()).hexdigest()[:6]}"

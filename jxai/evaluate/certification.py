@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,11 @@ from jxai.bounds.region import ball
 from jxai.bounds.specification import margins
 from jxai.callables import partition, plainly
 from jxai.data import Batch, Source
-from jxai.data.sampling import sampled
 from jxai.data.sources import NO_LABEL
+from jxai.evaluate.evaluation import TARGETS
 from jxai.evaluate.examples import Examples, traced
+from jxai.evaluate.growth import Places, blocks
 from jxai.evaluate.loop import Progress, Tell, work
-from jxai.evaluate.run import TARGETS
 from jxai.evaluate.store import Run
 from jxai.identity.values import described
 from jxai.identity.versions import versions
@@ -89,7 +90,7 @@ def certify(
       OSError: it cannot be written. RuntimeError: an example is both certified and attacked, so that the bounds are wrong.
     """
     one_of("target", target, TARGETS)
-    chosen, examples = sampled(source, limit, sample, seed), Examples(f, source, preprocess, block, batch_size, devices)
+    places, examples = Places(source, limit, sample, False, seed), Examples(f, source, preprocess, block, batch_size, devices)
     if target == "label" and examples.probe.label[0] == NO_LABEL:
         raise ValueError(f"the examples of {source.name} have no labels, which {target=} asks for")
     bound = tuple(sorted({"rounding": "outward", **(options or {}), "method": method}.items()))
@@ -98,14 +99,15 @@ def certify(
     _check(f, examples, task)
     config = {
         "seed": seed,
-        **examples.describe(chosen, model_name, sample),
+        **examples.describe(places.first(), model_name),
         "certification": {**task, "p": str(p), "clip": None if clip is None else list(clip), "bound": described(dict(bound))},
         **{"target": target, "block": examples.block, "batch_size": batch_size, "keep_maps": False},
         "versions": versions(),
     }
-    with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:
+    check = functools.partial(examples.answers, places.chosen)
+    with Run.writing(out, config, check, anew=anew, shared=shared or jax.process_count() > 1) as record:
         examples.go_on(record)
-        work(record, examples.blocks(chosen), lambda indices, tell: (_block(examples, target, seed, task, indices, tell), {}), on_progress)
+        work(record, blocks([places.chosen], examples.block), lambda _, indices, tell: (_block(examples, target, seed, task, indices, tell), {}), on_progress)
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,8 +16,8 @@ from jxai import counterfactual
 from jxai.callables import fresh, partition, plainly
 from jxai.counterfactual.search import begin
 from jxai.data import Source
-from jxai.data.sampling import sampled
 from jxai.evaluate.examples import Examples, traced
+from jxai.evaluate.growth import Places, blocks
 from jxai.evaluate.loop import Progress, Tell, work
 from jxai.evaluate.store import Run
 from jxai.identity.values import described, summed
@@ -83,19 +84,20 @@ def counterfactuals(
       OSError: it cannot be written.
     """
     search = searched(method, options)
-    chosen, examples = sampled(source, limit, sample, seed), Examples(f, source, preprocess, block)
+    places, examples = Places(source, limit, sample, False, seed), Examples(f, source, preprocess, block)
     _check_target(target, examples.classes)
     _check(search, f, examples, target)
     config = {
         "seed": seed,
-        **examples.describe(chosen, model_name, sample),
+        **examples.describe(places.first(), model_name),
         "counterfactual": {"method": method, "options": {k: _described(v) for k, v in sorted(_complete(method, options).items())}, "generator": generator_name},
         **{"target": target, "block": block, "keep_maps": True, "versions": versions()},
     }
-    with Run.writing(out, config, lambda: examples.answers(chosen), anew=anew, shared=shared or jax.process_count() > 1) as record:
+    check = functools.partial(examples.answers, places.chosen)
+    with Run.writing(out, config, check, anew=anew, shared=shared or jax.process_count() > 1) as record:
         examples.go_on(record)
         key = jax.random.key(seed)
-        work(record, examples.blocks(chosen), lambda indices, tell: _block(examples, search, target, key, lanes, indices, tell), on_progress)
+        work(record, blocks([places.chosen], examples.block), lambda _, indices, tell: _block(examples, search, target, key, lanes, indices, tell), on_progress)
     return record
 
 

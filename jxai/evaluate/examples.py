@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 
 from jxai import batching
 from jxai.callables import fresh
@@ -70,26 +71,22 @@ class Examples:
         """K; 1 for a model of a number."""
         return 1 if self.scalar else logits_shape(jax.eval_shape(fresh(self.f), jax.ShapeDtypeStruct(self.shape, jnp.float32)))[0]
 
-    def describe(self, chosen: np.ndarray, model_name: str, sample: str, shuffle: bool = False) -> dict[str, Any]:
+    def describe(self, places: Mapping[str, Any], model_name: str) -> dict[str, Any]:
         """What of a run's configuration is about the data and the model: content and computation, not names alone.
 
         Args:
-          sample, shuffle: how the places were chosen, which says nothing where all are.
-          chosen: the places in the data set. A source that has `digest(places)` says by it what is there; of another its `name` has to.
+          places: which examples (`growth.Places.first`). model_name: for the record.
         """
-        data = {"name": self.source.name, "size": len(self.source), "examples": len(chosen), "shuffle": shuffle, "x": list(self.shape)}
-        data["sample"] = sample if len(chosen) < len(self.source) else "all"
-        if callable(of := getattr(self.source, "digest", None)):
-            data["content"] = of(chosen)
+        data = {"name": self.source.name, "size": len(self.source), "x": list(self.shape), **places}
         if (names := getattr(self.source, "class_names", None)) is not None:
             data["class_names"] = list(map(str, names))
         x = jax.ShapeDtypeStruct(self.shape, jnp.float32)
         model = {**summed(self.f), "weights": weights_digest(self.f, self.shape), "program": program(fresh(self.f), x)[0]}
         return {"data": data, "preprocess": None if self.preprocess is None else summed(self.preprocess, 3), "model": {"name": model_name, **model}}
 
-    def answers(self, chosen: np.ndarray) -> dict[str, Any]:
-        """What comes out of the first, the middle and the last of the chosen examples: entries of x, and of the probabilities."""
-        places = sorted({int(chosen[n]) for n in (0, len(chosen) // 2, -1)})
+    def answers(self, chosen: np.ndarray, places: Sequence[int] | None = None) -> dict[str, Any]:
+        """What comes out of the first, the middle and the last of the chosen examples, or of those at these places: entries of x, and of the probabilities."""
+        places = sorted({int(chosen[n]) for n in (0, len(chosen) // 2, -1)}) if not places else places
         batch = load(self.source, places, None, self.preprocess, self.probe)
         p = self._outputs(batch)
         valid = batch.valid
@@ -99,13 +96,13 @@ class Examples:
         """Takes the record's size of blocks, whatever was asked for, for its files are by that."""
         self.block = record.config["block"]
 
-    def blocks(self, chosen: np.ndarray) -> list[np.ndarray]:
-        """The chosen places in the data set, block by block."""
-        return [chosen[start : start + self.block] for start in range(0, len(chosen), self.block)]
+    def load(self, indices: np.ndarray) -> Batch:
+        """These examples."""
+        return load(self.source, indices, None, self.preprocess, self.probe)
 
     def predict(self, indices: np.ndarray) -> tuple[Batch, np.ndarray, np.ndarray]:
         """These examples, the classes that the model gives them, and their probabilities; of a model of a number 0, and the number."""
-        batch = load(self.source, indices, None, self.preprocess, self.probe)
+        batch = self.load(indices)
         probabilities = self._outputs(batch)
         return batch, probabilities.argmax(1).astype(np.int32), probabilities.max(1)
 
@@ -167,8 +164,13 @@ def shown_as(x: np.ndarray) -> np.ndarray:
 
 def traced(fn: Callable, *args: Any, label: str = "") -> Any:
     """What `jax.eval_shape` says of `fn(*args)`, so that whatever is wrong is said before any work: a ValueError of one line, after the label."""
+    return program_of(fn, *args, label=label)[1]
+
+
+def program_of(fn: Callable, *args: Any, label: str = "") -> tuple[ClosedJaxpr, Any]:
+    """The jaxpr of `fn(*args)`, and what it returns in shapes; errors as those of `traced`."""
     try:
-        return jax.eval_shape(fn, *args)
+        return jax.make_jaxpr(fn, return_shape=True)(*args)  # type: ignore[return-value]
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{label}{': ' if label else ''}{str(error).strip().splitlines()[0]}") from error
 

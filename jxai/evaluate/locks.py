@@ -1,4 +1,4 @@
-"""Who writes a run: locks on one file of its folder, a byte for the whole and one for each block; the system frees them when their process dies."""
+"""Who writes a run: locks on one file of its folder, a byte for the whole, one for its record and one for each block; the system frees them when their process dies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 _HELD = (errno.EACCES, errno.EAGAIN)
+_RECORD = 2**31 - 2
+"""The byte of who changes the run's record; no run has as many blocks."""
 _HOLDER = 200
 """Bytes for the name of the process that is alone."""
 
@@ -37,6 +39,18 @@ class Claims:
         """Frees a block."""
         if self._file is not None and self.shared:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 1 + block)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process changes what all of them go by, the run's record."""
+        locked = self._file is not None and self.shared
+        if locked:
+            fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _RECORD)
+        try:
+            yield
+        finally:
+            if locked:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _RECORD)
 
     def order(self, count: int) -> list[int]:
         """The blocks as this process goes through them: processes that share begin at different places, so that they seldom meet, locks or none."""

@@ -35,8 +35,9 @@ class Progress(NamedTuple):
 def work(
     record: Run,
     blocks: Sequence[np.ndarray],
-    compute: Callable[[np.ndarray, Tell], tuple[Mapping[str, np.ndarray], ...]],
+    compute: Callable[[int, np.ndarray, Tell], tuple[Mapping[str, np.ndarray], ...]],
     on_progress: Callable[[Progress], None] | None = None,
+    is_done: Callable[[int], bool] | None = None,
 ) -> None:
     """Computes and keeps every block that is not there yet, and stays until all are.
 
@@ -44,9 +45,11 @@ def work(
 
     Args:
       record: the run, opened to write. blocks: the places in the data set of each block's examples.
-      compute: `(places, tell) -> (columns, maps)` of a block, or `(columns, maps, pictures)`. on_progress: called after every block, and by `tell` within one.
+      compute: `(block, places, tell) -> (columns, maps)`, those that a block lacks, or `(columns, maps, pictures)`.
+      on_progress: called after every block, and by `tell` within one. is_done: whether a block has all that is asked for; by default whether it is whole.
     """
-    missing = [b for b in record.claims.order(len(blocks)) if not record.is_done(b)]
+    is_done = is_done or record.is_done
+    missing = [b for b in record.claims.order(len(blocks)) if not is_done(b)]
     total = sum(len(places) for places in blocks)
     done, fresh, start, pause = total - sum(len(blocks[b]) for b in missing), 0, time.monotonic(), min(_POLL)
 
@@ -61,10 +64,10 @@ def work(
             if not record.claims.take(b):
                 left.append(b)
                 continue
-            if not record.is_done(b):  # another process may have made it meanwhile
+            if not is_done(b):  # another process may have made it meanwhile
                 began = time.monotonic()
-                made = compute(blocks[b], lambda what, share, size=len(blocks[b]): tell(what, share * size))
-                record.write(b, *made)
+                made = compute(b, blocks[b], lambda what, share, size=len(blocks[b]): tell(what, share * size))
+                record.block(b).write(*made)
                 pause = float(np.clip((time.monotonic() - began) / 4, *_POLL))
                 fresh += len(blocks[b])
             record.claims.give(b)

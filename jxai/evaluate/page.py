@@ -111,12 +111,13 @@ def _scores(run: Run, by: Mapping[tuple[str, str], Row]) -> pages.Table:
 
 
 def _cell(row: Row, shade: float, at: Any) -> pages.Cell:
+    missing = [f"{row.failed} failed"] * bool(row.failed) + [f"{row.missing} not there yet"] * bool(row.missing and row.seeds)
     if not row.n:
-        return pages.Cell("–", None, [f"{row.failed} failed"])
+        return pages.Cell("–", None, missing)
     notes = [f"{number(row.low)} … {number(row.high)}"] * math.isfinite(row.low)
     notes += [f"rank {row.rank:.2f}"] * math.isfinite(row.rank)
     notes += [f"median {number(row.median)}"] * (not row.lower_quartile <= row.mean <= row.upper_quartile)
-    notes += [f"{row.failed} failed"] * bool(row.failed)
+    notes += missing
     ends = (at(row.low), at(row.mean), at(row.high)) if np.isfinite([row.low, row.mean, row.high]).all() else (None, None, None)
     return pages.Cell(number(row.mean), row.mean, notes, *ends, shade=round(shade, 2), best=shade == 1)
 
@@ -127,7 +128,8 @@ def _charts(run: Run, table: dict[str, np.ndarray], by: Mapping[tuple[str, str],
         if found := curves_of(run, table, metric):
             curves.append(pages.curves({proper(method): lines for method, lines in found.items()}, f"{proper(metric)}{told.unit(run, metric)}", shown=place))
         difference, mean = by[metric, run.methods[0]].critical_difference, {proper(method): by[metric, method].rank for method in run.methods}
-        if np.isfinite([difference, *mean.values()]).all():
+        mean = {name: rank for name, rank in mean.items() if np.isfinite(rank)}
+        if np.isfinite(difference) and len(mean) > 1:
             ranks.append(pages.critical_difference(mean, difference, f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples", shown=place))
     found = []
     if curves:
@@ -193,7 +195,8 @@ def _browser(run: Run, table: dict[str, np.ndarray], images: int) -> pages.Brows
         return pages.Text("Examples", [f"No example is shown: {why}."])
     width = side(len(chosen) * len(run.methods))
     signs = {method: signed(run, method, kept) for method in run.methods}
-    cases = [_case(run, table, int(row), kept.get(int(table["index"][row]), {}), signs, width) for row in chosen]
+    scores = np.stack([tables.scores_of(run, table, metric) for metric in run.metrics], -1)
+    cases = [_case(run, table, scores[row], int(row), kept.get(int(table["index"][row]), {}), signs, width) for row in chosen]
     bare = sum(not case.picture for case in cases) if len(run.config["data"]["x"]) > 1 else 0
     caption = [f"{len(chosen)} of {n} examples are shown, evenly over the run (--images {n} shows all)."] * (len(chosen) < n)
     caption += [f"Of {bare} examples the picture was not kept, or is damaged."] * bool(bare)
@@ -202,7 +205,16 @@ def _browser(run: Run, table: dict[str, np.ndarray], images: int) -> pages.Brows
     return pages.Browser(cases, "Examples", " ".join(caption), "method", metrics, apart)
 
 
-def _case(run: Run, table: Mapping[str, np.ndarray], row: int, kept: Mapping[str, np.ndarray], signs: Mapping[str, bool | None], width: int) -> pages.Case:
+def _case(
+    run: Run,
+    table: Mapping[str, np.ndarray],
+    scores: np.ndarray,
+    row: int,
+    kept: Mapping[str, np.ndarray],
+    signs: Mapping[str, bool | None],
+    width: int,
+) -> pages.Case:
+    """An example; scores: `[methods, metrics]` of it."""
     valid, shape = bool(table["valid"][row]), tuple(run.config["data"]["x"])
     label, predicted, target = (int(table[name][row]) for name in ("label", "predicted", "target"))
     explained = [method for method in run.methods if valid and method in kept]
@@ -225,7 +237,7 @@ def _case(run: Run, table: Mapping[str, np.ndarray], row: int, kept: Mapping[str
         "" if grouped == NO_LABEL else _named(run, grouped),
         valid and label != NO_LABEL and run.config["target"] is not None and predicted != label,
         apart,
-        [[float(table[f"score/{method}/{metric}"][row]) for metric in run.metrics] for method in explained],
+        [list(map(float, own)) for method, own in zip(run.methods, scores) if method in explained],
         str(table["error"][row]),
         values=kept[PICTURE] if valid and PICTURE in kept and len(shape) == 1 else None,
     )

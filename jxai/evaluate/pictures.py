@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jxai import plot
-from jxai.evaluate import told
+from jxai.evaluate import columns, told
 from jxai.evaluate.store import Run
 from jxai.evaluate.table import Row
 from jxai.naming import proper
@@ -33,17 +33,29 @@ def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path)
         if curves := curves_of(run, table, metric):
             save(plot.curves({proper(m): c for m, c in curves.items()}, f"{proper(metric)}{told.unit(run, metric)}"), f"curves_{metric}")
         ranks = {method: by[metric, method].rank for method in run.methods}
+        ranks = {method: rank for method, rank in ranks.items() if np.isfinite(rank)}
         difference = by[metric, run.methods[0]].critical_difference
-        if np.isfinite(difference) and np.isfinite(list(ranks.values())).all():
+        if np.isfinite(difference) and len(ranks) > 1:
             title = f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples"
             save(plot.critical_difference({proper(m): rank for m, rank in ranks.items()}, difference, title), f"critical_difference_{metric}")
     return written
 
 
 def curves_of(run: Run, table: dict[str, np.ndarray], metric: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By method the curves of a metric, x `[points]` and y `[n, points]`; without methods that have no finite one, `{}` of a metric that has no curves."""
-    found = {m: _on_grid(table[f"curve/{m}/{metric}/x"], table[f"curve/{m}/{metric}/y"]) for m in run.methods if f"curve/{m}/{metric}/x" in table}
-    return {m: curves for m, curves in found.items() if curves is not None}
+    """By method the curves of a metric, x `[points]` and y `[n, points]`; without methods that have no finite one, `{}` of a metric that has no curves.
+    Of several seeds each example's mean is taken, where they share x; else the first seed's.
+    """
+    found = {method: _over_seeds(table, cells) for method, cells in columns.cells(run.config, metric).items()}
+    return {method: curves for method in run.methods if (curves := found.get(method)) is not None}
+
+
+def _over_seeds(table: dict[str, np.ndarray], cells: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    found = [tuple(table[f"{columns.CURVE}{cell}/{axis}"] for axis in "xy") for cell in cells if f"{columns.CURVE}{cell}/x" in table]
+    if not found:
+        return None
+    x, y = found[0]
+    alike = all(np.array_equal(other, x, equal_nan=True) for other, _ in found)
+    return _on_grid(x, np.mean([other for _, other in found], 0) if alike and len(found) > 1 else y)
 
 
 def _on_grid(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from jxai.evaluate.store import Run
 from jxai.files import save_arrays
 
 
-def select(record: Run, chosen: np.ndarray, keep: Callable[[np.ndarray], np.ndarray], block: int) -> np.ndarray:
-    """Those of the `chosen` indices that `keep` keeps; kept in the run's folder, since it takes a forward pass of each.
+def select(record: Run, parts: Sequence[np.ndarray], keep: Callable[[np.ndarray], np.ndarray], block: int) -> list[np.ndarray]:
+    """Those places of each part that `keep` keeps; told once for each and kept in the run's folder, since it takes a forward pass.
 
     Raises:
       ValueError: none is left.
@@ -20,11 +20,16 @@ def select(record: Run, chosen: np.ndarray, keep: Callable[[np.ndarray], np.ndar
     path = record.path / "selection.npz"
     try:
         with np.load(path, allow_pickle=False) as archive:
-            selected = archive["index"]
+            index, kept = archive["index"], archive["kept"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        parts = [chosen[start : start + block] for start in range(0, len(chosen), block)]
-        selected = np.concatenate([part[keep(part)] for part in parts])
-        save_arrays(path, index=selected)
-    if not len(selected):
-        raise ValueError(f"none of the {len(chosen)} examples is classified right")
+        index, kept = np.zeros(0, int), np.zeros(0, bool)
+    asked = np.concatenate(parts)
+    new = asked[~np.isin(asked, index)]
+    if len(new):
+        told = [keep(new[start : start + block]) for start in range(0, len(new), block)]
+        index, kept = np.concatenate([index, new]), np.concatenate([kept, *told])
+        save_arrays(path, index=index, kept=kept)
+    selected = [part[np.isin(part, index[kept])] for part in parts]
+    if not any(map(len, selected)):
+        raise ValueError(f"none of the {len(asked)} examples is classified right")
     return selected

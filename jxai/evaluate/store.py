@@ -1,36 +1,33 @@
-"""The folder of a run: `config.json`, and for each block of examples its scores and, where kept, its explanations and pictures, whole or absent."""
+"""The folder of a run: `config.json`, and for each block of examples its columns and, where kept, its explanations and pictures (`blocks`)."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import shutil
-import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jxai.evaluate import columns
+from jxai.evaluate.blocks import PICTURE as PICTURE
+from jxai.evaluate.blocks import Block
 from jxai.evaluate.locks import Claims, writing
-from jxai.files import atomic, digest, save_arrays
+from jxai.files import atomic
 from jxai.identity.checks import contradicted
 from jxai.identity.compare import differences
 
-PER_EXAMPLE = ("index", "label", "target", "predicted", "confidence", "valid", "name", "error")
-"""The columns of a run's table: place in the data set, label (−1: none), explained class, predicted class and its probability, whether it
-counts, and why not."""
-
-
-PICTURE = "_picture"
-"""Among what can be looked at: the example."""
-_MAPS = "_maps"
-"""In a block's file of scores: the digest of its file of explanations."""
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-_MAY_DIFFER = ("block", "check", "data.class_names", "model.name")
+MAY_DIFFER = ("block", "check", "data.class_names", "model.name")
 """What of a configuration no result depends on, and what is compared by value."""
 _CHECKED = {"x": "x, as it is preprocessed,", "f": "f(x)"}
+
+Config = dict[str, Any]
+Check = Callable[[Sequence[int] | None], Mapping[str, Any]]
+"""What the model answers on a few examples: on those at these places, or of its own choice (`Examples.answers`)."""
+Grow = Callable[[Config, Config], tuple[Config, Config, Config]]
+"""Of the configuration there and here: what of both must be equal, and what the record becomes (`growth`)."""
 
 
 class Run:
@@ -46,7 +43,7 @@ class Run:
     def __init__(self, path: str | Path):
         self.path, self.claims = Path(path), Claims(None, False)
         try:
-            self.config: dict[str, Any] = json.loads((self.path / "config.json").read_text("utf-8"))
+            self.config: Config = json.loads((self.path / "config.json").read_text("utf-8"))
         except FileNotFoundError:
             raise ValueError(f"{path} is no run: it has no config.json") from None
         except (OSError, ValueError) as error:
@@ -55,13 +52,21 @@ class Run:
     @classmethod
     @contextlib.contextmanager
     def writing(
-        cls, path: str | Path, config: Mapping[str, Any], check: Callable[[], Mapping[str, Any]] | None = None, *, anew: bool = False, shared: bool = False
+        cls,
+        path: str | Path,
+        config: Mapping[str, Any],
+        check: Check | None = None,
+        *,
+        grow: Grow | None = None,
+        anew: bool = False,
+        shared: bool = False,
     ) -> Iterator[Run]:
         """The run of this configuration, new or begun before, to be written by this process alone, or by those that share it.
 
         Args:
-          path: its folder. config: what JSON can hold. check: gives what the model answers on a few examples (`Examples.answers`); it is kept, and must come
-            out again. anew: removes a run that is there. shared: whether other processes write, too.
+          path: its folder. config: what JSON can hold. check: what comes out of a few examples; it is kept, and must come out again.
+          grow: what a run that is there may lack; None where it must be of this very configuration.
+          anew: removes a run that is there. shared: whether other processes write, too.
 
         Raises:
           ValueError: the folder holds something else, or a run of another configuration (the message says what differs), or another process writes
@@ -73,34 +78,46 @@ class Run:
             cls(path)  # before a lock is left there, too
         _refuse_other(Path(path))
         with writing(path, shared) as claims:
-            run = cls.open(path, config, check, anew=anew)
+            run = cls._open(Path(path), json.loads(json.dumps(config)), check, grow, anew, claims)
             run.claims = claims
             yield run
 
     @classmethod
-    def open(cls, path: str | Path, config: Mapping[str, Any], check: Callable[[], Mapping[str, Any]] | None = None, *, anew: bool = False) -> Run:
-        """The run of this configuration, new or begun before; one that was begun keeps its size of blocks. Arguments and errors as in `writing`."""
-        path = Path(path)
-        config = json.loads(json.dumps(config))
+    def _open(cls, path: Path, config: Config, check: Check | None, grow: Grow | None, anew: bool, claims: Claims) -> Run:
+        """The run of this configuration; one that was begun keeps its size of blocks, and what of it is here not asked for."""
         if anew and (path / "config.json").exists():
             (path / "config.json").unlink()  # first, for without it the rest is no run
             for name in ("blocks", "maps", "pictures"):
                 shutil.rmtree(path / name, ignore_errors=True)
             (path / "selection.npz").unlink(missing_ok=True)
-        made = None
         if not (path / "config.json").exists():
             _refuse_other(path)
-            made = {} if check is None else json.loads(json.dumps(check()))
-            with atomic(path / "config.json") as part:
-                part.write_text(json.dumps({**config, "check": made}, indent=1) + "\n", "utf-8")
+            made = {} if check is None else json.loads(json.dumps(check(None)))
+            with claims.alone():
+                if not (path / "config.json").exists():
+                    _write(path, {**config, "check": made})
+                    return cls(path)
         run = cls(path)
-        remedy = "choose another folder, or begin anew (anew=True, --anew), which removes it"
-        if found := differences(run.config, config, but=_MAY_DIFFER):
-            more = f" (and {len(found) - 1} more: {', '.join(dict.fromkeys(one.split(':')[0] for one in found[1:4]))})" if len(found) > 1 else ""
-            raise ValueError(f"{path} is a run of another configuration: {found[0]}{more}; {remedy}")
-        if made is None and check is not None and (said := contradicted(run.config.get("check", {}), check(), _CHECKED)):
-            raise ValueError(f"{path} is a run whose configuration is this one's, but not what comes out of it: {said}; {remedy}")
+        later = run._accepting(config, grow)
+        if check is not None and (said := contradicted(there := run.config.get("check", {}), check(there.get("index")), _CHECKED)):
+            raise ValueError(f"{path} is a run whose configuration is this one's, but not what comes out of it: {said}; {_REMEDY}")
+        with claims.alone():
+            if (now := cls(path).config) != run.config:  # others have added to it meanwhile
+                run.config = now
+                later = run._accepting(config, grow)
+            if later != run.config:
+                _write(path, later)
+                run.config = later
         return run
+
+    def _accepting(self, config: Config, grow: Grow | None) -> Config:
+        """What the record becomes where it takes in this configuration; ValueError where it is of another one."""
+        there, here, later = (self.config, config, self.config) if grow is None else grow(self.config, config)
+        if found := differences(there, here, but=MAY_DIFFER):
+            more = f" (and {len(found) - 1} more: {', '.join(dict.fromkeys(one.split(':')[0] for one in found[1:4]))})" if len(found) > 1 else ""
+            hint = "" if grow is None else next((text for start, text in _HINTS.items() if found[0].startswith(start)), "")
+            raise ValueError(f"{self.path} is a run of another configuration: {found[0]}{more}; {_REMEDY}{hint}")
+        return later
 
     @property
     def methods(self) -> list[str]:
@@ -112,111 +129,99 @@ class Run:
         """The labels of its metrics; ValueError for a run that explains nothing."""
         return self._labels("metrics")
 
-    def scores_path(self, block: int) -> Path:
-        """Where a block's scores are."""
-        return self.path / "blocks" / f"{block:06d}.npz"
+    def block(self, number: int) -> Block:
+        """The files of a block."""
+        return Block(self.path, number, self.config["keep_maps"])
 
-    def maps_path(self, block: int) -> Path:
-        """Where a block's explanations are."""
-        return self.path / "maps" / f"{block:06d}.npz"
-
-    def pictures_path(self, block: int) -> Path:
-        """Where a block's examples are, as they can be looked at (`jxai.evaluate.examples.shown_as`)."""
-        return self.path / "pictures" / f"{block:06d}.npz"
-
-    def is_done(self, block: int) -> bool:
-        """Whether a block is whole: its scores by their checksums, its explanations by the digest that stands beside the scores."""
-        try:
-            with zipfile.ZipFile(self.scores_path(block)) as archive:
-                if archive.testzip() is not None:
-                    return False
-            return not self.config["keep_maps"] or self._has_maps(block)
-        except _DAMAGE:
-            return False
+    def is_done(self, block: int, names: Collection[str] = (), methods: Collection[str] | None = None) -> bool:
+        """Whether a block is whole and has these columns and these methods' explanations; see `Block.is_done`."""
+        return self.block(block).is_done(names, methods)
 
     def damaged_maps(self) -> list[int]:
-        """The blocks whose explanations are missing or not those that were written; none in a run that keeps none."""
-        blocks = sorted(int(path.stem) for path in (self.path / "blocks").glob("[0-9]*.npz")) if self.config["keep_maps"] else []
-        return [block for block in blocks if not self._has_maps(block)]
-
-    def _has_maps(self, block: int) -> bool:
-        with np.load(self.scores_path(block), allow_pickle=False) as archive:
-            return str(archive[_MAPS]) == digest(self.maps_path(block))
-
-    def write(self, block: int, scores: Mapping[str, np.ndarray], maps: Mapping[str, np.ndarray], pictures: Mapping[str, np.ndarray] | None = None) -> None:
-        """Keeps a block: pictures and explanations first, so that scores never lack theirs. Clears what a killed process left of it."""
-        for path in (self.pictures_path(block), self.maps_path(block), self.scores_path(block)):
-            for stale in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-                stale.unlink(missing_ok=True)
-        kept = {}
-        if self.config["keep_maps"]:
-            if pictures is not None:
-                save_arrays(self.pictures_path(block), **pictures)
-            save_arrays(self.maps_path(block), **maps)
-            kept[_MAPS] = np.asarray(digest(self.maps_path(block)))
-        save_arrays(self.scores_path(block), **scores, **kept)
+        """The blocks of which explanations are missing or not those that were written; none in a run that keeps none."""
+        return [block.number for block in self._blocks() if self.config["keep_maps"] and not block.is_done()]
 
     def blocks(self) -> Iterator[dict[str, np.ndarray]]:
-        """The scores of every block that is there, in order.
+        """The columns of every block that is there, in order.
 
         Raises:
           ValueError: a block is damaged.
         """
-        for path in sorted((self.path / "blocks").glob("[0-9]*.npz")):
-            try:
-                with np.load(path, allow_pickle=False) as archive:
-                    yield {name: archive[name] for name in archive.files if name != _MAPS}
-            except _DAMAGE as error:
-                raise ValueError(f"{path} is damaged ({error}); evaluating again mends it") from None
+        return (block.columns() for block in self._blocks())
 
     def table(self) -> dict[str, np.ndarray]:
         """All examples so far, one row each, by their place in the data set.
 
         Returns:
-          `PER_EXAMPLE` columns, and `score/METHOD/METRIC` `[n]` (NaN where it failed), `curve/METHOD/METRIC/x` and `…/y` `[n, points]`,
+          `PER_EXAMPLE` columns, and `score/METHOD/METRIC` `[n]` (NaN where it failed, or is not there yet: see `lacking`), `curve/METHOD/METRIC/x` and `…/y` `[n, points]`,
           `tied/METHOD` `[n]`: the share of a map's entries that equal another one, and `blank/FILL` `[n]`: whether the example is of the explained class with everything replaced.
+          Of another seed than the run's, a METHOD is `METHOD@seed=SEED`.
         """
         found = list(self.blocks())
         if not found:
             return {}
-        joined = {name: np.concatenate([block[name] for block in found]) for name in found[0]}
+        names = columns.ordered(self.config, dict.fromkeys(name for block in found for name in block))
+        joined = {name: np.concatenate([_column(block, name, found) for block in found]) for name in names}
         order = np.argsort(joined["index"], kind="stable")
         return {name: column[order] for name, column in joined.items()}
+
+    def lacking(self) -> dict[tuple[str, str], int]:
+        """Of each method and metric that were asked for together, on how many examples they are not there yet; those that are whole are not in it."""
+        found: dict[tuple[str, str], int] = {}
+        for block in self.blocks():
+            for metric in self.metrics:
+                for method, cells in columns.cells(self.config, metric).items():
+                    if any(columns.SCORE + cell not in block for cell in cells):
+                        found[method, metric] = found.get((method, metric), 0) + len(block["index"])
+        return found
 
     def maps(self, method: str) -> dict[int, np.ndarray]:
         """The explanations of a method by place in the data set; `{}` where the run kept none. ValueError where some are damaged."""
         found = {}
-        if damaged := self.damaged_maps():
-            raise ValueError(f"{self.maps_path(damaged[0])} is damaged or missing; evaluating again mends it")
-        for scores in sorted((self.path / "blocks").glob("[0-9]*.npz")):
-            path = self.maps_path(int(scores.stem))
-            if path.exists():
-                with np.load(path, allow_pickle=False) as archive, np.load(scores, allow_pickle=False) as rows:
-                    found |= dict(zip(rows["index"].tolist(), archive[method]))
+        for block in self._blocks():
+            if self.config["keep_maps"] and method in block.methods():
+                if (maps := block.map(method)) is None:
+                    raise ValueError(f"{block.explanations()} is damaged or missing; evaluating again mends it")
+                found |= dict(zip(block.columns()["index"].tolist(), maps))
         return found
 
     def looked_at(self, places: Collection[int]) -> dict[int, dict[str, np.ndarray]]:
         """Of each of these places in the data set what can be looked at: explanations by method, and `PICTURE`, the example; without what was not kept or is damaged."""
         found: dict[int, dict[str, np.ndarray]] = {}
-        for scores in sorted((self.path / "blocks").glob("[0-9]*.npz")):
-            block = int(scores.stem)
-            with np.load(scores, allow_pickle=False) as archive:
-                rows = {int(place): row for row, place in enumerate(archive["index"].tolist()) if place in places}
-                kept = [self.maps_path(block)] * (bool(rows) and _MAPS in archive and str(archive[_MAPS]) == digest(self.maps_path(block)))
-            for path in [*kept, *([self.pictures_path(block)] if rows else [])]:
-                try:
-                    with np.load(path, allow_pickle=False) as archive:
-                        columns = {name: archive[name] for name in archive.files}
-                except _DAMAGE:
-                    continue
-                for place, row in rows.items():
-                    found.setdefault(place, {}).update({name: column[row] for name, column in columns.items()})
+        for block in self._blocks():
+            rows = {place: row for row, place in enumerate(block.columns()["index"].tolist()) if place in places}
+            shown = block.looked_at() if rows else {}
+            found |= {place: {name: column[row] for name, column in shown.items()} for place, row in rows.items() if shown}
         return found
+
+    def _blocks(self) -> list[Block]:
+        return [self.block(number) for number in sorted(int(path.stem) for path in (self.path / "blocks").glob("[0-9]*.npz"))]
 
     def _labels(self, kind: str) -> list[str]:
         if kind not in self.config:
             raise ValueError(f"{self.path} is no run of methods and metrics")
         return list(self.config[kind])
+
+
+_HINTS = {
+    "methods.": "; the method here may also take another label (NAME@OPTION=VALUE)",
+    "metrics.": "; the metric here may also take another label (NAME@OPTION=VALUE)",
+    "data.examples": "; a run takes more examples later, never fewer",
+}
+_REMEDY = "choose another folder, or begin anew (anew=True, --anew), which removes it"
+
+
+def _write(path: Path, config: Config) -> None:
+    with atomic(path / "config.json") as part:
+        part.write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+
+
+def _column(block: Mapping[str, np.ndarray], name: str, blocks: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """A column of a block; NaN (False, of what holds or not) where it is not there yet."""
+    if name in block:
+        return block[name]
+    like = next(other[name] for other in blocks if name in other)
+    return np.full((len(block["index"]), *like.shape[1:]), np.nan if like.dtype.kind == "f" else 0, like.dtype)
 
 
 def _refuse_other(path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from jxai.evaluate import blank, told
+from jxai.evaluate import blank, columns, told
 from jxai.evaluate.statistics import Ranking, mean_interval, ranking
 from jxai.evaluate.store import Run
 
@@ -22,6 +22,8 @@ COLUMNS = (
     "direction",
     "n",
     "failed",
+    "missing",
+    "seeds",
     "mean",
     "low",
     "high",
@@ -46,6 +48,10 @@ class Row(NamedTuple):
     direction: int
     n: int
     failed: int
+    missing: int
+    """Examples that the run has, but not yet with this score."""
+    seeds: int
+    """Whose scores are averaged within each example; 0 where the metric was not asked for on the method."""
     mean: float
     low: float
     high: float
@@ -59,30 +65,30 @@ class Row(NamedTuple):
 
 def summarise(run: Run, table: dict[str, np.ndarray], label: str = "") -> list[Row]:
     """The rows of one run: metrics in the order of its configuration, methods by rank (or in its order, where there is none)."""
-    rows = []
+    rows, lacking = [], run.lacking()
     for metric in run.metrics:
-        scores, way = scores_of(run, table, metric), direction_of(run, metric)
-        found = ranking(scores, way) if way else Ranking(np.full(len(run.methods), np.nan), 0, np.nan, np.nan)
+        scores, way, asked = scores_of(run, table, metric), direction_of(run, metric), columns.cells(run.config, metric)
+        found = _ranked(scores, way)
         lines = []
         for column, method in enumerate(run.methods):
             interval = mean_interval(scores[:, column])
-            failed = len(scores) - interval.n
+            missing = lacking.get((method, metric), 0) if method in asked else len(scores)
             known = (run.config["data"]["name"], run.config["model"]["name"], metric, method, way)
-            lines.append(
-                Row(
-                    label,
-                    *known,
-                    interval.n,
-                    failed,
-                    *interval[:3],
-                    *_quartiles(scores[:, column]),
-                    float(found.ranks[column]),
-                    found.n,
-                    found.critical_difference,
-                )
-            )
+            counts = (interval.n, len(scores) - interval.n - missing, missing, len(asked.get(method, ())))
+            spread = (*interval[:3], *_quartiles(scores[:, column]))
+            lines.append(Row(label, *known, *counts, *spread, float(found.ranks[column]), found.n, found.critical_difference))
         rows += sorted(lines, key=lambda line: np.nan_to_num(line.rank, nan=np.inf))
     return rows
+
+
+def _ranked(scores: np.ndarray, way: int) -> Ranking:
+    """The ranks of the methods that have a score at all, NaN of the others."""
+    ranks, there = np.full(scores.shape[1], np.nan), ~np.isnan(scores).all(0)
+    if not way or not there.any():
+        return Ranking(ranks, 0, np.nan, np.nan)
+    found = ranking(scores[:, there], way)
+    ranks[there] = found.ranks
+    return found._replace(ranks=ranks)
 
 
 def _quartiles(values: np.ndarray) -> tuple[float, float, float]:
@@ -94,8 +100,16 @@ def _quartiles(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def scores_of(run: Run, table: dict[str, np.ndarray], metric: str) -> np.ndarray:
-    """`[examples, methods]`."""
-    return np.stack([table[f"score/{method}/{metric}"] for method in run.methods], 1)
+    """`[examples, methods]`, of several seeds their mean within each example; NaN where one of them has none, and of a method on which the metric was not asked for."""
+    asked = columns.cells(run.config, metric)
+    return np.stack([_over_seeds(table, asked.get(method, ())) for method in run.methods], 1)
+
+
+def _over_seeds(table: dict[str, np.ndarray], cells: Collection[str]) -> np.ndarray:
+    found = [table[columns.SCORE + cell] for cell in cells if columns.SCORE + cell in table]
+    if not found or len(found) < len(cells):
+        return np.full(len(table["index"]), np.nan, np.float32)
+    return found[0] if len(found) == 1 else np.stack(found).astype(np.float64).mean(0)
 
 
 def direction_of(run: Run, metric: str) -> int:
@@ -143,8 +157,8 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
 
 
 def remarks(run: Run, table: dict[str, np.ndarray]) -> list[str]:
-    """What must be known to read the table: fills that have the class, orders that are luck, what is damaged, what failed."""
-    found = [*blank.lines(table), *told.luck(run, table)]
+    """What must be known to read the table: fills that have the class, orders that are luck, what is damaged, what failed, what is averaged or not there yet."""
+    found = [*told.seeds(run), *told.unfinished(run), *blank.lines(table), *told.luck(run, table)]
     if damaged := run.damaged_maps():
         found.append(f"The explanations of blocks {', '.join(map(str, damaged[:10]))} are damaged or missing (not the scores); evaluating again mends them.")
     errors = [f"{i} ({name}): {error}" for i, name, error in zip(table["index"], table["name"], table["error"]) if error]
@@ -158,6 +172,6 @@ def _cell(row: Row) -> str:
         return "–"
     interval = f" [{row.low:.3g}, {row.high:.3g}]" if np.isfinite(row.low) else ""
     rank = f" ({row.rank:.2f})" if np.isfinite(row.rank) else ""
-    missing = f", {row.failed} failed" if row.failed else ""
+    missing = (f", {row.failed} failed" if row.failed else "") + (f", {row.missing} not there yet" if row.missing else "")
     median = f", median {row.median:.3g}" if not row.lower_quartile <= row.mean <= row.upper_quartile else ""
     return f"{row.mean:.3g}{interval}{median}{rank}{missing}"

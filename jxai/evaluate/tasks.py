@@ -18,7 +18,7 @@ from jxai import attribution, metrics
 from jxai.data import Source, load
 from jxai.identity.values import described
 from jxai.metrics.documented import direction
-from jxai.naming import ABSOLUTE
+from jxai.naming import ABSOLUTE, APART
 from jxai.removal.segments import XRAI, Segmentation
 from jxai.scores import SCORES, SHARES
 from jxai.typing import Array
@@ -28,6 +28,8 @@ _BASELINES = 8
 _BY_GROUPS = (attribution.eva, attribution.feature_ablation, attribution.kernel_shap, attribution.lime, attribution.shapley_sampling)
 """Methods whose maps hold a group's whole value at each of its positions; by default of 8 cells along every axis."""
 _GROUPS = ("segments", "grid", "num_segments")
+_BY_METHOD = ("score", *_GROUPS)
+"""Options of a metric that go by the method whose map it judges, where they are not given."""
 
 Given = Sequence[str] | Mapping[str, Callable | tuple[Callable, Mapping[str, Any]]]
 
@@ -44,6 +46,8 @@ class Task:
     """Options that are label maps of the example's own."""
     source: Callable
     """The public function behind `fn`."""
+    of_seed: tuple[str, ...] = ()
+    """Options that are keys made of the seed."""
 
     def per_example(self, x: np.ndarray, mask: np.ndarray | None) -> dict[str, np.ndarray]:
         """The options that differ by example, for a batch."""
@@ -58,8 +62,12 @@ class Task:
         return "mask" in inspect.signature(self.source).parameters
 
     def key(self, seed: int) -> Array:
-        """Its own stream of random numbers."""
-        return jax.random.fold_in(jax.random.key(seed), zlib.crc32(self.label.encode()))
+        """Its own stream of random numbers; columns of one name that differ in options share it."""
+        return jax.random.fold_in(jax.random.key(seed), zlib.crc32(self.label.partition(APART)[0].encode()))
+
+    def at(self, seed: int) -> Task:
+        """The same with the random networks of another seed."""
+        return dataclasses.replace(self, options={**self.options, **dict.fromkeys(self.of_seed, jax.random.key(seed))}) if self.of_seed else self
 
     def describe(self) -> dict[str, Any]:
         """What it computes, for the record of a run."""
@@ -114,25 +122,25 @@ def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], see
                 if name != "segments":
                     raise ValueError(f"{label} needs the option {name}")
                 options[name] = Segmentation("slic", (60.0,))
-        if "weights_key" in schema and "weights_key" not in options:
-            options["weights_key"] = jax.random.key(seed)  # the same random networks for every example
+        own = ("weights_key",) if "weights_key" in schema and "weights_key" not in options else ()
+        options |= dict.fromkeys(own, jax.random.key(seed))  # the same random networks for every example
         chosen = {task.label: options | _same_score(schema, options, task) | _same_groups(fn, options, task, shape) for task in explainers}
         if "method" in schema and "method" not in options:
-            table[label] = {task.label: _explaining_again(label, fn, chosen[task.label], task, shape) for task in explainers}
+            table[label] = {task.label: _explaining_again(label, fn, chosen[task.label], task, shape, own) for task in explainers}
             continue
-        differ = {name: json.dumps([described(own.get(option)) for option in ("score", *_GROUPS)]) for name, own in chosen.items()}
-        made = {differ[name]: _task(label, fn, fn, own, shape) for name, own in chosen.items()}
+        differ = {name: json.dumps([described(options.get(option)) for option in _BY_METHOD]) for name, options in chosen.items()}
+        made = {differ[name]: _task(label, fn, fn, options, shape, own) for name, options in chosen.items()}
         table[label] = {name: made[differ[name]] for name in chosen}
     return table
 
 
 def judged_by(by: Mapping[str, Task]) -> dict[str, Any]:
-    """What a metric computes, for the record of a run; an option that is not the same for all methods says each one's."""
+    """What a metric computes, for the record of a run: its function and options, its direction, and `on` each method the options that go by the method."""
     found = {name: task.describe() for name, task in by.items()}
-    first = {**next(iter(found.values())), "direction": _direction(next(iter(by.values())))}
-    each = {option: {name: one["options"].get(option) for name, one in found.items()} for option in ("score", *_GROUPS)}
-    differ = {option: values for option, values in each.items() if len({json.dumps(value) for value in values.values()}) > 1}
-    return {**first, "options": {**first["options"], **differ}} if differ else first
+    first = next(iter(found.values()))
+    options = {option: value for option, value in first["options"].items() if option not in _BY_METHOD}
+    on = {name: {"options": {o: v for o, v in one["options"].items() if o in _BY_METHOD}} for name, one in found.items()}
+    return {**first, "options": options, "direction": _direction(next(iter(by.values()))), "on": on}
 
 
 def _direction(task: Task) -> int:
@@ -205,12 +213,12 @@ def _check_options(label: str, options: Mapping[str, Any], schema: Mapping[str, 
             raise ValueError(f"{label} has no option {name!r}, but {', '.join(schema) or 'none'}")
 
 
-def _task(label: str, fn: Callable, source: Callable, options: dict[str, Any], shape: tuple[int, ...]) -> Task:
+def _task(label: str, fn: Callable, source: Callable, options: Mapping[str, Any], shape: tuple[int, ...], of_seed: tuple[str, ...] = ()) -> Task:
     own = {k: v for k, v in options.items() if isinstance(v, Segmentation)}
     fixed = {k: v for k, v in options.items() if k not in own}
     if own and fixed.get("num_segments") is None:
         fixed["num_segments"] = max(v.limit(shape[:2]) for v in own.values())
-    return Task(label, fn, fixed, own, source)
+    return Task(label, fn, fixed, own, source, of_seed)
 
 
 def _magnitude(method: Callable) -> Callable:
@@ -221,20 +229,20 @@ def _magnitude(method: Callable) -> Callable:
     return magnitude
 
 
-def _explaining_again(label: str, metric: Callable, options: dict[str, Any], explainer: Task, shape: tuple[int, ...]) -> Task:
+def _explaining_again(label: str, metric: Callable, options: Mapping[str, Any], explainer: Task, shape: tuple[int, ...], of_seed: tuple[str, ...]) -> Task:
     """The metric bound to a method; the method's own label maps are per-example options of the pair."""
 
     def judge(f, x, target, attribution, key=None, method_own=None, **own):
         again = {**explainer.options, **(method_own or {})}
         return metric(f, x, target, attribution, key, method=explainer.fn, method_options=again, **own)
 
-    task = _task(label, judge, metric, options, shape)
-    return _Pair(label, judge, task.options, task.segmentations, metric, explainer)
+    task = _task(label, judge, metric, options, shape, of_seed)
+    return _Pair(label, judge, task.options, task.segmentations, metric, of_seed, explainer=explainer)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Pair(Task):
-    explainer: Task
+    explainer: Task = dataclasses.field(kw_only=True)
 
     def key(self, seed):
         """The explainer's, so that its sampling error is not taken for a change of the explanation."""

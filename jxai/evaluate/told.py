@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from jxai.data.sources import NO_LABEL
+from jxai.evaluate.columns import TIED
 from jxai.evaluate.store import Run
 
-TIED = "tied/"
-"""Before a method's label: for each example, the share of its map's entries that equal another one, whose order is by place and no finding."""
 _MANY = 0.1
 _CLASSES = 20
 
@@ -51,10 +50,32 @@ def luck(run: Run, table: dict[str, np.ndarray]) -> list[str]:
     return [f"Entries of a map that equal another one, whose order is by place and no finding: {said}."] if said else []
 
 
+def seeds(run: Run) -> list[str]:
+    """Over which seeds scores are averaged, and of what."""
+    averaged: dict[str, list[str]] = {}
+    for metric, made in run.config["metrics"].items():
+        for method, how in made["on"].items():
+            if len(how["seeds"]) > 1:
+                averaged.setdefault(", ".join(map(str, sorted(how["seeds"]))), []).append(f"{method} by {metric}")
+    return [
+        f"Averaged over the seeds {which} within each example, before anything is said over the examples: {'; '.join(of)}." for which, of in averaged.items()
+    ]
+
+
+def unfinished(run: Run) -> list[str]:
+    """What was asked for and is not there yet, and what was never asked for together."""
+    lines = []
+    if lacking := run.lacking():
+        counts = ", ".join(f"{method} by {metric} on {n} examples" for (method, metric), n in lacking.items())
+        lines.append(f"Not there yet: {counts}; evaluating again goes on.")
+    never = [f"{method} by {metric}" for metric, made in run.config["metrics"].items() for method in run.methods if method not in made["on"]]
+    return [*lines, f"Never asked for together (–): {', '.join(never)}."] if never else lines
+
+
 def unit(run: Run, metric: str) -> str:
     """The score that a metric is measured in, ` (logit)`; `""` where it measures none."""
-    score = run.config["metrics"][metric]["options"].get("score")
-    return "" if score is None else f" ({score})" if isinstance(score, str) else " (each method's score)"
+    found = {how["options"].get("score") for how in run.config["metrics"][metric]["on"].values()}
+    return "" if found == {None} else f" ({found.pop()})" if len(found) == 1 else " (each method's score)"
 
 
 def options(run: Run) -> list[str]:
@@ -64,12 +85,19 @@ def options(run: Run) -> list[str]:
         for label, made in run.config[kind].items():
             plain = {
                 name: value
-                for name, value in made["options"].items()
+                for name, value in _options(made).items()
                 if value is not None and not isinstance(value, (dict, list)) and "sha256" not in str(value)
             }
             if plain:
                 lines.append(f"- {label}: {', '.join(f'{name} {_short(value)}' for name, value in plain.items())}")
     return lines
+
+
+def _options(made: dict[str, Any]) -> dict[str, Any]:
+    """The options of a method or metric; of a metric also those that go by the method, where they are the same on all."""
+    on = [how["options"] for how in made.get("on", {}).values()]
+    alike = {name: value for name, value in (on[0] if on else {}).items() if all(other.get(name) == value for other in on)}
+    return {**made["options"], **alike}
 
 
 def _short(value: Any) -> str:

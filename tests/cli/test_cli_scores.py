@@ -87,5 +87,4 @@ def test_evaluation_by_one_score(explain, monkeypatch):
     assert cli.main(["evaluate", "digits", "--methods", "gradient", "--metrics", "deletion", "--score", "probability", "--limit", "2", "--out", "run"]) == 0
     from jxai.evaluate.store import Run
 
-    options = Run("run").config["metrics"]["deletion"]["options"]
-    assert options["score"] == "probability"
+    assert Run("run").config["metrics"]["deletion"]["on"]["gradient"]["options"]["score"] == "probability"

@@ -48,7 +48,7 @@ def test_a_run_takes_the_sample_and_says_so(tmp_path):
 
     found = run("a")
     assert isinstance(found, Run) and np.bincount(found.table()["label"]).tolist() == [2, 2, 2, 2]
-    assert found.config["data"]["sample"] == "stratified"
+    assert found.config["data"]["parts"][0]["sample"] == "stratified"
     assert run("b", sample="first").table()["index"].tolist() == list(range(8))
     with pytest.raises(ValueError, match="sample"):
         run("b")

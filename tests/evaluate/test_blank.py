@@ -40,6 +40,6 @@ def test_a_metric_on_sums_is_told_the_groups_of_a_map_by_groups():
     by = tasks.judges({"error": (metrics.completeness_error, {})}, explainers, (8, 8, 1), 0)["error"]
     assert [by[name].options.get("grid") for name in given] == [None, (8, 8), None, 4]
     assert by["parts"].segmentations == {"segments": slic} and not by["cells"].segmentations
-    assert tasks.judged_by(by)["options"]["grid"]["grid"] == 4
+    assert tasks.judged_by(by)["on"]["grid"]["options"]["grid"] == 4
     own = tasks.judges({"error": (metrics.completeness_error, {"grid": 2})}, explainers, (8, 8, 1), 0)["error"]
     assert {task.options["grid"] for task in own.values()} == {2}

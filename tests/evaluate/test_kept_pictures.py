@@ -7,8 +7,8 @@ import pytest
 import runs
 
 from jxai import data
+from jxai.evaluate.blocks import PICTURE
 from jxai.evaluate.examples import shown_as
-from jxai.evaluate.store import PICTURE
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -24,8 +24,8 @@ def test_a_run_keeps_what_the_model_saw(whole):
 def test_what_is_damaged_is_left_out(whole, tmp_path):
     shutil.copytree(whole.path, tmp_path / "run")
     run = type(whole)(tmp_path / "run")
-    run.maps_path(0).write_bytes(b"PK")
-    run.pictures_path(1).unlink()
+    run.block(0).explanations().write_bytes(b"PK")
+    run.block(1).pictures.unlink()
     found = run.looked_at({0, 9, 20})
     assert set(found[0]) == {PICTURE} and set(found[9]) == set(runs.METHODS) and set(found[20]) == {PICTURE, *runs.METHODS}
 

@@ -118,8 +118,8 @@ def test_so_many_images_are_shown_evenly_over_the_run(whole, tmp_path, images, s
 def test_what_was_not_kept_or_is_damaged_is_said(whole, tmp_path):
     shutil.copytree(whole.path, tmp_path / "run")
     run = evaluate.Run(tmp_path / "run")
-    run.pictures_path(0).unlink()
-    run.maps_path(1).write_bytes(b"PK")
+    run.block(0).pictures.unlink()
+    run.block(1).explanations().write_bytes(b"PK")
     (browser,) = self_contained(text := made(run)).browsers()
     assert "Of 8 examples the picture was not kept, or is damaged." in text and "The explanations of blocks 1 are damaged" in text
     assert ["x" in case for case in browser["c"]] == [False] * 8 + [True] * 13 and ["l" in case for case in browser["c"]] == [True] * 8 + [False] * 8 + [

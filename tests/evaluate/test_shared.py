@@ -32,7 +32,7 @@ def server():
 def padded(out, shared=True):
     """A run of blocks that take a while and are of their place alone; `made` says which were begun, and when."""
 
-    def compute(places, tell):
+    def compute(_, places, tell):
         log(f"{places[0]} {time.monotonic()}\n")
         time.sleep(LENGTH)
         log(f"{places[0]} {time.monotonic()} {os.getpid()}\n")
@@ -106,10 +106,10 @@ def test_a_block_that_another_has_is_waited_for_and_not_made_again(tmp_path):
         def take(b):
             looks.append(b)
             if b == 1 and looks.count(1) == 2:  # the other is done meanwhile
-                record.write(1, {"index": np.array([1])}, {"map": np.ones((1, 2))})
+                record.block(1).write({"index": np.array([1])}, {"map": np.ones((1, 2))})
             return (b != 1 or looks.count(1) > 1) and own.take(b)
 
-        def compute(places, tell):
+        def compute(_, places, tell):
             computed.append(int(places[0]))
             return {"index": places}, {"map": np.zeros((1, 2))}
 
@@ -133,17 +133,17 @@ def test_damage_is_found_by_digest_and_mended(tmp_path):
     out = tmp_path / "run"
     padded(out, shared=False)
     run = Run(out)
-    bit = bytearray(run.maps_path(2).read_bytes())
+    bit = bytearray(run.block(2).explanations().read_bytes())
     bit[len(bit) // 2] ^= 1
-    run.maps_path(2).write_bytes(bit)
-    run.maps_path(4).write_bytes(run.maps_path(5).read_bytes())
-    run.scores_path(7).write_bytes(run.scores_path(7).read_bytes()[:50])
+    run.block(2).explanations().write_bytes(bit)
+    run.block(4).explanations().write_bytes(run.block(5).explanations().read_bytes())
+    run.block(7).scores.write_bytes(run.block(7).scores.read_bytes()[:50])
     with pytest.raises(ValueError, match="000007.npz is damaged .*evaluating again mends it"):
         run.table()
     os.remove(f"{out}.made")
     padded(out, shared=False)
     assert made(out)[0] == [2, 4, 7] and run.damaged_maps() == [] and run.maps("map")[4].tolist() == [4, 4]
-    run.maps_path(4).write_bytes(run.maps_path(5).read_bytes())
+    run.block(4).explanations().write_bytes(run.block(5).explanations().read_bytes())
     with pytest.raises(ValueError, match="maps/000004.npz is damaged or missing; evaluating again mends it"):
         run.maps("map")
 

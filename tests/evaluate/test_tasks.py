@@ -41,9 +41,10 @@ def test_a_metric_measures_what_its_method_explained():
 def test_methods_of_one_score_share_a_task_and_the_record_says_which():
     _, by = made({"a": gradient, "b": (occlusion, {"score": "logit"}), "c": (gradient, {"score": "probability"})}, {"deletion": deletion})
     assert by["deletion"]["a"] is by["deletion"]["b"] is not by["deletion"]["c"]
-    assert tasks.judged_by(by["deletion"])["options"]["score"] == {"a": "logit", "b": "logit", "c": "probability"}
+    scores = {method: how["options"]["score"] for method, how in tasks.judged_by(by["deletion"])["on"].items()}
+    assert scores == {"a": "logit", "b": "logit", "c": "probability"}
     _, alike = made({"a": gradient}, {"deletion": (deletion, {"steps": 4})})
-    assert tasks.judged_by(alike["deletion"])["options"].items() >= {"score": "logit", "steps": 4}.items()
+    assert tasks.judged_by(alike["deletion"])["options"]["steps"] == 4 and tasks.judged_by(alike["deletion"])["on"]["a"]["options"]["score"] == "logit"
 
 
 def test_a_metric_that_explains_again_does_so_with_the_methods_score():
@@ -61,4 +62,7 @@ def test_a_run_holds_what_was_measured_and_by_which_score(tmp_path):
     done = evaluate.run(runs.model(), data.Digits(), methods, {"deletion": (deletion, {"steps": 4})}, tmp_path / "run", limit=2, sample="first")
     table = done.table()
     assert (table["curve/probability/deletion/y"] <= 1).all() and (table["curve/logit/deletion/y"][:, 0] > 1).all()
-    assert done.config["metrics"]["deletion"]["options"]["score"] == {"logit": "logit", "probability": "probability"}
+    assert {method: how["options"]["score"] for method, how in done.config["metrics"]["deletion"]["on"].items()} == {
+        "logit": "logit",
+        "probability": "probability",
+    }

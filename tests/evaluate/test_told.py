@@ -34,12 +34,13 @@ CONFIG = {
     "where": "all",
     "seed": 0,
     "methods": {"cam": {"options": {"score": "logit", "layer": None}}, "rise": {"options": {"num_masks": 7, "fill": "float32[1] sha256 00"}}},
-    "metrics": {"deletion": {"direction": -1, "options": {"steps": 4, "score": "logit"}}},
+    "metrics": {"deletion": {"direction": -1, "options": {"steps": 4}, "on": {m: {"options": {"score": "logit"}, "seeds": [0]} for m in ("cam", "rise")}}},
 }
 
 
 def test_a_report_says_ties_heavy_tails_and_options():
-    run = types.SimpleNamespace(config=CONFIG, methods=["cam", "rise"], metrics=["deletion"], path=types.SimpleNamespace(name="r"), damaged_maps=lambda: [])
+    of_nothing = {"damaged_maps": lambda: [], "lacking": dict}
+    run = types.SimpleNamespace(config=CONFIG, methods=["cam", "rise"], metrics=["deletion"], path=types.SimpleNamespace(name="r"), **of_nothing)
     columns = of(label=[0, 1, 1, 1, 1], predicted=[0, 1, 1, 0, 1])
     columns |= {"score/cam/deletion": np.float32([0, 0, 0, 0, 100]), "score/rise/deletion": np.float32([1, 2, 3, 4, 5])}
     columns |= {"tied/cam": np.float32([0.9] * 5), "tied/rise": np.float32([0.0] * 5)}
