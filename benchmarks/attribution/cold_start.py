@@ -80,7 +80,7 @@ def ours(out: Path) -> list[tuple[str, float, float]]:
     from jxai import plot
 
     done("import matplotlib")
-    figure = plot.grid(x, {"grad_cam": maps}, ["the class"])
+    figure = plot.explanations(x, {"grad_cam": maps}, ["the class"])
     done("draw")
     plot.save(figure, out / "explanation.png")
     save_arrays(out / "explanation.npz", grad_cam=maps, x=x, logits=logits)

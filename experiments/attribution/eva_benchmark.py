@@ -242,7 +242,7 @@ def picture(config: Config, path: Path) -> None:
         maps[label.removeprefix("abs:")] = np.concatenate([a / a.max() for a in found], 1)[None]
     title = f"MNIST, a provably robust network, ℓ∞ radius {world.radius}: why {target[0]} and why {target[1]}"
     # Half as bright, or the ink would outshine the maps.
-    plot.save(plot.grid(np.concatenate(x, 1) / 2, maps, title=title, columns=4, signed=False, alpha=1.0, percentile=99.8), path)
+    plot.save(plot.explanations(np.concatenate(x, 1) / 2, maps, title=title, columns=4, signed=False, alpha=1.0, percentile=99.8), path)
 
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:

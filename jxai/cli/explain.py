@@ -163,7 +163,7 @@ def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], value
         print(f"wrote {arrays}; x of shape {job.x.shape} has no picture")
         return
     signs = {name: is_signed(options.methods()[name], values[name]) for name in maps}
-    plot.save(plot.grid(job.x, maps, names, title=f"{printable(job.image.name)}, {subject.name}", signed=signs), picture)
+    plot.save(plot.explanations(job.x, maps, names, title=f"{printable(job.image.name)}, {subject.name}", signed=signs), picture)
     print(f"wrote {picture} and {arrays}")
 
 

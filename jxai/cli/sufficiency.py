@@ -83,13 +83,7 @@ def disambiguate(args: argparse.Namespace, given: list[tuple[str, str, str]]) ->
                 certificates.save(out / f"{kind}_{a}_{b}.npz", certificate)
         chosen = one.disjoint if one.disjoint.holds or not one.overlapping.holds else one.overlapping
         if x.ndim == 3:
-            shown = np.asarray(chosen.shown(x)).reshape(-1, *x.shape)
-            scores = np.concatenate([np.ones((1, 2)), np.asarray(chosen.shares).reshape(-1, 2)]) * np.asarray(chosen.whole)
-            titles = [
-                printable(path.name),
-                *([f"without {name}'s {n} segments" for name, n in zip(names, chosen.size)] if len(shown) == 2 else ["without what they share"]),
-            ]
-            plot.save(plot.removals(x, shown, scores, names, titles=titles, score=chosen.score), out / f"pair_{a}_{b}.png")
+            plot.save(plot.certificate(x, chosen, dict(zip((a, b), names)), title=printable(path.name)), out / f"pair_{a}_{b}.png")
     _wrote(out)
 
 

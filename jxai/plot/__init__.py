@@ -1,29 +1,32 @@
-"""Pictures of attributions: overlays, bars, strips of frames, and grids of methods × targets; figures of evaluations. Needs matplotlib.
+"""Pictures of attributions: overlays, bars, strips of frames, and pages of methods × targets; figures of evaluations. Needs matplotlib.
 
 Attributions come raw and signed; everything that is lost for the eye (the sum over channels, the clipping of outliers,
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
 
-- `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series. `evaluation`, `counterfactuals`, `sufficiency`: figures of those families.
+- `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series. `evaluation`, `counterfactuals`, `sufficiency`,
+  `certificates`: figures of those families.
 
-What may be touched: a figure for another family is a file of its own that takes arrays, not runs or models, and returns a Figure.
+What may be touched: a figure for another family is a file of its own that takes arrays (or what a routine returned), not runs or models, and returns a Figure.
 """
 
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, outline, reduce_channels
+from jxai.plot.certificates import certificate
 from jxai.plot.counterfactuals import counterfactuals, path, save_animation
 from jxai.plot.evaluation import critical_difference, curves, heatmap
-from jxai.plot.figures import grid, overlay, save
+from jxai.plot.figures import explanations, overlay, save
 from jxai.plot.sufficiency import confidence, removals
 
 __all__ = [
     "NOT_FINITE",
     "Scaled",
     "blend",
+    "certificate",
     "colors",
     "confidence",
     "counterfactuals",
     "critical_difference",
     "curves",
-    "grid",
+    "explanations",
     "heatmap",
     "normalize",
     "outline",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ _BARS = 12
 
 def counterfactuals(
     x: ArrayLike,
-    found: ArrayLike,
+    found: Any,
     *,
     titles: Sequence[Sequence[str]] | None = None,
     originals: Sequence[str] | None = None,
@@ -28,7 +29,8 @@ def counterfactuals(
     """Examples with their counterfactuals, a column for each target: the counterfactual, and below it its signed difference to the example.
 
     Args:
-      x: examples, images `[n, H, W, C]` in [0, 1] or vectors `[n, D]`. found: their counterfactuals `[n, m, *shape]`.
+      x: examples, images `[n, H, W, C]` in [0, 1] or vectors `[n, D]`; or one of them, `[H, W, C]` or `[D]`.
+      found: their counterfactuals `[n, m, *shape]`, of one example `[m, *shape]` or `[*shape]`; or a `Counterfactual` that holds these, and says which are valid.
       titles: n × m texts above them. originals: n texts above the examples.
       valid: `[n, m]` booleans; what did not reach its target is framed in red.
       names: of a vector's features.
@@ -36,7 +38,11 @@ def counterfactuals(
     Raises:
       ValueError: shapes that do not belong together, or examples of another rank.
     """
-    x, found = np.asarray(x, np.float32), np.asarray(found, np.float32)
+    if hasattr(found, "valid") and valid is None:
+        valid = found.valid
+    x, found = np.asarray(x, np.float32), np.asarray(getattr(found, "x", found), np.float32)
+    if x.ndim in (1, 3):
+        x, found = x[None], found.reshape(1, -1, *x.shape) if found.shape[found.ndim - x.ndim :] == x.shape else found
     if found.ndim != x.ndim + 1 or found.shape[0] != x.shape[0] or found.shape[2:] != x.shape[1:]:
         raise ValueError(f"found must be [n, m, *shape] for x [n, *shape], got {found.shape} for {x.shape}")
     if x.ndim not in (2, 4):

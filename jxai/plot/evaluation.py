@@ -6,22 +6,28 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from jxai.files import printable
 from jxai.plot.page import Page
 
 
-def curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "", *, label: str = "share of features") -> Figure:
+def curves(lines: Mapping[str, tuple[ArrayLike, ...]], title: str = "", *, label: str = "share of features") -> Figure:
     """The mean of each method's curves, with a band of ± 1.96 standard errors.
 
     Args:
-      lines: by method, x `[points]` and y `[n, points]`. title: above. label: of the x axis.
+      lines: by method, x `[points]` and y `[n, points]`, or of one example `[points]`; or the `Curve` that a metric returned, of one example or of a batch.
+      title: above. label: of the x axis.
+
+    Raises:
+      ValueError: no lines, or curves of a batch that were measured at different x.
     """
     if not lines:
         raise ValueError("lines must hold at least one curve")
+    shared = {name: _shared(name, *line[:2]) for name, line in lines.items()}
     figure = Page(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for number, (name, (x, y)) in enumerate(lines.items()):
+    for number, (name, (x, y)) in enumerate(shared.items()):
         mean, error = y.mean(0), y.std(0, ddof=min(1, len(y) - 1)) / np.sqrt(len(y))
         color, style = f"C{number % 10}", ("-", "--", ":", "-.")[number // 10 % 4]
         axes.plot(x, mean, style, color=color, label=name, linewidth=1.4)
@@ -29,6 +35,14 @@ def curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "", 
     axes.set(title=title, xlabel=label)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _shared(name: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """x `[points]` and y `[n, points]` of a line."""
+    x, y = np.atleast_2d(np.asarray(x, np.float64)), np.atleast_2d(np.asarray(y, np.float64))
+    if not np.allclose(x, x[:1]):
+        raise ValueError(f"lines[{name!r}] holds curves that were measured at different x: draw them one by one")
+    return x[0], y
 
 
 def heatmap(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], directions: Sequence[int] | None = None, title: str = "") -> Figure:

@@ -42,9 +42,9 @@ def overlay(image: ArrayLike | None, attribution: ArrayLike, *, title: str = "",
     return figure
 
 
-def grid(
-    image: ArrayLike | None,
-    maps: Mapping[str, np.ndarray],
+def explanations(
+    x: ArrayLike,
+    maps: Mapping[str, ArrayLike],
     targets: Sequence[str] = ("",),
     *,
     title: str = "",
@@ -53,20 +53,23 @@ def grid(
     signed: bool | Mapping[str, bool | None] | None = None,
     **options: Any,
 ) -> Figure:
-    """Methods × targets beside the example; every map has its own scale.
+    """What several methods say of an example, beside it: methods × targets, every map on its own scale.
 
     Args:
-      image: the example x. maps: method's name to attributions `[len(targets), …]`.
+      x: the example, `[H, W, C]`, `[T, H, W, C]`, `[T, C]` or `[D]`.
+      maps: by method, its map, which has x's rank; or those of several targets, `[len(targets), …]`.
       targets: what is explained. One target fills the page in rows; several make one row for each.
       title: above everything. columns: panels in a row, with one target. names: of a vector's features or a series' channels.
       signed: whether 0 is the middle of all maps, or of each method's (`jxai.attribution.is_signed`); None looks at the map.
       options: of `blend`.
+
+    Raises:
+      ValueError: no maps, or maps that are not of x or not as many as the targets.
     """
-    signs = signed if isinstance(signed, Mapping) else dict.fromkeys(maps, signed)
-    for name, a in maps.items():
-        if len(a) != len(targets):
-            raise ValueError(f"maps[{name!r}] has {len(a)} maps for {len(targets)} targets")
-    x = np.asarray(image)
+    x, signs = np.asarray(x), signed if isinstance(signed, Mapping) else dict.fromkeys(maps, signed)
+    if not maps:
+        raise ValueError("maps must hold at least one map")
+    maps = {name: _of_targets(name, np.asarray(a), x, len(targets)) for name, a in maps.items()}
     single = len(targets) == 1
     count = len(maps) + 1
     columns = (columns or (_near_square(count) if x.ndim == 3 else 2 if x.ndim == 1 else 1)) if single else count
@@ -87,6 +90,15 @@ def grid(
     if x.ndim > 1:
         _legend(figure, [(signs.get(name), m) for name, a in maps.items() for m in a], options)
     return figure
+
+
+def _of_targets(name: str, a: np.ndarray, x: np.ndarray, count: int) -> np.ndarray:
+    """The maps `[count, …]` of a method, which may have given one alone."""
+    a = a[None] if a.ndim == x.ndim and count == 1 else a
+    if a.ndim != x.ndim + 1 or len(a) != count:
+        one = f", or one map of x's rank {x.ndim}" if count == 1 else ""
+        raise ValueError(f"maps[{name!r}] must hold a map for each of {count} targets, [{count}, …]{one}, got shape {a.shape} for x {x.shape}")
+    return a
 
 
 def save(figure: Figure, path: str | Path, dpi: int = 100) -> None:

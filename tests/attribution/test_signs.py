@@ -45,7 +45,7 @@ def test_what_has_one():
 
 def test_the_page_draws_a_map_by_its_methods_sign():
     dipping = X - 0.02
-    page = plot.grid(X, {"a": dipping[None], "b": dipping[None]}, signed={"a": True, "b": False})
+    page = plot.explanations(X, {"a": dipping[None], "b": dipping[None]}, signed={"a": True, "b": False})
     pictures = [np.asarray(axes.images[0].get_array()) for axes in page.axes if axes.images]
     assert not np.allclose(pictures[1], pictures[2])
     ticks = [[t.get_text() for t in axes.get_xticklabels()] for axes in page.axes if axes.images][3:]

@@ -159,7 +159,7 @@ def test_an_overlay_holds_the_blended_picture_and_its_colour_bar_the_raw_limits(
 def test_a_grid_of_one_target_has_the_image_and_a_titled_panel_for_every_method():
     image = np.random.default_rng(0).random((6, 6, 3))
     maps = {f"method_{i}": np.full((1, 6, 6, 1), i - 1.0) for i in range(4)}
-    figure = plot.grid(image, maps, ["cat"], percentile=100)
+    figure = plot.explanations(image, maps, ["cat"], percentile=100)
     panels = figure.axes[:5]
     assert [axes.get_title() for axes in panels] == ["cat", *maps]
     np.testing.assert_allclose(panels[0].images[0].get_array(), image, atol=1e-6)
@@ -169,15 +169,15 @@ def test_a_grid_of_one_target_has_the_image_and_a_titled_panel_for_every_method(
 def test_a_grid_of_targets_has_one_row_each_and_every_map_its_own_scale():
     image = np.zeros((4, 4, 3))
     first = np.linspace(0, 1, 16).reshape(4, 4, 1)
-    figure = plot.grid(image, {"m": np.stack([first, -50 * first])}, ["cat", "dog"], percentile=100)
+    figure = plot.explanations(image, {"m": np.stack([first, -50 * first])}, ["cat", "dog"], percentile=100)
     panels = figure.axes[:4]
     assert [axes.get_title() for axes in panels] == ["cat", "m", "dog", ""]
     assert panels[1].images[0].get_array()[-1, -1, 0] > 0.8  # the same strength, in the colours of each
     np.testing.assert_allclose(panels[3].images[0].get_array(), plot.blend(image, -first, percentile=100), atol=1e-6)
     labels = [[text.get_text() for text in axes.get_xticklabels()] for axes in figure.axes[4:]]
     assert ["against", "0", "for the class"] in labels and ["least", "most important"] in labels
-    with pytest.raises(ValueError, match=r"maps\['m'\] has 2 maps for 1 targets"):
-        plot.grid(image, {"m": np.zeros((2, 4, 4, 1))}, ["cat"])
+    with pytest.raises(ValueError, match=r"maps\['m'\] must hold a map for each of 1 targets, .* got shape \(2, 4, 4, 1\) for x \(4, 4, 3\)"):
+        plot.explanations(image, {"m": np.zeros((2, 4, 4, 1))}, ["cat"])
 
 
 def test_a_vector_is_drawn_as_bars_of_its_largest_entries_in_order():
@@ -192,7 +192,7 @@ def test_panels_of_vectors_show_the_same_entries():
     x = np.arange(50.0)
     one, other = np.zeros(50), np.zeros(50)
     one[:15], other[45:] = 1, 1e-3
-    figure = plot.grid(x, {"a": one[None], "b": other[None]}, ["class 1"])
+    figure = plot.explanations(x, {"a": one[None], "b": other[None]}, ["class 1"])
     labels = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.axes[:3]]
     assert labels[0] == labels[1] == labels[2] and len(labels[0]) == 20
     assert {"x[0]", "x[45]"} < set(labels[0])

@@ -19,7 +19,7 @@ def texts(figure):
 def test_a_series_has_a_curve_for_each_channel_over_its_map(tmp_path, channels):
     x, a = SERIES[:, :channels], np.zeros((1, 24, channels))
     a[0, 5, -1], a[0, 9, 0] = 2, -1
-    figure = plot.grid(x, {"gradient": a}, ["up"], signed=True)
+    figure = plot.explanations(x, {"gradient": a}, ["up"], signed=True)
     plot.save(figure, tmp_path / "series.png")
     example, shown = figure.axes[:2]
     rows = min(channels, 8)
@@ -41,7 +41,7 @@ def test_a_map_over_positions_is_behind_all_channels():
 
 @pytest.mark.parametrize(("features", "said"), [(30, "20 of 30 shown"), (20, None)])
 def test_bars_say_how_many_are_shown(features, said):
-    found = [text for text in texts(plot.grid(np.arange(features), {"a": np.ones((1, features))})) if "shown" in text]
+    found = [text for text in texts(plot.explanations(np.arange(features), {"a": np.ones((1, features))})) if "shown" in text]
     assert found == [said] * 2 if said else not found
     assert f"12 of {features} shown" in texts(plot.counterfactuals(np.ones((1, features)), np.zeros((1, 1, features))))
 
@@ -50,7 +50,7 @@ def test_bars_say_how_many_are_shown(features, said):
 def test_any_name_can_be_drawn(tmp_path, name):
     image = np.ones((4, 4, 3))
     figures = [
-        plot.grid(image, {name: np.ones((1, 4, 4, 1))}, [name], title=name),
+        plot.explanations(image, {name: np.ones((1, 4, 4, 1))}, [name], title=name),
         plot.overlay(np.arange(3), np.arange(3), title=name, names=[name] * 3),
         plot.heatmap(np.eye(2), [name, "b"], ["a", name]),
         plot.critical_difference({name: 1, "b": 2}, 0.5, name),
