@@ -72,6 +72,10 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], bound:
     if found.failed:
         print(f"  {'failed':<10}{found.failed:>7}")
     print(f"wrote {out}")
+    if args.html:
+        from jxai.cli import certified
+
+        certified.data_set(Path(out) / "certification.html", run, source, subject, found, args, setting)
 
 
 def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any], bound: dict[str, Any]) -> None:
@@ -107,21 +111,27 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any],
         found, there, here = jax.block_until_ready(jax.jit(search)(arrays, certificate.region, certificate.label, jax.random.key(args.seed)))
     if not np.isfinite(here).all():
         raise UserError(f"{path}: {(~np.isfinite(here)).sum()} of the {here.size} logits of {subject.name} are not finite")
-    what = f"{printable(path.name)}, {subject.label(label)}"
+    what, holds = f"{printable(path.name)}, {subject.label(label)}", bool(certificate.holds)
     if int(np.argmax(here)) != label:
-        print(f"{what}: {subject.name} says {subject.label(int(np.argmax(here)))} as it is")
-    elif bool(certificate.holds) and bool(found.success):
+        sentence, holds = f"{what}: {subject.name} says {subject.label(int(np.argmax(here)))} as it is", False
+    elif holds and bool(found.success):
         raise RuntimeError(f"{path} is certified (margin {least(certificate.margins, certificate.label)}) and attacked ({found.margin}): the bounds are wrong")
-    elif bool(certificate.holds):
+    elif holds:
         margin = float(least(certificate.margins, certificate.label))
         certificates.save(out, certificate)
-        print(f"{what}: certified, no change within {_ball(setting)} changes the class (margin at least {margin:.4g} by {args.method}); wrote {out}")
+        sentence = f"{what}: certified, no change within {_ball(setting)} changes the class (margin at least {margin:.4g} by {args.method})"
     elif bool(found.success):
-        print(f"{what}: attacked, a change within {_ball(setting)} makes {subject.name} say {subject.label(int(np.argmax(there)))}")
+        sentence = f"{what}: attacked, a change within {_ball(setting)} makes {subject.name} say {subject.label(int(np.argmax(there)))}"
     else:
-        print(
+        sentence = (
             f"{what}: unknown, {args.method} proves nothing within {_ball(setting)}, and no attack changes the class (least margin {float(found.margin):.4g})"
         )
+    print(f"{sentence}; wrote {out}" if holds else sentence)
+    if args.html:
+        from jxai.cli import certified
+
+        saved, page = out if holds else "", Path(out).with_suffix(".html")
+        certified.image(page, path.name, subject, x, sentence, certificate, found, np.asarray(here), np.asarray(there), args, setting, bound, saved)
 
 
 def _ball(setting: dict[str, Any]) -> str:

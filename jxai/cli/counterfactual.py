@@ -73,12 +73,16 @@ def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], genera
         raise
     for message in [m for m in run.table()["error"] if m][:5]:
         print(f"failed: {message}", file=sys.stderr)
-    found = evaluate.found(run)
-    print(f"{found.examples} examples of {source.name}, {found.failed} failed; {args.method} by {subject.name}, target {target}:")
-    print(f"  {found.valid} of {found.searches} searches reached their target, after {found.steps:.0f} steps on average")
-    if found.searches and len(run.config["data"]["x"]) in (1, 3):
+    got = evaluate.found(run)
+    print(f"{got.examples} examples of {source.name}, {got.failed} failed; {args.method} by {subject.name}, target {target}:")
+    print(f"  {got.valid} of {got.searches} searches reached their target, after {got.steps:.0f} steps on average")
+    if got.searches and len(run.config["data"]["x"]) in (1, 3):
         plot.save(_overview(run, source, subject), Path(out) / "counterfactuals.png")
     print(f"wrote {out}")
+    if args.html:
+        from jxai.cli import changed
+
+        changed.data_set(Path(out) / "counterfactuals.html", run, source, subject, got, args)
 
 
 def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any]) -> None:
@@ -108,8 +112,11 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
         got = counterfactual.run(search, subject.model, x[None], wanted, jax.random.key(args.seed))
     found = jax.tree.map(lambda v: v[0], columns_of(got, x[None], wanted))
     p = np.take_along_axis(np.asarray(jax.nn.softmax(found.logits)), found.to[:, None], -1)[:, 0]
-    for j, c in enumerate(found.to):
-        print(f"{printable(path.name)}: {_sentence(subject, int(order[0]), int(c), bool(found.valid[j]), float(p[j]), x, found.x[j], int(found.steps[j]))}")
+    sentences = [
+        _sentence(subject, int(order[0]), int(c), bool(found.valid[j]), float(p[j]), x, found.x[j], int(found.steps[j])) for j, c in enumerate(found.to)
+    ]
+    for sentence in sentences:
+        print(f"{printable(path.name)}: {sentence}")
     out = Path(args.out or "counterfactual")
     titles = [[f"{subject.label(int(c))} {p[j]:.2f}" for j, c in enumerate(found.to)]]
     save_arrays(out / "counterfactual.npz", x=x, found=found.x, target=found.to, logits=found.logits, valid=found.valid, steps=found.steps)
@@ -121,6 +128,10 @@ def _one(path: Path, args: argparse.Namespace, subject, setting: dict[str, Any])
     if generator is not None and x.ndim == 3 and got.latent is not None and got.valid.ndim == 2 and moved.size:  # of a set there are several ways
         frames = counterfactual.latent_path(generator, x, jax.tree.map(lambda z: z[0, moved[0]], got.latent))
         plot.save_animation(frames, out / "path.gif")
+    if args.html:
+        from jxai.cli import changed
+
+        changed.image(out / "counterfactual.html", path.name, subject, x, logits, found, sentences, args)
     print(f"wrote {', '.join(sorted(p.name for p in out.iterdir() if not p.name.startswith('.')))} into {out}")
 
 

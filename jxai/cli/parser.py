@@ -133,6 +133,7 @@ def _certification(commands) -> None:
     add("--restarts", type=int, default=2, help="descents of the attack (default: %(default)s)")
     add("--target", help="the class: of an image an index or name (default: the predicted one), of a data set label (default) or predicted")
     add("--out", help="file for an image's certificate (default: certificate.npz), or folder of the run (default: certification)")
+    arguments.html(add)
     arguments.anew(add)
     arguments.limit(add)
     arguments.prepared(add)
@@ -157,6 +158,7 @@ def _counterfactuals(commands) -> None:
     add("--generator", help="a name of jxai.models.generators(), or package.module:factory (default: the one that goes with the model)")
     arguments.model(add, by_data=True)
     add("--out", help="folder for an image's pictures and arrays (default: counterfactual), or of the run (default: counterfactuals)")
+    arguments.html(add)
     arguments.anew(add)
     arguments.limit(add)
     arguments.prepared(add)
@@ -180,6 +182,7 @@ def _claims(commands) -> None:
         add("image", nargs="?", metavar="IMAGE", help="an image file, or an .npy (default: a photograph of a cup of coffee)")
         arguments.model(add)
         arguments.medical(add)
+        arguments.html(add)
         add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
         if name == "suffice":
             add("--method", default="batched_gradient_sis", help="batched_gradient_sis, sis (exact, patches) or random_subset (default: %(default)s)")

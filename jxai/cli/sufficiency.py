@@ -50,13 +50,19 @@ def suffice(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None
         plot.save(plot.removals(x, shown[None], np.asarray([[values[label]], [found.value]]), [name], titles=titles, score=score), out / "sufficient.png")
     plot.save(plot.confidence({args.method: found.curve}, args.threshold, title=name, ylabel=score), out / "curve.png")
     features = "pixels" if num == np.prod(x.shape[:-1] or x.shape) else "features"
-    print(
+    sentences = [
         f"{printable(path.name)}: {int(found.size)} of {num} {features} ({float(found.size) / num:.1%}) suffice for {name} at {score} {float(found.value):.3g}, of {values[label]:.3g}"
-    )
+    ]
     if found.vacuous:
-        print(
+        sentences.append(
             f"  which says nothing of {printable(path.name)}: all replaced by the fill it is {name} already; try --{args.method}.fill blur:10, mean or another number"
         )
+    print("\n".join(sentences))
+    if args.html:
+        from jxai.cli import sufficed
+
+        asked = {args.method: (fn, {k: v for k, v in setting.items() if k != "segments"})}
+        sufficed.subset(out / "sufficient.html", path.name, subject, np.asarray(x), logits, found, sentences, float(values[label]), args, asked)
     _wrote(out)
 
 
@@ -75,15 +81,22 @@ def disambiguate(args: argparse.Namespace, given: list[tuple[str, str, str]]) ->
     pairs = [(a, b) for n, a in enumerate(labels) for b in labels[n + 1 :]]
     with told("", TypeError):
         found = sufficiency.disambiguate_pairs(subject.model, x, pairs, key, delta=args.delta, **setting)
+    sentences = []
     for (a, b), one in zip(pairs, found):
         names = [subject.label(c).split(",")[0] for c in (a, b)]
-        print(f"{printable(path.name)}: {sentence(one, names)}")
+        sentences.append(sentence(one, names))
+        print(f"{printable(path.name)}: {sentences[-1]}")
         for kind, certificate in (("disjoint", one.disjoint), ("overlapping", one.overlapping)):
             if certificate.holds:
                 certificates.save(out / f"{kind}_{a}_{b}.npz", certificate)
         chosen = one.disjoint if one.disjoint.holds or not one.overlapping.holds else one.overlapping
         if x.ndim == 3:
             plot.save(plot.certificate(x, chosen, dict(zip((a, b), names)), title=printable(path.name)), out / f"pair_{a}_{b}.png")
+    if args.html:
+        from jxai.cli import sufficed
+
+        asked = {"disambiguate": (sufficiency.disambiguate, {**setting, "delta": args.delta})}
+        sufficed.pairs(out / "disambiguation.html", path.name, subject, np.asarray(x), logits, list(zip(pairs, found, sentences)), args, asked)
     _wrote(out)
 
 

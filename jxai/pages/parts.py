@@ -144,6 +144,8 @@ class Case:
     """By layer and metric; NaN where there is none."""
     error: str = ""
     note: str = ""
+    thumb: str = ""
+    """A data URI, where not the picture is shown among the others."""
     values: Any = None
     """Of a vector, which has no picture."""
     value_names: Sequence[str] | None = None
@@ -153,6 +155,7 @@ class Case:
         plain = {
             "n": printable(self.name),
             "x": self.picture,
+            "i": self.thumb,
             "a": printable(self.alt),
             "f": [[printable(a), printable(b)] for a, b in self.facts],
             "g": printable(self.group),
@@ -181,6 +184,8 @@ class Browser:
     """How it is measured."""
     marked: str = "wrong predictions only"
     """What the filter keeps that is by `Case.wrong`."""
+    ends: tuple[str, str] = ("against", "for the class")
+    """What the two colours of a signed layer mean."""
     opacity: int = 85
     """Of layers at the beginning, in per cent."""
     template: ClassVar[str] = "browser.html"

@@ -81,6 +81,72 @@ def test_one_image_and_a_vector(here):
 
 def test_without_jinja2_it_is_said_before_any_work(here, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    for command in (["explain", "folder"],):
+    for command in (
+        ["explain", "folder"],
+        ["suffice", "folder/b.png"],
+        ["disambiguate", "folder/b.png"],
+        ["counterfactual", "digits"],
+        ["certify", "digits", "--radius", "1"],
+    ):
         assert main([*command, "--html", "--out", "none"]) == 2
         assert capsys.readouterr().err == "jxai: error: --html needs jinja2: pip install 'jxai[demo]'\n" and not (here / "none").exists()
+
+
+def test_certificates_are_pages(here):
+    for radius, verdict in ((0.001, "certified"), (0.5, "attacked")):
+        assert main(["certify", "folder/b.png", "--model", "own_pages:make", "--radius", str(radius), "--html", "--out", f"{verdict}.npz", "--steps", "9"]) == 0
+        parsed, (case,) = page(here / f"{verdict}.html")
+        facts = said(parsed, "dd")
+        assert facts[0] == verdict and case["f"] == [["verdict", verdict]] and ("RobustnessCertificate" in facts) == (verdict == "certified")
+        margins = np.asarray(parsed.cells, float).reshape(3, 3)
+        assert (margins[:, 0] > 0).all() == (verdict == "certified") and (margins[:, 1] > 0).all() and (margins[:, 0] <= margins.min(1)).all()
+        assert (margins[:, 2] < 0).any() == (verdict == "attacked") == (case["l"][-1]["n"] == "difference")
+    assert main(["certify", "folder", "--model", "own_pages:make", "--radius", "0.001", "--target", "predicted", "--html", "--out", "run", "--steps", "5"]) == 0
+    parsed, cases = page(here / "run" / "certification.html")
+    assert not cases and parsed.cells[:2] == ["3", "1.0"] and parsed.cells[9:].count("certified") == 3 and parsed.count("img") == 3
+    assert "odd <i> $\\xff.png" in said(parsed, "th")
+
+
+def test_counterfactuals_are_pages(here):
+    own = ["--model", "own_pages:make", "--method", "wachter", "--html"]
+    assert main(["counterfactual", "folder/b.png", *own, "--target", "all", "--out", "one"]) == 0
+    parsed, cases = page(here / "one" / "counterfactual.html")
+    with np.load(here / "one" / "counterfactual.npz") as kept:
+        assert len(cases) == len(kept["found"]) == 3
+        for case, found, valid in zip(cases, kept["found"], kept["valid"]):
+            assert case["l"][0]["u"] == pages.picture(found) == case["i"] and case["x"] == pages.picture(kept["x"]) and case.get("w", 0) == (not valid)
+            assert case["l"][1]["u"] == pages.layer("", found - kept["x"], (8, 8, 3), signed=True).source
+    assert main(["counterfactual", "folder", *own, "--out", "run"]) == 0
+    parsed, cases = page(here / "run" / "counterfactuals.html")
+    assert len(cases) == 3 and cases[2]["n"] == "odd <i> $\\xff.png" and [len(case["l"]) for case in cases] == [2, 2, 2] and "3" in said(parsed, "dd")
+
+
+def test_claims_are_pages(here, capsys):
+    own = ["--model", "own_pages:make", "--html"]
+    assert main(["suffice", "folder/b.png", *own, "--threshold", "0.5", "--out", "s"]) == 0
+    out = capsys.readouterr().out
+    parsed, (case,) = page(here / "s" / "sufficient.html")
+    assert [layer["n"] for layer in case["l"]] == ["what the model was shown", "held"] and parsed.count("polyline") == 1
+    assert out.splitlines()[0] in said(parsed, "li") and "SufficientSubset" in said(parsed, "dd") and "wrote s/sufficient.html" in out
+    np.save("parts.npy", np.add.outer(2 * (np.arange(8) // 4), np.arange(8) // 4))
+    assert (
+        main(
+            [
+                "disambiguate",
+                "folder/b.png",
+                *own,
+                "--labels",
+                "0,1",
+                "--disambiguate.segments",
+                "parts.npy",
+                "--disambiguate.score",
+                "probability",
+                "--out",
+                "d",
+            ]
+        )
+        == 0
+    )
+    out = capsys.readouterr().out
+    parsed, (case,) = page(here / "d" / "disambiguation.html")
+    assert case["t"] in out and parsed.cells[0] == "b" and parsed.cells[1] == case["g"] and 1 <= len(case["l"]) <= 2

@@ -71,7 +71,7 @@ for (const browser of all(document, ".browser")) {
   const find = what => browser.querySelector(what), form = find("form"), stage = find(".stage"), thumbs = find(".thumbs");
   let shown = cases.map((_, place) => place), at = 0;
   const buttons = thumbs ? cases.map((one, place) => {
-    const button = make("button", {type: "button", ariaLabel: one.n, title: one.n, className: one.w ? "wrong" : ""}, one.x ? image(one.x, "", "") : String(place + 1));
+    const button = make("button", {type: "button", ariaLabel: one.n, title: one.n, className: one.w ? "wrong" : ""}, one.i || one.x ? image(one.i || one.x, "", "") : String(place + 1));
     button.onclick = () => { at = shown.indexOf(place); draw(); };
     return button;
   }) : [];
