@@ -14,7 +14,7 @@ _OPTION = re.compile(r"--([A-Za-z_]\w*)\.([\w-]+)(?:=(.*))?", re.DOTALL)
 
 LISTS = {
     "explain": ("--methods", "--target", "--window"),
-    "evaluate": ("--methods", "--metrics", "--window"),
+    "evaluate": ("--methods", "--metrics", "--seeds", "--window"),
     "certify": ("--window",),
     "counterfactual": ("--target", "--window"),
     "suffice": ("--window",),

@@ -15,7 +15,9 @@ Of a folder or of several images, one that cannot be read stops nothing, the sam
 """
 _EVALUATE_EPILOG = """\
 Every option of a method or metric is an option here: --sobol.grid 11, --deletion.steps 64, --irof.segments slic:60.
-The same command again goes on where it was stopped. With --shared, several of it work together, on machines that see the same folder.
+Several values of one make several columns: --sobol.num_designs 8,16, or the option twice; --methods sobol,sobol@num_designs=16 gives one column an option of its own.
+The same command again goes on where it was stopped; with more methods, metrics, seeds or images it computes what is missing alone.
+With --shared, several of it work together, on machines that see the same folder.
 """
 _CERTIFY_EPILOG = """\
 Every option of jxai.bounds.margins is an option here: --margins.rounding nearest (outward unless told), --margins.steps 40.
@@ -99,7 +101,10 @@ def _evaluation(commands) -> None:
     arguments.prepared(add)
     arguments.medical(add)
     add("--masks", help="folder with a mask for each image of a folder")
-    add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
+    add("--seed", type=arguments.seed, default=0, help="of the sample and the random numbers (default: %(default)s)")
+    arguments.named(
+        add, "--seeds", "of the random numbers, several, 0,1,2: tables average over them within an example (default: that of --seed)", metavar="SEED"
+    )
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
     add("--batch-size", type=int, help="examples at once on a device (default: what suits their size)")
     add("--no-maps", action="store_true", help="keep the scores only, not the explanations")

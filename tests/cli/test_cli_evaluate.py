@@ -172,17 +172,42 @@ def test_metrics_are_listed_with_their_options(capsys):
 
 
 def test_methods_and_metrics_of_ones_own_by_module(tmp_path, monkeypatch):
-    from types import SimpleNamespace
-
-    from jxai.cli import arguments, evaluate
+    from jxai.cli import arguments, columns
 
     (tmp_path / "strangers_own.py").write_text(
         "def twice(f, x, target, key=None, *, gain=2.0):\n    return gain * x\ndef peak(f, x, target, attribution, key=None):\n    return attribution.max()\nsobol = twice\nnumber = 3\n"
     )
     monkeypatch.chdir(tmp_path)
     _, given = arguments.split(["--twice.gain", "3.0"])
-    methods, metrics = evaluate._chosen(SimpleNamespace(methods="gradient,abs:strangers_own:twice", metrics="strangers_own:peak", score=None), given)
+    methods, metrics = columns.chosen("gradient,abs:strangers_own:twice", "strangers_own:peak", given, None)
     assert list(methods) == ["gradient", "abs:twice"] and methods["abs:twice"][1] == {"gain": 3.0} and metrics["peak"][0].__name__ == "peak"
     for name, message in (("sobol", "sobol is a method of jxai's"), ("number", "is a int, which cannot be called"), ("twise", "twise")):
-        with pytest.raises(evaluate.UserError, match=message):
-            evaluate._chosen(SimpleNamespace(methods=f"strangers_own:{name}", metrics="sparseness", score=None), [])
+        with pytest.raises(columns.UserError, match=message):
+            columns.chosen(f"strangers_own:{name}", "sparseness", [], None)
+
+
+def test_a_run_grows_by_names_values_and_seeds(here, capsys):
+    given = ["digits", *GIVEN, "--methods", "gradient", "smoothgrad", "--metrics", "sparseness", "--smoothgrad.num_samples", "2"]
+    assert main(["evaluate", *given]) == 0
+    before = (here / "run" / "maps" / "000000.npz").stat().st_mtime_ns
+    more = ["--methods", "gradient,smoothgrad@num_samples=2@sigma=0.3,smoothgrad", "--metrics", "sparseness,deletion", "--seeds", "0", "1"]
+    swept = ["--smoothgrad.num_samples", "2,3", "--deletion.steps", "4", "--deletion.steps", "5"]
+    assert main(["evaluate", "digits", *GIVEN, *more, *swept]) == 0
+    run = evaluate.Run("run")
+    assert run.methods == ["gradient", "smoothgrad", "smoothgrad@num_samples=2@sigma=0.3", "smoothgrad@num_samples=2", "smoothgrad@num_samples=3"]
+    assert run.metrics == ["sparseness", "deletion@steps=4", "deletion@steps=5"]
+    assert [run.config["methods"][m]["options"]["num_samples"] for m in run.methods[1:]] == [2, 2, 2, 3]
+    assert run.config["methods"][run.methods[2]]["options"]["sigma"] == 0.3
+    assert (here / "run" / "maps" / "000000.npz").stat().st_mtime_ns == before and not run.lacking()
+    table = run.table()
+    assert np.array_equal(table["score/smoothgrad/sparseness"], table["score/smoothgrad@num_samples=2/sparseness"])
+    assert "score/smoothgrad@num_samples=3@seed=1/deletion@steps=4" in table and "score/gradient@seed=1/sparseness" not in table
+    capsys.readouterr()
+    for arguments, message in (
+        (["--methods", "smoothgrad@samples=3"], "unknown option of smoothgrad 'samples'"),
+        (["--methods", "smoothgrad@3"], "'3' must be OPTION=VALUE"),
+        (["--methods", "gradient", "--seeds", "0,x"], "--seeds '0,x' must be integers from 0"),
+        (["--methods", "smoothgrad,smoothgrad@num_samples=2", "--smoothgrad.num_samples", "2,3"], "names 'smoothgrad@num_samples=2' twice"),
+        (["--methods", "smoothgrad", "--smoothgrad.num_samples", "9"], "methods.smoothgrad.options.num_samples: 2 there, 9 here"),
+    ):
+        assert message in fails(capsys, "digits", *GIVEN, "--metrics", "sparseness", *arguments)

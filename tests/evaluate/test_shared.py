@@ -161,3 +161,22 @@ def test_an_evaluation_of_two_of_which_one_is_killed_at_twenty_moments(server, t
         blocks = tmp_path / f"{n}" / "blocks"
         assert killed_at(server, evaluated, (tmp_path / f"{n}",), random.Random(n).random(), blocks.exists) == 0
         assert runs.same(Run(tmp_path / f"{n}"), Run(tmp_path / "whole"))
+
+
+def grown(out, metrics, limit):
+    runs.run(out, Digits(), shared=True, metrics=metrics, limit=limit, block=4)
+
+
+@pytest.mark.slow
+def test_processes_that_ask_for_different_columns_at_once(server, tmp_path):
+    grown(tmp_path / "whole", runs.METRICS, 80)
+    for n, parts in enumerate(([runs.METRICS[:1], runs.METRICS[1:]], [runs.METRICS, runs.METRICS[:2], runs.METRICS[1:]])):
+        processes = [server.Process(target=grown, args=(tmp_path / f"{n}", metrics, 80)) for metrics in parts]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(600)
+        assert [process.exitcode for process in processes] == [0] * len(parts)
+        grown(tmp_path / f"{n}", runs.METRICS, 80)
+        found, whole = Run(tmp_path / f"{n}"), Run(tmp_path / "whole")
+        assert not found.lacking() and {k: v.tobytes() for k, v in found.table().items()} == {k: v.tobytes() for k, v in whole.table().items()}
