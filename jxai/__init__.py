@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jxai.removal import fills, masks, segments
     from jxai.tracing import taps
     from jxai.training import checkpoint, train
+    from jxai.views import ProgressBar
 
 __version__ = "0.1.0"
 
@@ -33,12 +34,21 @@ _SHORT = {
     "taps": "tracing.taps",
     "train": "training.train",
 }
-_FUNCTIONS = {"Batched": "adapters", "Linen": "adapters", "LogProbabilities": "adapters", "adapt": "adapters", "device_mesh": "batching", "each": "batching"}
+_FUNCTIONS = {
+    "ProgressBar": "views",
+    "Batched": "adapters",
+    "Linen": "adapters",
+    "LogProbabilities": "adapters",
+    "adapt": "adapters",
+    "device_mesh": "batching",
+    "each": "batching",
+}
 
 __all__ = [
     "Batched",
     "Linen",
     "LogProbabilities",
+    "ProgressBar",
     "adapt",
     "adapters",
     "attribution",

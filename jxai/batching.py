@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
+import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
@@ -20,6 +21,7 @@ from jxai.loops import at_once
 from jxai.removal.masks import dense, positions
 from jxai.scores import logits_shape, positive
 from jxai.typing import Array, Model, PyTree
+from jxai.views.progress import Progress
 
 
 @plainly
@@ -32,6 +34,7 @@ def each(
     per_example: Mapping[str, Array] | None = None,
     batch_size: int | None = None,
     mesh: Mesh | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> PyTree:
     """`[fn(f, *example, key=fold_in(key, index), **options) for each example]`, stacked.
@@ -50,16 +53,18 @@ def each(
         labels are numbered without gaps, and `num_segments` is found.
       batch_size: examples at once on a device; None is what suits fn and the size of x, at most 8 (see `default_batch_size`).
       mesh: devices to share the examples over (see `device_mesh`), whatever the kind of its axes.
+      on_progress: is told how far it is (`jxai.ProgressBar()` shows it), as blocks of examples are done: the examples are then taken in up to 50
+        equal blocks, which is one program as before, but another one, and agrees as another `batch_size` does.
       **options: passed to fn; Python scalars, strings and functions are static, arrays are traced.
 
     Raises:
-      ValueError: no examples, examples of unequal number, an x (the first of `examples`) without an axis of
+      ValueError: no examples, examples of unequal number, `on_progress` under a trace, an x (the first of `examples`) without an axis of
         examples, or that is not finite where f of it is not, either, an f that returns probabilities, a target outside `[0, K)`, or a
         `batch_size` below 1. A metric says itself what an attribution with NaN gives.
     """
     if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types and not outputs.is_staged():
         with jax.set_mesh(_typed(jax.sharding.get_mesh(), AxisType.Auto)):
-            out = each(fn, f, *examples, key=key, index=index, per_example=per_example, batch_size=batch_size, mesh=mesh, **options)
+            out = each(fn, f, *examples, key=key, index=index, per_example=per_example, batch_size=batch_size, mesh=mesh, on_progress=on_progress, **options)
         return _laid(out, AxisType.Explicit)
     f, examples, key, index, per_example, options = _laid((f, examples, key, index, per_example, options), AxisType.Auto)
     per_example = {name: _as_array(value) for name, value in (per_example or {}).items()}
@@ -84,9 +89,32 @@ def each(
     batch_size = min(batch_size, -(-count // devices))
     rows = [np.full(count, v) if isinstance(v, int) else v for v in examples]
     arrays, rest = partition(options)
-    padded = jax.tree.map(partial(pad, multiple=devices * batch_size), (rows, np.asarray(index), per_example))
-    out = _run(weights, arrays, key, *padded, fn=fn, model=model, options=rest, batch_size=batch_size, mesh=mesh)
+    run = partial(_run, weights, arrays, key, fn=fn, model=model, options=rest, batch_size=batch_size, mesh=mesh)
+    step, data = devices * batch_size, (rows, np.asarray(index), per_example)
+    if on_progress is not None and (outputs.is_staged() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((weights, arrays, key, data)))):
+        raise ValueError(f"{on_progress=} says nothing under a trace: call each outside of jit, or leave it out")
+    out = (
+        run(*jax.tree.map(partial(pad, multiple=step), data))
+        if on_progress is None
+        else _told(run, data, count, step, getattr(fn, "__name__", ""), on_progress)
+    )
     return jax.tree.map(lambda leaf: leaf if leaf.shape[0] == count else leaf[:count], out)
+
+
+_BLOCKS = 50
+"""In which examples are taken at most where progress is told."""
+
+
+def _told(run: Callable[..., PyTree], data: PyTree, count: int, step: int, what: str, on_progress: Callable[[Progress], None]) -> PyTree:
+    """`run` of equal blocks, one after another, and what it returns of all."""
+    block = step * -(-count // (step * _BLOCKS))
+    data, start, found = jax.tree.map(partial(pad, multiple=block), data), time.monotonic(), []
+    on_progress(Progress(0, count, 0, 0.0, what))
+    for first in range(0, count, block):
+        found.append(jax.block_until_ready(run(*jax.tree.map(lambda leaf: leaf[first : first + block], data))))
+        done = min(first + block, count)
+        on_progress(Progress(done, count, done, time.monotonic() - start, what))
+    return found[0] if len(found) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
 
 
 def default_batch_size(x: Array, fn: Callable[..., PyTree] | None = None, chunk: int | None = None) -> int:

@@ -16,7 +16,7 @@ from jxai import _SHORT
 ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("typing", "files", "naming"),
-    ("callables",),
+    ("callables", "views"),
     ("kernels", "identity"),
     ("outputs",),
     ("scores",),

@@ -8,7 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from jxai.views.progress import Progress
 
 
 class Interrupts:
@@ -43,38 +46,25 @@ class Interrupts:
 
 
 class Reporter(Interrupts):
-    """Progress on the error stream: a bar on a terminal, else a line every so often. Ctrl-C ends what it reports on, at its next word at the latest."""
+    """Progress on the error stream, by a bar or by lines (`jxai.ProgressBar`). Ctrl-C ends what it reports on, at its next word at the latest."""
 
     def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from jxai.views.progress import ProgressBar
 
-        self.console = Console(stderr=True, highlight=False)
-        columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
-        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-        self.task = self.bar.add_task("", total=None, pace="")
-        self.said = -float("inf")
-        self.bar.start()
+        self.bar = ProgressBar()
         self.told, sys.unraisablehook = sys.unraisablehook, self._tell
         return super().__enter__()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            self.bar.stop()
+            self.bar.close()
         finally:
             sys.unraisablehook = self.told
             super().__exit__(kind, error, trace)
 
-    def __call__(self, progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         self.check()
-        pace = f"{progress.fresh / progress.seconds:.2f} images/s" if progress.fresh and progress.seconds else "compiling"
-        left = progress.seconds / progress.fresh * (progress.total - progress.done) if progress.fresh else 0
-        if left:
-            pace += f", {_duration(left)} left"
-        self.bar.update(self.task, completed=progress.done, total=progress.total, description=progress.what or "writing", pace=pace)
-        if self.bar.disable and (time.monotonic() - self.said > 10 or progress.done == progress.total):
-            self.said = time.monotonic()
-            print(f"{progress.done}/{progress.total} images, {pace}", file=sys.stderr, flush=True)
+        self.bar(progress)
 
     def _tell(self, unraisable) -> None:
         if not (self.came and unraisable.exc_type is KeyboardInterrupt):  # that one is raised again at the next word
@@ -84,12 +74,14 @@ class Reporter(Interrupts):
 @contextlib.contextmanager
 def said(what: str, after: float = 2.0, every: float = 30.0) -> Iterator[None]:
     """A word on the error stream where the block takes longer than a moment (what is wrong shows within it), and again every so often."""
+    from jxai.views.progress import duration
+
     ended, start = threading.Event(), time.monotonic()
 
     def tell() -> None:
         wait = after
         while not ended.wait(wait):
-            print(f"{what}, {_duration(time.monotonic() - start)}", file=sys.stderr, flush=True)
+            print(f"{what}, {duration(time.monotonic() - start)}", file=sys.stderr, flush=True)
             wait = every
 
     teller = threading.Thread(target=tell, daemon=True)
@@ -99,9 +91,3 @@ def said(what: str, after: float = 2.0, every: float = 30.0) -> Iterator[None]:
     finally:
         ended.set()
         teller.join()
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -12,11 +12,11 @@ What may be touched: a new kind of run is one file that gives `loop` a function 
 from jxai.evaluate.certification import Counts, certify, counts
 from jxai.evaluate.counterfactual_runs import Found, counterfactuals, found
 from jxai.evaluate.joined import Joined, joined
-from jxai.evaluate.loop import Progress
 from jxai.evaluate.processes import join
 from jxai.evaluate.report import report
 from jxai.evaluate.run import run
 from jxai.evaluate.store import Run
 from jxai.evaluate.variants import variants
+from jxai.views.progress import Progress
 
 __all__ = ["Counts", "Found", "Joined", "Progress", "Run", "certify", "counterfactuals", "counts", "found", "join", "joined", "report", "run", "variants"]

@@ -21,12 +21,13 @@ from jxai.data.sources import NO_LABEL
 from jxai.evaluate.evaluation import TARGETS
 from jxai.evaluate.examples import Examples, traced
 from jxai.evaluate.growth import Places, blocks
-from jxai.evaluate.loop import Progress, Tell, work
+from jxai.evaluate.loop import Tell, work
 from jxai.evaluate.store import Run
 from jxai.identity.values import described
 from jxai.identity.versions import versions
 from jxai.scores import one_of
 from jxai.typing import Array, Model
+from jxai.views.progress import Progress
 
 
 class Counts(NamedTuple):

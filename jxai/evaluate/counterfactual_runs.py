@@ -18,11 +18,12 @@ from jxai.counterfactual.search import begin
 from jxai.data import Source
 from jxai.evaluate.examples import Examples, traced
 from jxai.evaluate.growth import Places, blocks
-from jxai.evaluate.loop import Progress, Tell, work
+from jxai.evaluate.loop import Tell, work
 from jxai.evaluate.store import Run
 from jxai.identity.values import described, summed
 from jxai.identity.versions import versions
 from jxai.typing import Model
+from jxai.views.progress import Progress
 
 TARGETS = ("second", "all", "none")
 

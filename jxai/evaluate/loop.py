@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from jxai.evaluate.store import Run
+from jxai.views.progress import Progress
 
 _POLL = (0.01, 0.2)
 """Seconds between two looks at blocks that others have: a quarter of what the last block took, within these ends."""
 
 Tell = Callable[[str, float], None]
 """`(what runs, share of the block that is done)`."""
-
-
-class Progress(NamedTuple):
-    """How far a run is."""
-
-    done: int
-    """Examples that are done, those of earlier runs and, as far as is known, of other processes included."""
-    total: int
-    """Examples."""
-    fresh: int
-    """Examples that this process has done since it started."""
-    seconds: float
-    """Since it started."""
-    what: str
-    """What runs."""
 
 
 def work(

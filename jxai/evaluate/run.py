@@ -15,12 +15,13 @@ from jxai.evaluate import tasks
 from jxai.evaluate.evaluation import TARGETS, Evaluation, Plan
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.growth import Places, blocks
-from jxai.evaluate.loop import Progress, work
+from jxai.evaluate.loop import work
 from jxai.evaluate.selection import select
 from jxai.evaluate.store import Run
 from jxai.identity.versions import versions
 from jxai.scores import one_of
 from jxai.typing import Model
+from jxai.views.progress import Progress
 
 WHERE = ("all", "correct")
 

@@ -69,17 +69,17 @@ def explanations(
     x, signs = np.asarray(x), signed if isinstance(signed, Mapping) else dict.fromkeys(maps, signed)
     if not maps:
         raise ValueError("maps must hold at least one map")
-    maps = {name: _of_targets(name, np.asarray(a), x, len(targets)) for name, a in maps.items()}
+    held = {name: _of_targets(name, np.asarray(a), x, len(targets)) for name, a in maps.items()}
     single = len(targets) == 1
-    count = len(maps) + 1
+    count = len(held) + 1
     columns = (columns or (_near_square(count) if x.ndim == 3 else 2 if x.ndim == 1 else 1)) if single else count
     rows = -(-count // columns) if single else len(targets)
     figure, axes = _page(rows, columns, x.shape)
-    shown = _shown([np.asarray(a) for group in maps.values() for a in group], x)
+    shown = _shown([np.asarray(a) for group in held.values() for a in group], x)
     figure.suptitle(title, fontsize=12, y=1 - 0.12 / figure.get_figheight(), va="top")
     for row, target in enumerate(targets):
         cells = axes.flat if single else axes[row]
-        for axis, (name, a) in zip(cells, [("", None), *((name, np.asarray(a[row])) for name, a in maps.items())]):
+        for axis, (name, a) in zip(cells, [("", None), *((name, np.asarray(a[row])) for name, a in held.items())]):
             _draw(axis, x, a, names, shown, {**options, "signed": signs.get(name)})
             if a is None:
                 axis.set_title(textwrap.shorten(target, 32, placeholder=" …"), fontsize=9, fontweight="bold")
@@ -88,7 +88,7 @@ def explanations(
     for axis in axes.flat[count * (1 if single else rows) :]:
         axis.set_axis_off()
     if x.ndim > 1:
-        _legend(figure, [(signs.get(name), m) for name, a in maps.items() for m in a], options)
+        _legend(figure, [(signs.get(name), m) for name, a in held.items() for m in a], options)
     return figure
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jxai import attribution, data, evaluate, metrics
 from jxai.cli import main
-from jxai.evaluate import loop
+from jxai.evaluate import Progress
 from jxai.segments import Segmentation
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -49,7 +49,7 @@ def test_the_command_runs_what_the_library_runs(here, capsys):
     more = ["--deletion.steps", "5", "--feature_ablation.segments", "slic:6", "--seed", "3", "--feature_ablation.fill=0.5"]
     assert main(["evaluate", "digits", *GIVEN, *options, *more]) == 0
     out, err = capsys.readouterr()
-    assert "6 examples are done, 0 failed; `jxai report run`" in out and "6/6 images" in err
+    assert "6 examples are done, 0 failed; `jxai report run`" in out and "6/6 examples" in err
     import own_model
 
     methods = {
@@ -111,7 +111,7 @@ def test_ctrl_c_that_gets_lost_on_its_way_is_heeded(here, capsys, monkeypatch, b
 
     def forgetful(*_, on_progress, **options):
         Finalised()
-        on_progress(loop.Progress(0, 9, 0, 1.0, ""))
+        on_progress(Progress(0, 9, 0, 1.0, ""))
         raise AssertionError("it went on")
 
     def shadowed(*_, **options):
