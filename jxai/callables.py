@@ -24,7 +24,16 @@ R = TypeVar("R")
 
 
 class Adapter:
-    """Marks what holds a model as its field `f` and is one itself: the weights' paths begin inside."""
+    """Marks what holds a model as its field `f` and is one itself: the weights' paths begin inside.
+
+    A function is held as a `jax.tree_util.Partial` without arguments: no leaf, so that `jax.jit` takes the whole as an argument.
+    """
+
+    f: Any
+
+    def __post_init__(self) -> None:
+        if inspect.isroutine(self.f):
+            object.__setattr__(self, "f", jax.tree_util.Partial(self.f))
 
 
 HELD = "<held>"

@@ -7,6 +7,7 @@ import importlib.util
 import re
 
 import jax
+import jax.numpy as jnp
 import manual
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def page(monkeypatch, tmp_path):
     return lambda name: manual.run(manual.DOCS / f"{name}.md")
 
 
-JUDGED = {"howto/models/by_hand", "howto/judge", "tutorials/certify", "tutorials/counterfactuals"}
+JUDGED = {"howto/models/conventions", "howto/judge", "tutorials/certify", "tutorials/counterfactuals"}
 """Pages whose results have tests of their own, below."""
 
 
@@ -40,13 +41,32 @@ def test_the_code_of_a_page_runs(path, monkeypatch, tmp_path):
 
 
 def test_other_models_are_explained(page):
-    pytest.importorskip("equinox")
-    pytest.importorskip("haiku")
-    names = page("howto/models/by_hand")
-    kernel = np.asarray(names["f"].args[0]["linear"]["w"])[:, 3].reshape(8, 8, 3)
-    wants_bytes, batched, gradient = names["wants_bytes"], names["jxai"].Batched(names["wants_batch"]), names["gradient"]
-    maps = jax.jit(lambda f, x: [gradient(g, x, 3) for g in (f, lambda x: wants_bytes(255 * x), batched)])(names["f"], names["x"])
-    assert all(np.allclose(found, kernel, atol=1e-5) for found in maps)
+    names = page("howto/models/conventions")
+    f, x, gradient = names["f"], names["x"], names["gradient"]
+    slope = np.asarray((1 - jnp.tanh(x.ravel() - 0.5) ** 2)[:, None] * names["weights"]).reshape(8, 8, 3, 10)
+    adapted = [f, names["g"], names["same"], names["labels"]]
+    maps = jax.jit(lambda fs, x: [gradient(g, x, 3) for g in fs])(adapted, x)
+    assert all(np.allclose(found, slope[..., 3], atol=1e-4) for found in maps)
+    whole = lambda maps: sum(float(part.sum()) for part in maps.values())
+    every, patient = names["every"], names["patient"]
+    start = float(every(jax.tree.map(jnp.zeros_like, patient))[3])
+    assert np.isclose(whole(names["maps"]), float(every(patient)[3]) - start, rtol=1e-2)
+    shares = sum(float(part.ravel()[0]) for part in names["shares"].values())
+    assert np.isclose(shares, float(every(patient)[3]) - start, rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["nnx", "linen", "equinox", "haiku"])
+def test_a_trained_network_of_each_framework_is_explained_in_ten_lines(framework, page):
+    pytest.importorskip("flax" if framework in ("nnx", "linen") else framework)
+    lines = [line for line in manual.cells(manual.DOCS / f"howto/models/{framework}.md")[-1].splitlines() if line.strip()]
+    assert len(lines) <= 10
+    names = page(f"howto/models/{framework}")
+    right = np.asarray(jax.vmap(names["f"])(names["images"][1500:]).argmax(1)) == np.asarray(names["labels"][1500:])
+    assert right.mean() > 0.8 and names["target"] == int(names["labels"][1513])
+    ig = names["maps"]["integrated_gradients"][0]
+    logit = lambda x: float(names["f"](x)[names["target"]])
+    assert np.isclose(float(ig.sum()), logit(names["x"]) - logit(0 * names["x"]), rtol=0.05)
 
 
 def test_maps_are_judged(page):
