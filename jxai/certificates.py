@@ -54,6 +54,12 @@ class Verdict(NamedTuple):
     thresholds: Mapping[str, float]
     """What each value must exceed."""
 
+    def _repr_html_(self) -> str:
+        from jxai.views import html
+
+        rows = {name: f"{html.value(value)}, must exceed {html.value(self.thresholds[name])}" for name, value in self.values.items()}
+        return html.table("holds" if self.holds else "does not hold", rows)
+
 
 class Digests(NamedTuple):
     """What a claim is about: digests of the example and of the model's weights."""

@@ -8,6 +8,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jxai.attribution.overlap import overlaps, parts, rivals, worst
 from jxai.callables import Static, partition, plainly
@@ -124,6 +125,19 @@ class EvaCertificate:
     def attribution(self) -> Array:
         """The map that these intervals support: `eva` with the same options."""
         return spread(self.upper[-1] - self.upper[:-1], self.segments, self.radius)
+
+    def _repr_html_(self) -> str:
+        from jxai.views import html, images
+
+        rows = {
+            "target": self.target,
+            "adversary": self.adversary,
+            "overlap at x": self.lower,
+            "verified with none held": self.upper[..., -1],
+            "with a group": self.upper[..., :-1],
+        }
+        rows |= {"radius": self.radius, "p": self.p, "bound": f"{self.bound} of {self.objective}, rounded {self.rounding}"}
+        return html.table("EvaCertificate", rows, lambda: images.several(self.attribution, np.ndim(self.target), "attribution"), html.about(self.digests))
 
     def check(self, f: Model, x: Array) -> Verdict:
         """Bounds of this model around x anew: whether none exceeds the claimed upper ends, nor the claimed lower end the overlap at x.

@@ -47,6 +47,14 @@ class RobustnessCertificate:
         """`[]`: whether all margins to other classes are positive."""
         return least(self.margins, self.label) > 0
 
+    def _repr_html_(self) -> str:
+        from jxai.views import html
+
+        traced = html.is_traced(self.margins, self.label)
+        rows = {"holds": self.holds, "label": self.label, "least margin": "traced" if traced else least(self.margins, self.label), "margins": self.margins}
+        rows |= {"region": f"{type(self.region).__name__} of p = {self.region.p:g}", "lower": self.region.lower, "upper": self.region.upper}
+        return html.table("RobustnessCertificate", rows | {"method": f"{self.method}, rounded {self.rounding}"}, note=html.about(self.digests))
+
     def check(self, f: Model, x: Array) -> Verdict:
         """One bound pass of this model on the region, which must hold x: whether the least margin is positive."""
         check_example(x)

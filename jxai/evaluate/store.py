@@ -194,6 +194,23 @@ class Run:
             found |= {place: {name: column[row] for name, column in shown.items()} for place, row in rows.items() if shown}
         return found
 
+    def _repr_html_(self) -> str:
+        from jxai.views import html
+
+        table, config = self.table(), self.config
+        count = len(table.get("index", ()))
+        failed = int((~table["valid"]).sum()) if count else 0
+        said = {"data": config["data"]["name"], "model": config["model"]["name"] or "a model", "examples": f"{count} done, {failed} of them failed"}
+        if "methods" not in config:
+            return html.table(f"run {self.path.name}", said | {name: html.value(column) for name, column in table.items() if column.dtype.kind in "bf"})
+        rows = []
+        for metric in self.metrics:
+            asked = columns.cells(config, metric)
+            there = [[table[columns.SCORE + cell] for cell in asked.get(method, ()) if columns.SCORE + cell in table] for method in self.methods]
+            means = [f"{np.nanmean(scores):.4g}" if scores and np.isfinite(scores).any() else "" for scores in there]
+            rows.append([metric + {1: " ↑", -1: " ↓"}.get(config["metrics"][metric].get("direction", 0), ""), *means])
+        return html.table(f"run {self.path.name}", said) + html.grid(["mean of", *self.methods], rows)
+
     def _blocks(self) -> list[Block]:
         return [self.block(number) for number in sorted(int(path.stem) for path in (self.path / "blocks").glob("[0-9]*.npz"))]
 

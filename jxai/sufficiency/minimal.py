@@ -72,6 +72,13 @@ class MinimalExplanation:
         """1 where x is held, 0 where it may move: `[H, W, 1]` for an image, `[D]` for a vector."""
         return spread(jnp.asarray(self.held, self.radius.dtype), self.segments, self.radius, outside=1.0)
 
+    def _repr_html_(self) -> str:
+        from jxai.views import html, images
+
+        rows = {"holds": self.holds, "label": self.label, "held": self.held, "margin": self.margin, "radius": self.radius, "p": self.p}
+        rows["method"] = f"{self.method}, rounded {self.rounding}"
+        return html.table("MinimalExplanation", rows, lambda: images.several(self.mask, np.ndim(self.label), "held"), html.about(self.digests))
+
     def region(self, x: Array) -> Region:
         """Where the other features move."""
         return ball(x, self.radius * (1 - self.mask), self.p, self.clip)

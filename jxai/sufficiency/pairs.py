@@ -7,6 +7,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jxai.callables import compiled
 from jxai.certificates import Digests, Verdict, judged
@@ -40,6 +41,19 @@ class _Pair:
     def size(self) -> Array:
         """Segments of each set."""
         return self.removed.sum(-1)
+
+    def _repr_html_(self) -> str:
+        from jxai.views import html, images
+
+        rows = {"holds": self.holds, "labels": self.labels, "δ": self.delta, "reached": self.reached, "segments removed": self.size}
+        rows |= {f"{self.score} of x": self.whole, "shares left": self.shares}
+
+        def removed() -> list[html.Picture]:
+            like = self.fill[0] if self.removed.ndim > 1 else self.fill
+            sets = self.removed if self.removed.ndim > 1 else self.removed[None]
+            return [images.picture(kept(one, self.segments, like), "kept") for one in sets]
+
+        return html.table(type(self).__name__, rows, removed if np.ndim(self.labels) == 1 else lambda: (), html.about(self.digests))
 
     def _shares(self, f: Model, x: Array) -> tuple[Array, Array]:
         """The labels' scores of x, and as shares of these those of each of what is shown; one pass for each."""

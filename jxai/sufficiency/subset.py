@@ -76,6 +76,19 @@ class SufficientSubset:
         """x with everything else replaced: what the model sees."""
         return remove(x, self.mask, self.fill)
 
+    def _repr_html_(self) -> str:
+        from jxai.views import html, images
+
+        rows = {
+            "holds": self.holds,
+            "label": self.label,
+            "held": self.held,
+            self.score: self.value,
+            "threshold": self.threshold,
+            "says nothing of x": self.vacuous,
+        }
+        return html.table("SufficientSubset", rows, lambda: images.several(self.mask, np.ndim(self.label), "held"), html.about(self.digests))
+
     def check(self, f: Model, x: Array) -> Verdict:
         """One forward pass: whether the score of what is shown reaches the threshold, up to `ROUNDING`."""
         check_example(x)

@@ -29,7 +29,7 @@ def table(title: str, rows: Mapping[str, Any], pictures: Callable[[], Iterable[P
 
     Args:
       title: what it is. rows: by name what to say of it (see `value`). note: below.
-      pictures: makes them; where what it needs is not installed, or a value is traced, there are none.
+      pictures: makes them; where they cannot be made, there are none.
     """
     cells = "".join(
         f"<tr><th style='{_CELL};opacity:.7;font-weight:normal'>{_text(name)}</th><td style='{_CELL}'>{_text(value(v))}</td></tr>" for name, v in rows.items()
@@ -77,6 +77,11 @@ def value(v: Any) -> str:
     return f"{array.dtype} [{', '.join(map(str, array.shape))}]{ends}{'' if finite.size == array.size else f', {array.size - finite.size} not finite'}"
 
 
+def about(digests: Any) -> str:
+    """What a certificate is about, in words."""
+    return f"about x {digests.x} and weights {digests.weights}" if digests is not None else "without digests: made under a trace"
+
+
 def is_traced(*values: Any) -> bool:
     """Whether one of the values is known to a trace alone."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
@@ -97,5 +102,5 @@ def _figure(picture: Picture) -> str:
 def _made(pictures: Callable[[], Iterable[Picture]]) -> list[Picture]:
     try:
         return list(pictures())
-    except (ImportError, jax.errors.JAXTypeError):  # no pillow, or no numbers
+    except Exception:  # no pillow, no numbers under a trace, a batch of batches: what cannot be drawn is not, for a view must not raise
         return []

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jxai.callables import Fresh, plainly
@@ -33,6 +34,16 @@ class Counterfactual(NamedTuple):
     """`[]`, bool: whether it is what the method searches for, and lies in the domain: the valid range, the constraints, the region."""
     steps: Array
     """`[]`, int32: the steps that were made."""
+
+    def _repr_html_(self) -> str:
+        from jxai.views import html, images
+
+        rows: dict[str, Any] = {"valid": self.valid, "steps": self.steps}
+        if not html.is_traced(self.logits) and self.logits.ndim:
+            rows["class"] = np.asarray(self.logits).argmax(-1)
+        rows |= {"logits": self.logits, "x": self.x}
+        lead = len(np.shape(self.logits)) - 1
+        return html.table("Counterfactual" if lead < 1 else f"Counterfactuals {list(np.shape(self.logits)[:-1])}", rows, lambda: images.several(self.x, lead))
 
 
 class Candidate(NamedTuple):
