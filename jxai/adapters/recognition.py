@@ -65,16 +65,24 @@ class Call:
                 raise ValueError(f"{name}={' '.join(repr(getattr(self, name)).split())} is nothing that {kind} takes")
 
 
+def framework(model: Any) -> str | None:
+    """The kind of a framework's object, None of any other: a value of `KINDS`."""
+    for cls in type(model).__mro__:
+        for (package, name), kind in KINDS.items():
+            if cls.__name__ == name and (cls.__module__ + ".").startswith(package + "."):
+                return kind
+    return None
+
+
 def recognised(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
     """The native model of an object and its weights.
 
     Raises:
       ValueError: the object is of no kind that is known, or lacks what its kind needs.
     """
-    for cls in type(model).__mro__:
-        for (package, name), kind in KINDS.items():
-            if cls.__name__ == name and (cls.__module__ + ".").startswith(package + "."):
-                return importlib.import_module(f"jxai.adapters.{kind}").native(model, weights, call)
+    kind = framework(model)
+    if kind is not None:
+        return importlib.import_module(f"jxai.adapters.{kind}").native(model, weights, call)
     if isinstance(model, type):
         raise ValueError(f"model={model.__name__} is a class, no model: make one, {model.__name__}(…)")
     if callable(model):

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from jxai import models, outputs
+from jxai.adapters.recognition import framework
 from jxai.callables import compiled, partition
 from jxai.cli.errors import UserError, first_line, known, nearest, told
 from jxai.data import classes, folder
@@ -65,6 +66,10 @@ def subject(name: str) -> Subject:
         known("model", name, models.available())
         with told(f"model {name!r}: ", OSError):
             made = models.available()[name].build()
+    kind = framework(made if callable(made) else getattr(made, "model", made))
+    if kind not in (None, "nnx", "equinox"):  # which are pytree callables as they are
+        remedy = "types.SimpleNamespace(model=jxai.adapt(…), preprocess=…, class_names=…)"
+        raise UserError(f"model {name!r}: the factory returned a {kind} model, which is adapted first: let it return jxai.adapt(…) of it, or {remedy}")
     if not callable(made) and not hasattr(made, "model"):
         raise UserError(f"model {name!r}: the factory returned {type(made).__name__}, which is neither callable nor has .model")
     extra = {field: getattr(made, field, None) for field in ("preprocess", "class_names", "input_shape")}

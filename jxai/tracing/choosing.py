@@ -47,6 +47,9 @@ class Layer(NamedTuple):
     def __str__(self) -> str:
         return f"{self.index} {self.name or '·'} {self.primitive} {list(self.shape)}"
 
+    def __repr__(self) -> str:
+        return f"<Layer {self}>"  # places and grids are pages of numbers
+
 
 def listed(traced: interpret.Traced) -> tuple[interpret.Program, dict[int, axes.Place], list[Layer]]:
     """A traced function's program, the place of every value, and its layers."""

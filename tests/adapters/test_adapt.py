@@ -99,6 +99,7 @@ def test_linen_takes_keys_and_collections_that_change():
     module, variables = linen_module()
     bound = module.bind(variables)
     np.testing.assert_allclose(jxai.adapt(bound, example=X)(X), LOGITS, atol=1e-5)
+    assert len(repr(jxai.taps.find(jxai.adapt(bound, example=X), X, "conv2.kernel"))) < 120  # a layer is known by its weights, however deep
 
 
 def test_haiku_without_random_numbers_and_with():

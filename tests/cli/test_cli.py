@@ -58,6 +58,9 @@ def dense():
 def not_finite():
     return lambda x: jnp.log(-1 - x.mean((0, 1)))
 
+def haiku():
+    import haiku as hk
+    return hk.transform(lambda x: x)
 def number():
     return 3
 
@@ -253,6 +256,7 @@ def test_bad_arguments(here, capsys, arguments, said):
         ("own:dense", "model 'own:dense' fails on x of shape (16, 20, 3): "),
         ("own:not_finite", "photo.png: 3 of the 3 logits of own:not_finite are not finite"),
         ("own:number", "the factory returned int, which is neither callable nor has .model"),
+        ("own:haiku", "the factory returned a haiku model, which is adapted first: let it return jxai.adapt(…) of it"),
         ("own:broken", "--model own:broken: broken() failed: RuntimeError: no weights"),
     ],
 )
