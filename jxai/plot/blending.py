@@ -66,6 +66,14 @@ def normalize(attribution: ArrayLike, percentile: float = 99.0, signed: bool | N
     return Scaled(np.where(finite, values, np.nan).astype(np.float32), float(low), float(high), signed)
 
 
+def within(attribution: ArrayLike, low: float, high: float, signed: bool) -> Scaled:
+    """A map on a scale that is given: `low` and `high` are its ends, −`high` and `high` where it is signed."""
+    a = np.asarray(attribution, np.float32)
+    low = -high if signed else low
+    values = np.clip(a / (high or 1), -1, 1) if signed else np.clip((a - low) / ((high - low) or 1), 0, 1)
+    return Scaled(np.where(np.isfinite(a), values, np.nan).astype(np.float32), float(low), float(high), signed)
+
+
 def blend(
     image: ArrayLike | None,
     attribution: ArrayLike,
@@ -89,7 +97,11 @@ def blend(
     a = np.asarray(attribution)
     if a.ndim != 3:
         raise ValueError(f"attribution must be [H, W, C] or [H, W, 1], got shape {a.shape}")
-    scaled = normalize(reduce_channels(a, channels), percentile, signed)
+    return paint(image, normalize(reduce_channels(a, channels), percentile, signed), alpha, segments)
+
+
+def paint(image: ArrayLike | None, scaled: Scaled, alpha: float = 0.85, segments: ArrayLike | None = None) -> np.ndarray:
+    """A scaled map `[H, W]` over a grey version of the image, as `blend` does it."""
     shape = scaled.values.shape if image is None else np.asarray(image).shape[:2]
     values = np.broadcast_to(scaled.values, shape)
     ground = np.ones(shape + (3,)) if image is None else _grey(image)

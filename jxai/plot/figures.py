@@ -15,9 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from jxai.files import atomic
+from jxai.naming import proper
 from jxai.plot import series
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, reduce_channels, rgb
 from jxai.plot.page import Page, bar_names
+from jxai.plot.signs import sign_of
 
 _FRAMES, _BARS = 8, 20
 
@@ -57,16 +59,17 @@ def explanations(
 
     Args:
       x: the example, `[H, W, C]`, `[T, H, W, C]`, `[T, C]` or `[D]`.
-      maps: by method, its map, which has x's rank; or those of several targets, `[len(targets), …]`.
+      maps: by method (a label has its proper name as title: `jxai.naming`), its map, which has x's rank; or those of several targets, `[len(targets), …]`.
       targets: what is explained. One target fills the page in rows; several make one row for each.
       title: above everything. columns: panels in a row, with one target. names: of a vector's features or a series' channels.
-      signed: whether 0 is the middle of all maps, or of each method's (`jxai.attribution.is_signed`); None looks at the map.
+      signed: whether 0 is the middle of all maps, or by label; None asks `jxai.attribution.is_signed`, and looks at the map of a method that is not jxai's.
       options: of `blend`.
 
     Raises:
       ValueError: no maps, or maps that are not of x or not as many as the targets.
     """
-    x, signs = np.asarray(x), signed if isinstance(signed, Mapping) else dict.fromkeys(maps, signed)
+    x = np.asarray(x)
+    signs = {name: sign_of(name, signed) for name in maps}
     if not maps:
         raise ValueError("maps must hold at least one map")
     held = {name: _of_targets(name, np.asarray(a), x, len(targets)) for name, a in maps.items()}
@@ -84,7 +87,7 @@ def explanations(
             if a is None:
                 axis.set_title(textwrap.shorten(target, 32, placeholder=" …"), fontsize=9, fontweight="bold")
             elif single or row == 0:
-                axis.set_title(name, fontsize=9)
+                axis.set_title(proper(name), fontsize=9)
     for axis in axes.flat[count * (1 if single else rows) :]:
         axis.set_axis_off()
     if x.ndim > 1:
@@ -101,10 +104,14 @@ def _of_targets(name: str, a: np.ndarray, x: np.ndarray, count: int) -> np.ndarr
     return a
 
 
-def save(figure: Figure, path: str | Path, dpi: int = 100) -> None:
-    """Writes a figure atomically; the suffix names the format. The same figure is the same PDF, whenever it is written."""
+def save(figure: Figure, path: str | Path, dpi: float | None = None) -> None:
+    """Writes a figure atomically; the suffix names the format. The same figure is the same PDF, whenever it is written.
+
+    Args:
+      dpi: pixels for each inch; None is the figure's own, 100, or 300 of `grid`.
+    """
     with atomic(path) as part:
-        figure.savefig(part, dpi=dpi, **({"metadata": {"CreationDate": None}} if part.suffix == ".pdf" else {}))
+        figure.savefig(part, dpi="figure" if dpi is None else dpi, **({"metadata": {"CreationDate": None}} if part.suffix == ".pdf" else {}))
 
 
 def _draw(axes, image, attribution, names, shown, options) -> None:
