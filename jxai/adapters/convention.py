@@ -125,6 +125,10 @@ def settled(native: Native, asked: Convention, example: PyTree | None) -> Any:
     """
     batched, channels = _first(asked.batched, native.batched), _first(asked.channels, native.channels)
     if example is None:
+        if native.reference is not None:
+            raise ValueError(
+                "example=None: this model is translated, and its answer to an example shows that the numbers are its own framework's: pass example=x"
+            )
         return Way(bool(batched), channels or "last", False).wrapped(native, asked, None)
     names = named(example)
     x = explained(example, asked.explain)
@@ -142,6 +146,8 @@ def settled(native: Native, asked: Convention, example: PyTree | None) -> Any:
         fits = [way for way, said in tried.items() if said is None]
         if fits:
             _agree(fits, native, asked, example, x)
+            if native.reference is not None:
+                _translated(fits[0], native, asked, example, x)
             return fits[0].wrapped(native, asked, example)
     raise ValueError(_nothing_works(native, asked, example, x, tried))
 
@@ -205,3 +211,20 @@ def _agree(fits: list[Way], native: Native, asked: Convention, example: PyTree, 
     for other in others:
         if other.shape != first.shape or not np.allclose(other, first, rtol=0, atol=TOLERANCE * np.abs(first).max(), equal_nan=True):
             raise ValueError(f"the model can be called in several ways, which give different numbers: pass {said}")
+
+
+def _translated(way: Way, native: Native, asked: Convention, example: PyTree, x: PyTree) -> None:
+    """Raises ValueError unless a translation gives the numbers that the model's own framework gives."""
+    f, own = way.wrapped(native, asked, example), way.wrapped(native._replace(call=native.reference), asked, example)
+    if not all(outputs.concrete(f, v) for v in jax.tree.leaves(x)):
+        raise ValueError("a translated model is compared with its own framework, which no trace knows: adapt it outside of jit")
+    found, expected = compiled(f, x), own(x)
+    kinds = {leaf.dtype for leaf in (*jax.tree.leaves(native.call), found) if is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)}
+    most = max([TOLERANCE, *(16 * float(jnp.finfo(kind).eps) for kind in kinds)])
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=most * np.abs(expected).max(), equal_nan=True):
+        said = f"by {np.abs(found - expected).max():.3g}" if found.shape == expected.shape else f"{found.shape} against {expected.shape}"
+        raise ValueError(
+            f"the translation to JAX gives other numbers of the example than the model's own framework ({said}): "
+            "an operation is translated wrongly, or the model draws random numbers"
+        )

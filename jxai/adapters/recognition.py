@@ -26,10 +26,12 @@ KINDS = {
     ("equinox", "Module"): "equinox",
     ("haiku", "Transformed"): "haiku",
     ("haiku", "TransformedWithState"): "haiku",
+    ("keras", "Layer"): "keras",
+    ("torch.nn", "Module"): "torch",
 }
 """The module of `jxai.adapters` that makes a native model of an object, by where a class of it lies and its name."""
 
-NAMES = "an nnx or linen module, an Equinox module, a Haiku function, or any function"
+NAMES = "an nnx or linen module, an Equinox or PyTorch module, a Haiku function, a Keras model, or any function"
 
 
 class Native(NamedTuple):
@@ -43,6 +45,8 @@ class Native(NamedTuple):
     """Where an image's channels are; None where either may be."""
     hint: str = ""
     """What to say to `adapt` where a call fails."""
+    reference: Any = None
+    """The same as its framework computes it, of concrete arrays, where `call` is a translation: an example shows whether the two agree."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,13 @@
 the adapted model, or skips where the framework is not installed.
 """
 
+import importlib.util
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
 import jxai
@@ -137,6 +141,51 @@ def haiku_function():
     return hk.transform_with_state(forward), params, state
 
 
+def keras_model():
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    layers, w = keras.layers, WEIGHTS
+    net = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Conv2D(5, 3, padding="same"),
+            layers.BatchNormalization(epsilon=EPSILON),
+            layers.ReLU(),
+            layers.Conv2D(6, 3, padding="same", activation="relu"),
+            layers.Dropout(0.5),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(K),
+        ]
+    )
+    net.set_weights([w[name] for name in ("conv1", "bias1", "scale", "offset", "mean", "var", "conv2", "bias2", "dense", "bias3")])
+    return net
+
+
+def torch_module():
+    torch = pytest.importorskip("torch")
+    if importlib.util.find_spec("torchax") is None:
+        pytest.skip("torchax is not installed")
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1, self.norm, self.conv2 = nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5, eps=EPSILON), nn.Conv2d(5, 6, 3, padding=1)
+            self.relu, self.drop, self.dense = nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(6, K)
+
+        def forward(self, x):
+            h = self.relu(self.conv2(self.relu(self.norm(self.conv1(x)))))
+            return self.dense(self.drop(h).mean((2, 3)))
+
+    w = {name: torch.tensor(value) for name, value in WEIGHTS.items()}
+    kernel = lambda name: w[name].permute(3, 2, 0, 1)
+    net, own = Net(), {"norm.weight": "scale", "norm.bias": "offset", "norm.running_mean": "mean", "norm.running_var": "var"}
+    state = {name: w[key] for name, key in {"conv1.bias": "bias1", "conv2.bias": "bias2", "dense.bias": "bias3", **own}.items()}
+    state |= {"conv1.weight": kernel("conv1"), "conv2.weight": kernel("conv2"), "dense.weight": w["dense"].T}
+    net.load_state_dict({**net.state_dict(), **state})
+    return net.eval()
+
+
 def channels_first(f, x):
     """Takes `[C, H, W]`, in 0…255, and returns a dictionary."""
     h = jnp.moveaxis(x, 0, -1) / 255
@@ -152,6 +201,8 @@ FRAMEWORKS = {
     "linen": lambda: jxai.adapt(*linen_module(), example=X),
     "equinox": lambda: jxai.adapt(*equinox_module(), example=X),
     "haiku": lambda: jxai.adapt(*haiku_function(), example=X),
+    "keras": lambda: jxai.adapt(keras_model(), example=X),
+    "torch": lambda: jxai.adapt(torch_module(), example=X),
     "function": lambda: jxai.adapt(apply, jax.tree.map(jnp.asarray, WEIGHTS), example=X),
     "channels first, bytes, dictionary": lambda: jxai.adapt(channels_first, by_hand, example=X, pixels=(0, 255), output="logits"),
     "probabilities of a batch": lambda: jxai.adapt(probabilities, by_hand, example=X, returns="probabilities"),

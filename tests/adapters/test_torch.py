@@ -1,0 +1,177 @@
+"""PyTorch modules through torchax: PyTorch's own numbers and gradients, what passes, what is refused by name, and that the module stays as it is."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is an extra of its own: pip install '.[torch]'")
+if importlib.util.find_spec("torchax") is None:
+    pytest.skip("torchax is not installed: pip install '.[torch]'", allow_module_level=True)
+
+import torch_models  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+import jxai  # noqa: E402
+from jxai import bounds, metrics, taps  # noqa: E402
+from jxai.attribution import grad_cam, gradient, guided_backprop, integrated_gradients  # noqa: E402
+
+X = np.random.default_rng(0).random((32, 32, 3), np.float32)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Layer(nn.Module):
+    """A function of an image's batch, with the modules that it needs, as a model of 8 logits."""
+
+    def __init__(self, fn, *modules):
+        super().__init__()
+        self.fn, self.held = fn, nn.ModuleList(modules)
+
+    def forward(self, x):
+        return self.fn(x.contiguous(), *self.held).flatten(1)[:, -8:] * 1.0
+
+
+def own_gradient(module, x, target):
+    """PyTorch's logits of an example and their derivative, in jxai's layout."""
+    v = torch.tensor(np.moveaxis(x, -1, 0)[None]).requires_grad_()
+    out = module(v)
+    out[0, target].backward()
+    return out[0].detach().numpy(), np.moveaxis(v.grad[0].numpy(), 0, -1)
+
+
+@pytest.mark.parametrize("name", ["resnet", "densenet", "vit"])
+def test_numbers_and_gradients_are_pytorchs(name):
+    module = getattr(torch_models, name)()
+    logits, slope = own_gradient(module, X, 3)
+    f = jxai.adapt(module, example=X)
+    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(f, X), logits, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(gradient)(f, X, 3), slope, atol=1e-5)
+    batch = np.stack([X, 1 - X])
+    np.testing.assert_allclose(jax.jit(jax.vmap(f))(batch), module(torch.tensor(batch).permute(0, 3, 1, 2)).detach(), atol=1e-5)
+
+
+def test_the_module_stays_as_it_is():
+    module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    before = {name: (value, value.clone(), value.requires_grad) for name, value in [*module.named_parameters(), *module.named_buffers()]}
+    kind = type(module[0])
+    f = jxai.adapt(module, example=X)
+    f(X)
+    after = dict([*module.named_parameters(), *module.named_buffers()])
+    assert after.keys() == before.keys() and type(module[0]) is kind and torch.nn.utils.parametrize.is_parametrized(module[0])
+    for name, (value, was, trained) in before.items():
+        assert after[name] is value and torch.equal(value, was) and value.requires_grad == trained
+    assert module(torch.tensor(X).permute(2, 0, 1)[None]).requires_grad  # PyTorch runs it as before
+
+
+def test_layers_are_found_by_the_names_of_weights():
+    f = jxai.adapt(torch_models.resnet(), example=X)
+    named = [layer.name for layer in taps.layers(f, X)]
+    assert any("stages.2.0.conv2.weight" in name for name in named)
+    cam = jax.jit(lambda x: grad_cam(f, x, 3, layer="stages.1.0.conv2"))(X)
+    assert cam.shape == (32, 32, 1) and np.abs(cam).max() > 0
+
+
+def refused(words, module, **options):
+    with pytest.raises(ValueError, match=words):
+        jxai.adapt(module, example=X, **options)
+
+
+def test_what_cannot_be_adapted_is_said():
+    refused(r"model=ResNet is in training mode \(ResNet, conv1, bn1, relu, …\).*call model.eval\(\)", torch_models.resnet().train())
+    with pytest.raises(ValueError, match="example=None: this model is translated.*pass example=x"):
+        jxai.adapt(torch_models.resnet())
+    refused(
+        "torchax, the bridge from PyTorch to JAX, does not know: Operator with name aten::adaptive_max_pool2d has no", Layer(nn.AdaptiveMaxPool2d(2)).eval()
+    )
+    refused("decides by values of its input", Layer(lambda x: x if x.sum() > 0 else -x).eval())
+    refused("gives other numbers of the example than the model's own framework", Layer(nn.AvgPool2d(3, 2, ceil_mode=True)).eval())
+    refused("or the model draws random numbers", Layer(lambda x: x + torch.rand(1, 3, 32, 32)).eval())
+    with pytest.raises(ValueError, match="output='logit' is nothing that the model returns: pass one of output='logits'"):
+        jxai.adapt(Named().eval(), example=X, output="logit")
+
+
+class Named(nn.Module):
+    def forward(self, x):
+        return {"logits": x.mean((2, 3)), "features": x}
+
+
+def test_an_output_is_chosen_by_key():
+    f = jxai.adapt(Named().eval(), example=X, output="logits")
+    np.testing.assert_allclose(f(X), X.mean((0, 1)), atol=1e-6)
+
+
+LAYERS = {
+    "activations": Layer(
+        lambda x, *fs: sum(f(x) for f in fs), nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Hardswish(), nn.ELU(), nn.PReLU(), nn.Softplus()
+    ),
+    "windows": Layer(
+        lambda x, a, b, c: c(b(a(x))), nn.MaxPool2d(3, 2, 1), nn.ConvTranspose2d(3, 4, 3, 2, 1, 1), nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+    ),
+    "norms": Layer(lambda x, *fs: sum(f(x) for f in fs), nn.GroupNorm(3, 3), nn.InstanceNorm2d(3), nn.LayerNorm(32), nn.RMSNorm(32), nn.LocalResponseNorm(3)),
+    "padding": Layer(lambda x, *fs: sum(f(x) for f in fs), nn.ReflectionPad2d(2), nn.ReplicationPad2d(2), nn.CircularPad2d(2)),
+    "resizing": Layer(lambda x: F.interpolate(x, size=(9, 7), mode="bilinear") + F.adaptive_avg_pool2d(x, (9, 7))),
+    "windows of tokens": Layer(lambda x: torch.roll(x, (3, 2), (2, 3)).reshape(1, 3, 4, 8, 4, 8).permute(0, 2, 4, 3, 5, 1).reshape(1, 16, 192)),
+    "attention": Layer(lambda x, f: f(x[:, 0]), nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)),
+    "recurrence": Layer(
+        lambda x, f, g: torch.cat([f(x[:, 0])[0], g(x[:, 1])[0]], -1)[:, -1], nn.LSTM(32, 3, 2, batch_first=True, bidirectional=True), nn.GRU(32, 2)
+    ),
+    "tensors of its own": Layer(lambda x, f: x[:, 0] * torch.tensor(2.0) + f(torch.arange(32)) * torch.linspace(0, 1, 32), nn.Embedding(32, 32)),
+    "assignment": Layer(lambda x: _assigned(x)),
+    "norms of weights": Layer(lambda x, f: f(x), nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 8, 32))),
+    "half precision": Layer(lambda x, f: f(x.bfloat16()).float(), nn.Linear(32, 4).bfloat16()),
+}
+
+
+def _assigned(x):
+    y = x.clone()
+    y[:, 0] = 2 * y[:, 1]
+    y[:, :, 0] += 1
+    return y
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_that_pass(name):
+    module = LAYERS[name].eval()
+    f = jxai.adapt(module, example=X)
+    logits, slope = own_gradient(module, X, 3)
+    tolerance = 0.02 if name == "half precision" else 1e-5
+    np.testing.assert_allclose(f(X), logits, atol=tolerance * np.abs(logits).max())
+    np.testing.assert_allclose(jax.jit(gradient)(f, X, 3), slope, atol=tolerance * max(1, np.abs(slope).max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ResNet-18", "DenseNet-121", "ViT-Ti/16"])
+def test_whole_architectures_go_through_every_kind_of_method(name, quick_compilation):
+    torch.manual_seed(0)
+    module, side = {
+        "ResNet-18": lambda: (torch_models.ResNet(), 96),
+        "DenseNet-121": lambda: (torch_models.DenseNet(), 64),
+        "ViT-Ti/16": lambda: (torch_models.ViT(), 224),
+    }[name]()
+    module = torch_models.settled(module)
+    x = np.random.default_rng(0).random((side, side, 3), np.float32)
+    f = jxai.adapt(module, example=x, mean=MEAN, std=STD)
+
+    def explained(f, x):
+        cam = grad_cam(f, x, 3)
+        return {
+            "grad_cam": cam,
+            "guided_backprop": guided_backprop(f, x, 3),
+            "integrated_gradients": integrated_gradients(f, x, 3, steps=2),
+            "deletion": metrics.deletion(f, x, 3, cam, steps=2, fill=0.0).y,
+        }
+
+    normal = (x - np.float32(MEAN)) / np.float32(STD)
+    logits, slope = own_gradient(module, normal, 3)
+    size = np.abs(logits).max()
+    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(f, x), logits, atol=1e-5 * size)
+    np.testing.assert_allclose(jax.jit(gradient)(f, x, 3), slope / np.float32(STD), atol=1e-5 * max(1, np.abs(slope / np.float32(STD)).max()))
+    for what, found in jax.jit(explained)(f, x).items():
+        assert np.isfinite(found).all() and (what == "grad_cam" or np.abs(found).max() > 0), what
+    lower, upper = jax.jit(lambda f, x: bounds.interval(f)(bounds.ball(x, 0.0)))(f, x)
+    np.testing.assert_allclose(np.stack([lower, upper]), np.stack([logits, logits]), atol=1e-3 * size)
+    assert jxai.each(grad_cam, f, np.stack([x, 1 - x]), jnp.array([3, 4])).shape == (2, side, side, 1)
