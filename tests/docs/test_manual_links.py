@@ -57,7 +57,7 @@ def _public():
     return ["jxai", *(name for name in [*rooms, *nested, *(f"jxai.{short}" for short in jxai._SHORT)] if name not in INSIDE)]
 
 
-INSIDE = {"jxai.cli", "jxai.files", "jxai.identity", "jxai.kernels", "jxai.outputs", "jxai.batching", "jxai.callables"}
+INSIDE = {"jxai.cli", "jxai.files", "jxai.identity", "jxai.kernels", "jxai.outputs", "jxai.batching", "jxai.callables", "jxai.views"}
 """Rooms that users reach by the command line or by jxai's own names; `core.md` has what of them is public."""
 
 
