@@ -93,11 +93,16 @@ APART = "@"
 def proper(label: str) -> str:
     """The proper name of a method's or a metric's label; one that is not jxai's stays as it is.
 
-    `"grad_cam"` is `"Grad-CAM"`, `"abs:gradient"` is `"|Gradient|"`, `"sobol@num_designs=16"` is `"Sobol (num_designs 16)"`.
+    `"grad_cam"` is `"Grad-CAM"`, `"abs:gradient"` is `"|Gradient|"`, `"sobol@num_designs=16"` is `"Sobol (num designs 16)"`.
     """
     name, *apart = label.removeprefix(ABSOLUTE).split(APART)
     known = METHODS.get(name, METRICS.get(name))
     if known is None:
         return label
     shown = f"|{known}|" if label.startswith(ABSOLUTE) else known
-    return f"{shown} ({', '.join(part.replace('=', ' ', 1) for part in apart)})" if apart else shown
+    return f"{shown} ({', '.join(map(_option, apart))})" if apart else shown
+
+
+def _option(part: str) -> str:
+    name, _, value = part.partition("=")
+    return f"{name.replace('_', ' ')} {value}".strip()

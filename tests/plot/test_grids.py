@@ -31,7 +31,7 @@ def test_names_are_proper_and_widths_those_of_a_page():
         figure = plot.grid(IMAGES, maps, width=width, rows=("a", "b"))
         drawn, titles = panels(figure)
         assert figure.get_figwidth() == inches and len(drawn) == 10 and figure.dpi == 300
-        assert [" ".join(title.split()) for title in titles[:5]] == ["", "Grad-CAM", "|Gradient|", "Sobol (num_designs 16)", "mine"] and not any(titles[5:])
+        assert [" ".join(title.split()) for title in titles[:5]] == ["", "Grad-CAM", "|Gradient|", "Sobol (num designs 16)", "mine"] and not any(titles[5:])
     assert panels(plot.grid(IMAGES, maps, names={"mine": "Ours"}))[1][4] == "Ours"
     assert {"a", "b"} <= {text.get_text() for text in figure.texts}
 
