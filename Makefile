@@ -21,7 +21,7 @@ TESTS = $(if $(FAMILY),tests/$(FAMILY))
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
-	$(BIN)/jxai explain --out build/demo --lime.segments slic:60
+	$(BIN)/jxai explain --html --out build/demo --lime.segments slic:60
 	@# Tiny networks: eighteen programs that take longer to optimise than to run.
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/jxai evaluate digits --limit 64 --out build/demo/run \
 		--methods gradient,abs:gradient,integrated_gradients,grad_cam,occlusion,sobol \

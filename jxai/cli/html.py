@@ -61,7 +61,8 @@ def certificate(certificate: Any, file: str) -> pages.Facts:
     about = certificate.digests
     facts = [("certificate", file), ("kind", type(certificate).__name__)]
     if about is not None:
-        facts += [("digest of the example", str(about.x)[:16]), ("digest of the weights", str(about.weights)[:16])]
+        facts += [("digest of the example", about.x), ("digest of the weights", about.weights)]
+    facts.append(("check it again", f"jxai verify {file} …, with the same image and model"))
     return pages.Facts(facts, "Certificate")
 
 

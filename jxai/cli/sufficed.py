@@ -53,7 +53,7 @@ def subset(
                 note=f"{found.score} {pages.number(float(found.value))}",
             )
         )
-        layers.append(pages.layer("held", np.broadcast_to(mask, (*x.shape[:-1], 1)), x.shape, signed=False, width=width)._replace(note="bright: held"))
+        layers.append(pages.layer("held", np.broadcast_to(mask, (*x.shape[:-1], 1)), x.shape, signed=False, width=width))
     case = pages.Case(
         name, pages.picture(x, width), f"{name}, {subject.label(label)}", layers, [("class", subject.label(label))], values=x if x.ndim == 1 else None
     )
@@ -64,7 +64,7 @@ def subset(
     parts = [
         pages.Facts(facts),
         pages.Text(listed=said),
-        pages.Browser([case], "Example", opacity=100),
+        pages.Browser([case], "Example", opacity=100, extent=("removed", "held")),
         pages.Charts([chart], "While features were removed", "Dashed: the threshold."),
     ]
     parts += [html.certificate(found, str(Path(args.out) / "certificate.npz")), html.options(given)]

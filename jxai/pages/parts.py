@@ -186,6 +186,8 @@ class Browser:
     """What the filter keeps that is by `Case.wrong`."""
     ends: tuple[str, str] = ("against", "for the class")
     """What the two colours of a signed layer mean."""
+    extent: tuple[str, str] = ("least", "most important")
+    """What the two ends of an unsigned layer mean."""
     opacity: int = 85
     """Of layers at the beginning, in per cent."""
     template: ClassVar[str] = "browser.html"
