@@ -14,6 +14,7 @@ from jxai.attribution import is_signed
 from jxai.cli import html, inputs, options
 from jxai.cli.pictures import Named
 from jxai.naming import proper
+from jxai.pages.agreement import DISAGREEMENT
 
 _SAID = 3
 """Classes that are told beside an image, where there are several images."""
@@ -40,7 +41,7 @@ def write(
     if len(images) == 1:
         parts.append(html.answer(kept["logits"], inputs.confidences(kept["logits"], score), subject.label, kept["targets"].tolist(), _word(score)))
     caption = f"{len(chosen)} of {len(images)} images are shown, evenly over them." if len(chosen) < len(images) else ""
-    apart = pages.DISAGREEMENT if len(cases) > 1 and any(case.disagreement is not None for case in cases) else ""
+    apart = DISAGREEMENT if len(cases) > 1 and any(case.disagreement is not None for case in cases) else ""
     browser = pages.Browser(cases, "Explanations", caption, disagreement=apart)
     told = html.options({name: (options.methods()[name], values[name]) for name in methods})
     title = f"{images[0].path.name}, seen by {subject.name}" if len(images) == 1 else f"{len(images)} images, seen by {subject.name}"
@@ -61,7 +62,7 @@ def _cases(
     x, logits = kept["x"], kept["logits"]
     confidences = inputs.confidences(logits, score)
     said = lambda c: f"{subject.label(c)}, {confidences[c]:.1%}"
-    picture, cases = pages.picture(x, max(width, 160)), []
+    picture, cases = pages.picture(x, max(width, 144)), []
     for row, target in enumerate(kept["targets"].tolist()):
         maps = [kept[name][row] for name in methods]
         apart = pages.disagreement(maps)

@@ -20,7 +20,8 @@ from jxai.evaluate.pictures import curves_of
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
 from jxai.naming import ABSOLUTE, proper
-from jxai.pages import DISAGREEMENT, Charts, disagreement, number, side
+from jxai.pages import Charts, disagreement, number, side
+from jxai.pages.agreement import DISAGREEMENT
 from jxai.plot.evaluation import scaled
 
 IMAGES = 64
@@ -230,7 +231,7 @@ def _case(
     grouped = predicted if label == NO_LABEL and run.config["target"] is not None else label
     return pages.Case(
         name,
-        pages.picture(kept[PICTURE], max(width, 160)) if valid and PICTURE in kept else "",
+        pages.picture(kept[PICTURE], max(width, 144)) if valid and PICTURE in kept else "",
         ", ".join([name, *(" ".join(pair) for pair in facts)]),
         [pages.layer(proper(method), kept[method], shape, signed=signs[method], width=width) for method in explained],
         facts if apart is None else [*facts, ("disagreement", f"{apart:.2f}")],

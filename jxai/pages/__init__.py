@@ -8,14 +8,13 @@ What may be touched: another part is a dataclass in `parts` and a template of it
 called with is escaped by jinja2, and nothing may depend on time, place or chance: equal results make equal bytes.
 """
 
-from jxai.pages.agreement import DISAGREEMENT, disagreement
+from jxai.pages.agreement import disagreement
 from jxai.pages.charts import critical_difference, curves
 from jxai.pages.html import render, save
 from jxai.pages.parts import Browser, Case, Cell, Chart, Charts, Column, Facts, Row, Section, Table, Text, number
 from jxai.pages.pictures import Layer, bars, layer, picture, side
 
 __all__ = [
-    "DISAGREEMENT",
     "Browser",
     "Case",
     "Cell",

@@ -12,7 +12,7 @@ from jxai.pages.parts import Chart, Key, number
 from jxai.plot.evaluation import joined
 
 _WIDTH, _HEIGHT = 460, 280
-_WIDE, _NAMES = 520, 168
+_WIDE, _NAMES = 540, 178
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 38
 
 

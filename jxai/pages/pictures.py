@@ -45,7 +45,7 @@ class Layer(NamedTuple):
 
 def side(pictures: int) -> int:
     """The width that so many pictures may have for a page to stay within a few hundred kilobytes."""
-    return 224 if pictures <= 32 else 160 if pictures <= 128 else 112
+    return next((width for most, width in ((32, 224), (128, 160), (256, 112)) if pictures <= most), 96)
 
 
 def picture(x: ArrayLike, width: int = 224) -> str:
@@ -66,7 +66,7 @@ def picture(x: ArrayLike, width: int = 224) -> str:
         v = _strip(v) if x.ndim == 4 else v
     v = rgb(v)
     grey = bool((v == v[..., :1]).all())
-    return _uri(np.uint8(np.rint(255 * (v[..., 0] if grey else v))), width * (min(_FRAMES, len(x)) if x.ndim == 4 else 1), 65)
+    return _uri(np.uint8(np.rint(255 * (v[..., 0] if grey else v))), width * (min(_FRAMES, len(x)) if x.ndim == 4 else 1), 65 if width > 150 else 45)
 
 
 def layer(title: str, attribution: ArrayLike, shape: tuple[int, ...], *, signed: bool | None = None, width: int = 224, names: Any = None) -> Layer:
@@ -81,17 +81,19 @@ def layer(title: str, attribution: ArrayLike, shape: tuple[int, ...], *, signed:
         return bars(title, a, names)
     if len(shape) not in (2, 3, 4):
         return Layer(title, "plain", note=f"maps of shape {a.shape} have no picture")
-    plane = _plane(a, shape)
-    scaled = normalize(plane, signed=signed)
     wide = width * (min(_FRAMES, shape[0]) if len(shape) == 4 else 1)
+    plane = _plane(a, shape)
     words = where(plane)
+    scaled = normalize(_smaller(plane, wide), signed=signed)
     if np.isnan(scaled.values).any():
         known = np.nan_to_num(scaled.values)
         colour = np.where(np.isnan(scaled.values)[..., None], NOT_FINITE, colors(known, scaled.signed))
         opacity = np.where(np.isnan(scaled.values), 1, np.abs(known))[..., None]
         return Layer(title, "plain", _uri(np.uint8(np.rint(255 * np.concatenate([colour, opacity], -1))), wide, None), alt=words, note="green: not finite")
     grey = 128 + 127 * scaled.values if scaled.signed else 255 * scaled.values
-    return Layer(title, "signed" if scaled.signed else "unsigned", _uri(np.uint8(np.rint(grey)), wide, 40 if width > 112 else 30), alt=words)
+    return Layer(
+        title, "signed" if scaled.signed else "unsigned", _uri(np.uint8(np.rint(grey)), wide, 40 if width > 112 else 25 if width > 96 else 15), alt=words
+    )
 
 
 def bars(title: str, values: ArrayLike, names: Any = None) -> Layer:
@@ -131,17 +133,28 @@ def _strip(v: np.ndarray) -> np.ndarray:
     return np.concatenate([v[t] for t in frames], 1)
 
 
+def _smaller(plane: np.ndarray, width: int) -> np.ndarray:
+    """The map's means over the pixels of a smaller picture, before it is scaled, since positive and negative entries side by side cancel."""
+    from PIL import Image
+
+    size = _size(plane.shape[::-1], width)
+    return plane if size == plane.shape[::-1] else np.asarray(Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize(size, Image.Resampling.BOX))
+
+
+def _size(size: tuple[int, int], width: int) -> tuple[int, int]:
+    largest = max(size)
+    return size if largest <= width else (max(1, round(size[0] * width / largest)), max(1, round(size[1] * width / largest)))
+
+
 def _uri(pixels: np.ndarray, width: int, quality: int | None) -> str:
     from PIL import Image
 
     image = Image.fromarray(pixels)
-    largest = max(image.size)
-    if largest > width:
-        size = tuple(max(1, round(n * width / largest)) for n in image.size)
+    if (size := _size(image.size, width)) != image.size:
         image = image.resize(size, Image.Resampling.BOX)
     file = io.BytesIO()
     if quality is None or math.prod(image.size) <= _EXACT:
         image.save(file, "PNG", optimize=True)
         return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    image.save(file, "WEBP", quality=quality, method=6)
+    image.save(file, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
