@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import shlex
 import sys
 
 import manual
@@ -69,6 +70,36 @@ def test_every_public_name_is_in_the_reference(name):
         assert named <= set(reference.names()), named - set(reference.names())
     if name in reference.families():
         assert all(f"{name}.{each}\n" in reference.markup(name) for each in reference.public(module))
+
+
+def test_commands_can_be_typed():
+    """What stands after a prompt is taken by the command line's parser; `…` and words in capitals stand for something."""
+    from jxai.cli import _CLAIMS, _WITH_OPTIONS, arguments, parser
+
+    lines = [
+        line
+        for page in manual.PAGES
+        for block in re.findall(r"^```console\n(.*?)^```", manual.text(page), re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    commands = [line.partition("$ jxai ")[2] for line in lines if "$ jxai " in line]
+    assert len(commands) > 20
+    for command in commands:
+        words = [word for word in shlex.split(command, comments=True) if word not in ("[NAME]", "…")]
+        if ">" in words or "|" in words or words[0] == "--help":
+            continue
+        try:
+            typed = arguments.joined(words)
+            parser.parser().parse_args(arguments.split(typed)[0] if typed[0] in (*_CLAIMS, *_WITH_OPTIONS) else typed)
+        except (SystemExit, Exception) as error:
+            pytest.fail(f"jxai {command}: {error}")
+
+
+@pytest.mark.parametrize("page", sorted((manual.DOCS / "howto" / "models").glob("*.md")), ids=manual.name)
+def test_a_model_is_brought_in_ten_lines(page):
+    """From `jxai.adapt` to maps, beside the model itself."""
+    brought = [code for code in manual.cells(page) if "adapt(" in code]
+    assert all(sum(bool(line.strip()) for line in code.splitlines()) <= 10 for code in brought)
 
 
 def test_every_experiment_has_a_page():
