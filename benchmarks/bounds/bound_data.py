@@ -23,6 +23,7 @@ SHAPES = {"0": (16, 1, 4, 4), "2": (32, 16, 4, 4), "5": (100, 1568), "7": (10, 1
 def make(setting: str, path: Path) -> str:
     """Writes weights (as PyTorch lays them out) and images; returns what the images are."""
     from jxai import data
+    from jxai.adapters import weight_files
     from jxai.models import weights
 
     if setting == "random":
@@ -32,7 +33,7 @@ def make(setting: str, path: Path) -> str:
             bound = 1 / np.sqrt(np.prod(shape[1:]))
             arrays[f"{name}.weight"], arrays[f"{name}.bias"] = (draw.uniform(-bound, bound, s) for s in (shape, shape[:1]))
     else:
-        arrays = weights.load_npz(weights.find(f"{setting}.npz"))
+        arrays = weight_files.read(weights.find(f"{setting}.npz"))
     try:
         source, what = data.source("mnist"), "MNIST's test images"
         x = np.stack([source[i].pixels for i in range(MOST)]) / 255

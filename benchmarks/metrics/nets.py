@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.attribution import lite0
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.layers import fold_batch_norm
 
@@ -27,7 +28,7 @@ def keras(setting: str):
 
 def _resnet() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Kernel (OIHW, or `[out, in]`) and bias of every layer."""
-    arrays = weights.load_npz(weights.find("cifar10_resnet20.npz"))
+    arrays = weight_files.read(weights.find("cifar10_resnet20.npz"))
 
     def fold(conv: str, norm: str):
         return fold_batch_norm(arrays[f"{conv}.weight"], arrays, norm, EPSILON)
@@ -42,7 +43,7 @@ def _resnet() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _lenet() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    arrays = weights.load_npz(weights.find("mnist_lenet5.npz"))
+    arrays = weight_files.read(weights.find("mnist_lenet5.npz"))
     names = {"c1": "convnet.c1", "c3": "convnet.c3", "c5": "convnet.c5", "f6": "fc.f6", "f7": "fc.f7"}
     return {short: (arrays[f"{name}.weight"], arrays[f"{name}.bias"]) for short, name in names.items()}
 

@@ -5,7 +5,7 @@ and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists t
 `decode(z) -> x` and `encode(x) -> z` instead; `generators()` lists the trained ones.
 
 - classifiers: `simple`, `lenet`, `resnet`, `efficientnet`, `digits`, `ddu`, `vnncomp`. Generators: `vae`, `burgess`, `flows`, `gan`, `semantic`, `vcnet`.
-- losses: `variational`, `adversarial`, `inversion`. Weights: `catalogue`, `weights`, `torch_pickle`. `ordinary` trains small networks in seconds.
+- losses: `variational`, `adversarial`, `inversion`. Weights: `catalogue`, `weights`. `ordinary` trains small networks in seconds.
 
 What may be touched: a trained model is a file and a line in `catalogue`, with its accuracy as a test. The methods, metrics and bounds never import this room.
 """

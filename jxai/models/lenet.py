@@ -5,6 +5,7 @@ import os
 import jax
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.layers import Conv, check_input, linear
 
@@ -46,7 +47,7 @@ def lenet5(path: str | os.PathLike | None = None) -> LeNet5:
       ValueError: weights that do not fit. FileNotFoundError: no such file.
     """
     model = nnx.eval_shape(lambda: LeNet5(rngs=nnx.Rngs(0)))
-    arrays = weights.load_npz(weights.find("mnist_lenet5.npz", path))
+    arrays = weight_files.read(weights.find("mnist_lenet5.npz", path))
     for name in ("c1", "c3", "c5"):
         getattr(model, name).load(arrays[f"convnet.{name}.weight"], arrays[f"convnet.{name}.bias"])
     for name in ("f6", "f7"):

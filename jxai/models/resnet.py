@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.layers import Conv, check_input, fold_batch_norm, linear
 
@@ -85,7 +86,7 @@ def cifar_resnet(depth: int = 20, path: str | os.PathLike | None = None) -> Cifa
     """
     model = nnx.eval_shape(lambda: CifarResNet(depth, rngs=nnx.Rngs(0)))
     file = weights.find(f"cifar10_resnet{depth}.npz", path)
-    arrays = weights.load_npz(file)
+    arrays = weight_files.read(file)
 
     def load(conv, name, norm):
         conv.load(*fold_batch_norm(arrays[f"{name}.weight"], arrays, norm, _EPSILON))

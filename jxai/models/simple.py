@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jax
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.layers import Conv, check_input, linear
 
@@ -130,7 +131,7 @@ def robust_cnn(data: str = "mnist", path: str | os.PathLike | None = None) -> Ro
     if data not in ROBUST_CLASSES:
         raise ValueError(f"{data=} must be one of {tuple(ROBUST_CLASSES)}")
     model = nnx.eval_shape(lambda: RobustCNN(rngs=nnx.Rngs(0)))
-    arrays = weights.load_npz(weights.find(f"robust_{data}.npz", path))
+    arrays = weight_files.read(weights.find(f"robust_{data}.npz", path))
     model.first.load(arrays["0.weight"], arrays["0.bias"])
     model.second.load(arrays["2.weight"], arrays["2.bias"])
     # PyTorch flattens channels first.

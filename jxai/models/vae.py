@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.coders import Decoder, Encoder, condition
 from jxai.models.layers import linear
@@ -158,7 +159,7 @@ def mnist_vae(path: str | os.PathLike | None = None) -> VAE:
       ValueError: weights that do not fit. FileNotFoundError: no such file.
     """
     model = nnx.eval_shape(lambda: VAE((28, 28, 1), rngs=nnx.Rngs(0)))
-    arrays = weights.load_npz(weights.find("mnist_vae.npz", path))
+    arrays = weight_files.read(weights.find("mnist_vae.npz", path))
     join = lambda part: jnp.concatenate([arrays[f"fc21.{part}"], arrays[f"fc22.{part}"]])
     linear(model.encoder.layers[0], arrays["fc1.weight"], arrays["fc1.bias"])
     linear(model.encoder.layers[1], join("weight"), join("bias"))

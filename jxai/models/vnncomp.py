@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from flax import nnx
 
+from jxai.adapters import weight_files
 from jxai.models import weights
 from jxai.models.layers import linear
 from jxai.models.simple import MLP
@@ -41,7 +42,7 @@ def mnistfc(depth: int = 2, path: str | os.PathLike | None = None) -> MLP:
     """
     if depth not in DEPTHS:
         raise ValueError(f"{depth=} must be one of {DEPTHS}")
-    arrays = weights.load_npz(_find(path))
+    arrays = weight_files.read(_find(path))
     model = nnx.eval_shape(lambda: MLP(784, (256,) * depth, 10, rngs=nnx.Rngs(0)))
     for index, layer in enumerate(model.layers):
         name = f"net256x{depth}/layer{index}"
@@ -51,7 +52,7 @@ def mnistfc(depth: int = 2, path: str | os.PathLike | None = None) -> MLP:
 
 def mnistfc_properties(path: str | os.PathLike | None = None) -> Properties:
     """Returns the properties, the same for each network; `path` and errors are those of `mnistfc`."""
-    arrays = weights.load_npz(_find(path))
+    arrays = weight_files.read(_find(path))
     lower, upper, label, radius, name = (arrays[f"property/{field}"] for field in ("lower", "upper", "label", "eps", "name"))
     return Properties(lower, upper, label.astype(np.int32), radius, tuple(name.tolist()))
 

@@ -2,11 +2,8 @@
 
 import os
 import pathlib
-import zipfile
 
-import numpy as np
-
-__all__ = ["find", "load_npz"]
+__all__ = ["find"]
 
 
 def find(name: str, path: str | os.PathLike | None = None) -> pathlib.Path:
@@ -33,14 +30,3 @@ def find(name: str, path: str | os.PathLike | None = None) -> pathlib.Path:
             return candidate
     tried = ", ".join(dict.fromkeys(str(candidate) for candidate in candidates))
     raise FileNotFoundError(f"no weights {name}: tried {tried}; set JXAI_DATA to the folder whose weights/ holds it, or pass its path")
-
-
-def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns the arrays of an `.npz` file; ValueError names a file that is damaged or holds Python objects."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or no .npz of plain arrays ({error})") from None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.bounds import vnncomp_mnistfc as experiment
+from jxai.adapters import weight_files
 from jxai.bounds import Box, margins
 from jxai.evaluate.record import folder
 from jxai.models import weights
@@ -28,7 +29,7 @@ def properties():
 
 def as_written(depth, x):
     """The network by NumPy in float64, from the arrays of the file."""
-    arrays = weights.load_npz(weights.find("../vnncomp/mnistfc.npz"))
+    arrays = weight_files.read(weights.find("../vnncomp/mnistfc.npz"))
     for i in range(depth + 1):
         x = np.maximum(x, 0) if i else x
         x = x @ arrays[f"net256x{depth}/layer{i}/kernel"].astype(np.float64) + arrays[f"net256x{depth}/layer{i}/bias"]

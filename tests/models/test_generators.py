@@ -12,6 +12,7 @@ from drawn import drawn
 from flax import nnx
 
 from jxai import models
+from jxai.adapters import weight_files
 from jxai.counterfactual import diffeomorphic
 from jxai.models import weights
 from jxai.models.burgess import BurgessVAE, btcvae
@@ -70,7 +71,7 @@ def test_trained_gan_makes_digits(mnist):
 def test_trained_gan_is_the_stored_network():
     """The map of tanh to [0, 1] and of pixels to [−1, 1] is in the weights."""
     gan = load(mnist_gan)
-    g, d = (weights.load_npz(weights.find(f"mnist_gan_{name}.npz")) for name in ("generator", "discriminator"))
+    g, d = (weight_files.read(weights.find(f"mnist_gan_{name}.npz")) for name in ("generator", "discriminator"))
 
     def network(a, v, activation):
         for n in (0, 2, 4):

@@ -1,31 +1,48 @@
-"""Reads a state dictionary that PyTorch saved in its legacy format, without PyTorch and without trusting the file.
+"""Reads a state dictionary that PyTorch saved, without PyTorch and without trusting the file.
 
-The file is five pickles (magic number, protocol version, system information, the object, the list of storage keys) and
+Since PyTorch 1.6 the file is a zip archive: `data.pkl`, a pickle of the object, and `data/KEY`, the little-endian elements of each storage. Before,
+it was five pickles (magic number, protocol version, system information, the object, the list of storage keys) and
 then, for each key in the list's order, an int64 element count and that many little-endian elements
-(`torch.serialization._legacy_save`). A pickle may name any function to be called while it loads; here only the four
+(`torch.serialization._legacy_save`). A pickle may name any function to be called while it loads; here only the
 names below mean anything, and every other one is refused.
 """
 
 import collections
 import pathlib
 import pickle
+import zipfile
 
+import ml_dtypes
 import numpy as np
 
 __all__ = ["load"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_STORAGES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_STORAGES = {
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "BoolStorage": np.dtype("?"),
+    "ByteStorage": np.dtype("u1"),
+    "CharStorage": np.dtype("i1"),
+    "DoubleStorage": np.dtype("<f8"),
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "IntStorage": np.dtype("<i4"),
+    "LongStorage": np.dtype("<i8"),
+    "ShortStorage": np.dtype("<i2"),
+}
 
 
 def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Returns the tensors of a `.pth` file by name, as float32 or int64 arrays.
+    """Returns the tensors of a file of `torch.save` by name; a dictionary in a dictionary has its names before theirs, with a dot between.
 
     Raises:
-      ValueError: the file names a global outside the allow-list, is truncated, or is no legacy PyTorch file.
+      ValueError: the file names a global outside the allow-list, is truncated, or is no such file.
       FileNotFoundError: there is no such file.
     """
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return _read_archive(archive)
         with open(path, "rb") as file:
             return _read(file)
     except _Refused as refused:
@@ -35,7 +52,7 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     # A damaged pickle can fail in any way that the virtual machine can: report the file, not the opcode.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"{path} is damaged or no legacy PyTorch file ({reason})") from None
+        raise ValueError(f"{path} is damaged or no state dictionary of PyTorch ({reason})") from None
 
 
 class _Refused(Exception):
@@ -59,8 +76,8 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused(f"{module}.{name}")
 
     def persistent_load(self, pid):
-        kind, dtype, key, _device, size, view = pid
-        if kind != "storage" or view is not None:
+        kind, dtype, key, _device, size, *view = pid
+        if kind != "storage" or view not in ([], [None]):
             raise ValueError(f"unknown persistent object {kind!r}")
         self.storages[key] = (dtype, size)
         return key
@@ -96,4 +113,30 @@ def _read(file):
         if count.tolist() != [size] or values.size != size:
             raise ValueError("a storage is shorter than declared")
         storages[key] = values
-    return {name: tensor.view(storages) for name, tensor in tensors.items() if isinstance(tensor, _Tensor)}
+    return _named(tensors, storages)
+
+
+def _read_archive(archive):
+    root = next(name for name in archive.namelist() if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+        raise ValueError("its bytes are in the order of big-endian machines")
+    with archive.open(f"{root}data.pkl") as file:
+        unpickler = _Unpickler(file)
+        tensors = unpickler.load()
+    storages = {}
+    for key, (dtype, size) in unpickler.storages.items():
+        values = np.frombuffer(archive.read(f"{root}data/{key}"), dtype)
+        if values.size < size:
+            raise ValueError("a storage is shorter than declared")
+        storages[key] = values
+    return _named(tensors, storages)
+
+
+def _named(tensors, storages, prefix=""):
+    found = {}
+    for name, value in tensors.items():
+        if isinstance(value, _Tensor):
+            found[f"{prefix}{name}"] = value.view(storages)
+        elif isinstance(value, dict):
+            found |= _named(value, storages, f"{prefix}{name}.")
+    return found

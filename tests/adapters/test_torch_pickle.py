@@ -1,4 +1,4 @@
-"""The reader of PyTorch's legacy files reads what PyTorch wrote and runs nothing."""
+"""The reader of PyTorch's files, the legacy ones and the archives, reads what PyTorch wrote and runs nothing."""
 
 import collections
 import io
@@ -7,11 +7,12 @@ import pickle
 import struct
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
 
-from jxai.models import torch_pickle
+from jxai.adapters import torch_pickle
 
 
 class Global:
@@ -43,6 +44,25 @@ def write(path, state, storages, *, cut=0):
         buffer.write(struct.pack("<q", value.size) + value.tobytes())
     content = buffer.getvalue()
     path.write_bytes(content[: len(content) - cut])
+    return path
+
+
+def write_archive(path, state, storages, *, short=0, order="little"):
+    """An archive as `torch.save` has written it since PyTorch 1.6."""
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            if isinstance(value, np.ndarray):
+                return "storage", type(value), next(key for key, storage in storages.items() if storage is value), "cpu", value.size
+            return None
+
+    buffer = io.BytesIO()
+    Pickler(buffer, protocol=2).dump(state)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", buffer.getvalue())
+        archive.writestr("a/byteorder", order)
+        for key, value in storages.items():
+            archive.writestr(f"a/data/{key}", value.tobytes()[short:])
     return path
 
 
@@ -81,6 +101,16 @@ def test_reads_strides_and_offsets(tmp_path, sample):
     np.testing.assert_array_equal(read["transposed"], [[2, 4, 6], [3, 5, 7]])
 
 
+def test_reads_archives_and_dictionaries_in_dictionaries(tmp_path, sample):
+    _, state, storages = sample
+    read = torch_pickle.load(write_archive(tmp_path / "a.pth", {"model": state, "epoch": 3}, storages))
+    assert list(read) == ["model.whole", "model.transposed"]
+    np.testing.assert_array_equal(read["model.transposed"], [[2, 4, 6], [3, 5, 7]])
+    for damage, words in (({"short": 4}, "shorter than declared"), ({"order": "big"}, "big-endian")):
+        with pytest.raises(ValueError, match=rf"a\.pth is damaged.*{words}"):
+            torch_pickle.load(write_archive(tmp_path / "a.pth", state, storages, **damage))
+
+
 @pytest.mark.parametrize("cut", [1, 8, 33, 60, 200])
 def test_truncated_file_is_named(tmp_path, sample, cut):
     _, state, storages = sample
@@ -105,7 +135,8 @@ def test_any_other_global_is_refused(tmp_path, function, name):
     late = write(tmp_path / "late.pth", {"w": hostile}, {})
     early = tmp_path / "early.pth"
     early.write_bytes(pickle.dumps(hostile, protocol=2))
-    for path in (late, early):
+    archive = write_archive(tmp_path / "archive.pth", {"w": hostile}, {})
+    for path in (late, early, archive):
         with pytest.raises(ValueError, match=name) as caught:
             torch_pickle.load(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
