@@ -49,7 +49,7 @@ def test_pairs_are_scipys_wilcoxon_with_holms_correction_and_a_rank_biserial_eff
         order = stats.rankdata(abs(d))
         signs = np.stack(np.meshgrid(*[[0, 1]] * len(d)), -1).reshape(-1, len(d))  # all of them, ties or none
         p = min(1, 2 * np.mean(signs @ order <= min(order[d > 0].sum(), order[d < 0].sum()) + 1e-9))
-        assert (pair.statistic, pair.p) == pytest.approx((stats.wilcoxon(d).statistic, p)) and pair.zeros == (a == b).sum()
+        assert (pair.statistic, pair.p) == pytest.approx((stats.wilcoxon(d, method="asymptotic").statistic, p)) and pair.zeros == (a == b).sum()
         assert pair.effect == pytest.approx(np.sum(order * np.sign(d)) / order.sum()) and pair.difference == pytest.approx(np.median(a - b))
     for n in (9, 40, 80):
         d = np.random.default_rng(n).normal(0.2, size=n)
