@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import importlib.util
 import io
 import os
 import shlex
@@ -24,7 +23,7 @@ import sys
 from collections.abc import Sequence
 
 from jxai.cli import arguments, cache, compiler, parser
-from jxai.cli.errors import UserError, first_line
+from jxai.cli.errors import UserError, first_line, need
 from jxai.cli.progress import Interrupts
 
 _WITH_OPTIONS = ("explain", "evaluate", "certify", "counterfactual")
@@ -60,8 +59,10 @@ def _main(argv: list[str]) -> int:
     if argv[:1] in [[command] for command in (*_WITH_OPTIONS, *_CLAIMS)]:
         argv, given = arguments.split(argv)
     args = parser.parser().parse_args(argv, argparse.Namespace(typed=typed))
-    if getattr(args, "html", False) and importlib.util.find_spec("jinja2") is None:
-        raise UserError("--html needs jinja2: pip install 'jxai[demo]'")
+    if not (args.command == "report" and args.no_pictures):
+        need(args.command)
+    if getattr(args, "html", False):
+        need("--html")
     if args.command in (*_WITH_OPTIONS, *_CLAIMS, "verify"):
         compiler.hasten()
         cache.keep()

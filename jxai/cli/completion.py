@@ -7,7 +7,6 @@ from typing import Any
 
 import jxai
 from jxai.cli import parser
-from jxai.cli.errors import UserError
 
 HOW = {
     "bash": 'eval "$(jxai completion bash)" in ~/.bashrc',
@@ -24,10 +23,8 @@ def main(shell: str) -> None:
 
 def script(shell: str) -> str:
     """The script, of what this installation has: another version of jxai, or another data set, asks for it anew."""
-    try:
-        import shtab
-    except ImportError:
-        raise UserError("jxai completion needs shtab: pip install 'jxai[demo]'") from None
+    import shtab
+
     whole = parser.parser()
     _fill(parser.commands(whole), shtab)
     first, rest = shtab.complete(whole, shell=shell).split("\n", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib.util
 from collections.abc import Iterable, Iterator
 
 
@@ -15,6 +16,25 @@ def first_line(error: BaseException) -> str:
     """An exception's message up to its first line break, or its type where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(":") if lines else type(error).__name__
+
+
+_PICTURES = {"matplotlib": "matplotlib", "PIL": "pillow"}
+NEEDED = {
+    "explain": {**_PICTURES, "rich": "rich", "skimage": "scikit-image"},
+    "suffice": _PICTURES,
+    "disambiguate": _PICTURES,
+    "counterfactual": _PICTURES,
+    "report": {**_PICTURES, "jinja2": "jinja2"},
+    "completion": {"shtab": "shtab"},
+    "--html": {**_PICTURES, "jinja2": "jinja2"},
+}
+"""By command, the modules of the extra `demo` that it cannot do without, and what installs each."""
+
+
+def need(command: str) -> None:
+    """`UserError` where a command's packages are not installed, before it does any work."""
+    if missing := [package for module, package in NEEDED.get(command, {}).items() if importlib.util.find_spec(module) is None]:
+        raise UserError(f"{command if command.startswith('-') else f'jxai {command}'} needs {', '.join(missing)}: pip install 'jxai[demo]'")
 
 
 @contextlib.contextmanager

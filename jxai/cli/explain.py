@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -34,12 +33,10 @@ DEFAULT = (
     "sobol",
     "hsic",
 )
-_NEEDED = {"matplotlib": "matplotlib", "PIL": "pillow", "rich": "rich", "skimage": "scikit-image"}
 
 
 def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     """Checks everything, prints the classes, runs every method on every image and writes the results."""
-    _need_packages()
     from rich.console import Console
 
     chosen = method_names(args.methods)
@@ -165,9 +162,3 @@ def _write(job: Job, subject: inputs.Subject, maps: dict[str, np.ndarray], value
     signs = {name: is_signed(options.methods()[name], values[name]) for name in maps}
     plot.save(plot.explanations(job.x, maps, names, title=f"{printable(job.image.name)}, {subject.name}", signed=signs), picture)
     print(f"wrote {picture} and {arrays}")
-
-
-def _need_packages() -> None:
-    missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        raise UserError(f"jxai explain needs {', '.join(missing)}: pip install 'jxai[demo]'")

@@ -1,5 +1,6 @@
 """Options read from signatures, the lists of methods and models, and the errors of the command line itself."""
 
+import importlib.util
 import inspect
 import runpy
 import sys
@@ -78,3 +79,12 @@ def test_the_module_runs_as_a_program(capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("jxai", run_name="__main__")
     assert ended.value.code == 2 and capsys.readouterr().err.startswith("jxai: error: unknown method 'nothing'")
+
+
+@pytest.mark.parametrize("command", ["explain", "suffice", "disambiguate", "counterfactual digits", "report run", "certify a.png --radius 1 --html"])
+def test_what_is_not_installed_is_said_before_any_work(command, capsys, monkeypatch):
+    here = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *given: None if name == "matplotlib" else here(name, *given))
+    assert cli.main(command.split()) == 2
+    what = "--html" if "--html" in command else f"jxai {command.split()[0]}"
+    assert capsys.readouterr().err == f"jxai: error: {what} needs matplotlib: pip install 'jxai[demo]'\n"
