@@ -62,4 +62,4 @@ def quiet(driver):
 
 def overflows(driver):
     """Whether the page is wider than the window."""
-    return driver.execute_script("return document.documentElement.scrollWidth > window.innerWidth")
+    return driver.execute_script("return document.documentElement.scrollWidth > document.documentElement.clientWidth")

@@ -11,7 +11,7 @@ called with is escaped by jinja2, and nothing may depend on time, place or chanc
 from jxai.pages.agreement import disagreement
 from jxai.pages.charts import critical_difference, curves
 from jxai.pages.html import render, save
-from jxai.pages.parts import Browser, Case, Cell, Chart, Charts, Column, Facts, Row, Section, Table, Text, number
+from jxai.pages.parts import Browser, Case, Cell, Chart, Charts, Column, Facts, Key, Row, Section, Table, Text, number
 from jxai.pages.pictures import Layer, bars, layer, picture, side
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Charts",
     "Column",
     "Facts",
+    "Key",
     "Layer",
     "Row",
     "Section",

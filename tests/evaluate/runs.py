@@ -43,3 +43,14 @@ def same(a, b):
     a, b = a.table(), b.table()
     assert list(a) == list(b)
     return all(a[name].tobytes() == b[name].tobytes() and a[name].dtype == b[name].dtype for name in a)
+
+
+def page(*found, images=64):
+    """The page of runs, whatever their folders are called."""
+    from jxai.evaluate import page as paging
+    from jxai.evaluate.joined import joined
+    from jxai.evaluate.table import summarise
+
+    tables, labels = [run.table() for run in found], [str(n) for n in range(len(found))]
+    rows = [row for run, table, label in zip(found, tables, labels) for row in summarise(run, table, label)]
+    return paging.page(found, labels, tables, rows, joined(found[:1]), images=images)

@@ -7,23 +7,16 @@ import shutil
 import numpy as np
 import pytest
 import runs
+from jax.tree_util import Partial
 from page_parser import self_contained
 from scipy import stats
 
 from jxai import data, evaluate, pages
 from jxai.attribution import gradient
-from jxai.evaluate import page as paging
 from jxai.evaluate.joined import joined
-from jxai.evaluate.table import summarise
 from jxai.naming import proper
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
-def made(*found, images=64):
-    tables, labels = [run.table() for run in found], [str(n) for n in range(len(found))]
-    rows = [row for run, table, label in zip(found, tables, labels) for row in summarise(run, table, label)]
-    return paging.page(found, labels, tables, rows, joined(found[:1]), images=images)
 
 
 def test_its_numbers_are_those_of_the_table(whole, tmp_path):
@@ -46,7 +39,7 @@ def test_its_numbers_are_those_of_the_table(whole, tmp_path):
 
 
 def test_every_pair_is_tested_as_the_library_tests_it(whole):
-    page = self_contained(made(whole))
+    page = self_contained(runs.page(whole))
     at = len(runs.METHODS) * len(runs.METRICS)
     summed = [page.cells[at + 5 * n : at + 5 * n + 5] for n in range(3)]
     study = joined([whole]).by_example
@@ -70,7 +63,7 @@ def test_equal_runs_make_equal_bytes(whole, tmp_path):
 
     with pytest.raises(Stop):
         runs.run(tmp_path / "run", on_progress=stop)
-    assert made(runs.run(tmp_path / "run")) == made(whole)
+    assert runs.page(runs.run(tmp_path / "run")) == runs.page(whole)
 
 
 class Odd(data.Digits):
@@ -96,7 +89,7 @@ def odd(tmp_path_factory):
 
 
 def test_failures_odd_names_and_one_method(odd):
-    page = self_contained(made(odd))
+    page = self_contained(runs.page(odd))
     (browser,) = page.browsers()
     assert page.count("script") == 2 and page.count("b") == 1  # the interval's
     names = [case["n"] for case in browser["c"]]
@@ -107,7 +100,7 @@ def test_failures_odd_names_and_one_method(odd):
 
 @pytest.mark.parametrize(("images", "shown"), [(3, [0, 10, 20]), (1, [0]), (0, None), (500, list(range(21)))])
 def test_so_many_images_are_shown_evenly_over_the_run(whole, tmp_path, images, shown):
-    text = made(whole, images=images)
+    text = runs.page(whole, images=images)
     browsers = self_contained(text).browsers()
     assert ([case["n"] for case in browsers[0]["c"]] if browsers else None) == (None if shown is None else [f"example {n}" for n in shown])
     assert (f"{images} of 21 examples are shown" in text) == (images in (1, 3)) and ("No example is shown" in text) == (images == 0)
@@ -120,7 +113,7 @@ def test_what_was_not_kept_or_is_damaged_is_said(whole, tmp_path):
     run = evaluate.Run(tmp_path / "run")
     run.block(0).pictures.unlink()
     run.block(1).explanations().write_bytes(b"PK")
-    (browser,) = self_contained(text := made(run)).browsers()
+    (browser,) = self_contained(text := runs.page(run)).browsers()
     assert "Of 8 examples the picture was not kept, or is damaged." in text and "The explanations of blocks 1 are damaged" in text
     assert ["x" in case for case in browser["c"]] == [False] * 8 + [True] * 13 and ["l" in case for case in browser["c"]] == [True] * 8 + [False] * 8 + [
         True
@@ -129,7 +122,7 @@ def test_what_was_not_kept_or_is_damaged_is_said(whole, tmp_path):
     (run.path / "config.json").write_text(json.dumps({**config, "keep_maps": False}))
     shutil.rmtree(run.path / "maps")
     shutil.rmtree(run.path / "pictures")
-    assert "this run kept no explanations" in made(evaluate.Run(run.path))
+    assert "this run kept no explanations" in runs.page(evaluate.Run(run.path))
 
 
 def test_disagreement():
@@ -139,9 +132,24 @@ def test_disagreement():
 
 
 def test_a_page_of_two_runs(whole, odd):
-    page = self_contained(made(whole, odd))
+    page = self_contained(runs.page(whole, odd))
     assert (
         len(page.browsers()) == 2
         and {"#s1", "#s2"} <= set(page.targets)
         and len({tag["id"] for _, tag in page.tags if "id" in tag}) == sum("id" in tag for _, tag in page.tags)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(9,), (20, 3), (5, 12, 12, 3), (30, 40, 3), (2, 2, 2, 2, 2)])
+@pytest.mark.parametrize("target", ["predicted", None])
+def test_examples_of_every_rank_and_models_of_a_number(tmp_path, shape, target):
+    rng = np.random.default_rng(0)
+    f = Partial(lambda w, x: x.ravel() @ w, rng.normal(size=(int(np.prod(shape)), 3) if target else int(np.prod(shape))).astype(np.float32))
+    source = data.Arrays(rng.random((4, *shape)).astype(np.float32), np.arange(4) % 3, class_names=None if target is None else "abc")
+    run = evaluate.run(f, source, {"gradient": gradient, "mine": nan_on_two}, ["sparseness"], tmp_path / "run", target=target)
+    (browser,) = self_contained(runs.page(run)).browsers()
+    kinds = {layer.get("k") for case in browser["c"] for layer in case["l"]}
+    assert kinds == ({"bars"} if len(shape) == 1 else {"plain"} if len(shape) == 5 else {"signed"}) and len(browser["c"]) == 4
+    assert all(("x" in case, "v" in case) == (1 < len(shape) < 5, len(shape) == 1) for case in browser["c"])
+    assert all(("value" in dict(case["f"])) == (target is None) and case.get("w", 0) in (0, 1) for case in browser["c"])

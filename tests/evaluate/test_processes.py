@@ -79,7 +79,9 @@ def test_a_process_that_is_killed_leaves_its_blocks_to_the_next(whole, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     there = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "blocks").iterdir()}
     assert [path.name for path in there] == ["000000.npz"]
-    assert runs.same(runs.run(tmp_path / "run"), whole) and all(path.stat().st_mtime_ns == written for path, written in there.items())
+    again = runs.run(tmp_path / "run")
+    assert runs.same(again, whole) and all(path.stat().st_mtime_ns == written for path, written in there.items())
+    assert runs.page(again) == runs.page(whole)
 
 
 @pytest.fixture(scope="module")
