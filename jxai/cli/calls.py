@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jxai.attribution import xrai
 from jxai.callables import partition
 from jxai.certificates import weights_digest
 from jxai.cli import cache, inputs, options, programs
@@ -17,6 +18,9 @@ from jxai.cli.errors import UserError, first_line, told
 from jxai.removal.masks import dense
 from jxai.removal.segments import XRAI, Segmentation
 from jxai.typing import Array, Model
+
+_BLIND = (xrai,)
+"""Methods whose maps do not change, to the bit, with labels that no position has: a power of two of them lets images of one shape share programs."""
 
 
 class Prepared(NamedTuple):
@@ -132,7 +136,8 @@ def _complete(method: Callable, x: np.ndarray, values: dict[str, Any]) -> dict[s
     if values.get("segments") is not None and values.get("num_segments") is None:
         labels = np.asarray(values["segments"])
         if np.issubdtype(labels.dtype, np.integer) and labels.min() >= 0:
-            labels, values["num_segments"] = dense(labels, x.ndim - 1 if x.ndim > 1 else 1)
+            labels, count = dense(labels, x.ndim - 1 if x.ndim > 1 else 1)
+            values["num_segments"] = 1 << (count - 1).bit_length() if method in _BLIND else count
         values["segments"] = labels
     return values
 

@@ -85,6 +85,23 @@ def test_a_folder_is_explained_image_by_image_and_goes_on(here, capsys, monkeypa
     assert again("--occlusion.fill", "0.25") == everything
 
 
+def test_images_with_other_numbers_of_regions_share_the_program_of_xrai(here, monkeypatch):
+    made, compiling = [], programs.compiled
+    monkeypatch.setattr(programs, "compiled", lambda traced, runs: made.append(runs) or compiling(traced, runs))
+    options = {"xrai": {"segments": None, "baselines": (0.0,), "method_options": {"steps": 4}}}
+    f = jax.tree_util.Partial(lambda w, x: jnp.tanh(x.mean((0, 1))) @ w, jnp.ones((3, 4)) * jnp.arange(4))
+    one = calls.Calls(inputs.Subject("mine", f), options, 0, 2)
+    x = np.random.default_rng(0).uniform(size=(6, 7, 3)).astype(np.float32)
+    for segments in (np.arange(42).reshape(6, 7) // 7, np.arange(42).reshape(6, 7) // 6):  # 6 and 7 regions
+        options["xrai"]["segments"] = segments
+        found = one.call(one.method("xrai", x, [1])).value[0]
+        expected = jax.jit(
+            lambda x, s=segments: attribution.xrai(f, x, 1, segments=s, num_segments=int(s.max()) + 1, baselines=(0.0,), method_options={"steps": 4})
+        )(x)
+        np.testing.assert_array_equal(found, expected)
+    assert len(made) == 1
+
+
 def test_what_is_wrong_with_the_command_or_with_all_images_ends_it(here, capsys):
     assert run("photos", "--target", "9") == 2
     assert "--target 9 must be in [0, 4)" in capsys.readouterr().err and not (here / "explanation" / "one").exists()
