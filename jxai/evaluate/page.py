@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from jxai import pages
-from jxai.attribution import is_signed
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import table as tables
 from jxai.evaluate import told, verdicts
@@ -19,7 +17,7 @@ from jxai.evaluate.joined import Joined
 from jxai.evaluate.pictures import curves_of
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
-from jxai.naming import ABSOLUTE, proper
+from jxai.naming import proper
 from jxai.pages import Charts, disagreement, number, side
 from jxai.pages.agreement import DISAGREEMENT
 from jxai.plot.evaluation import scaled
@@ -195,7 +193,7 @@ def _browser(run: Run, table: dict[str, np.ndarray], images: int) -> pages.Brows
         )
         return pages.Text("Examples", [f"No example is shown: {why}."])
     width = side(len(chosen) * len(run.methods))
-    signs = {method: signed(run, method, kept) for method in run.methods}
+    signs = {method: told.signed(run, method) for method in run.methods}
     scores = np.stack([tables.scores_of(run, table, metric) for metric in run.metrics], -1)
     cases = [_case(run, table, scores[row], int(row), kept.get(int(table["index"][row]), {}), signs, width) for row in chosen]
     bare = sum(not case.picture for case in cases) if len(run.config["data"]["x"]) > 1 else 0
@@ -247,15 +245,3 @@ def _case(
 def _named(run: Run, index: int) -> str:
     names = run.config["data"].get("class_names")
     return f"class {index}" if names is None else str(names[index]) if 0 <= index < len(names) else str(index)
-
-
-def signed(run: Run, method: str, kept: Mapping[int, Mapping[str, np.ndarray]]) -> bool | None:
-    """Whether 0 is the middle of a method's maps: what jxai knows of its own methods; of others None, so that each map is looked at."""
-    if method.startswith(ABSOLUTE):
-        return False
-    made = run.config["methods"][method]
-    module, _, name = str(made["function"]).rpartition(".")
-    if not module.startswith("jxai.attribution."):
-        return None
-    fn = getattr(importlib.import_module(module), name, None)
-    return None if fn is None else is_signed(fn, made["options"])

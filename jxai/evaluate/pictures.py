@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from jxai import plot
 from jxai.evaluate import columns, told
-from jxai.evaluate.store import Run
+from jxai.evaluate.joined import Joined
+from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
 from jxai.naming import proper
 
@@ -17,14 +20,9 @@ _POINTS = 41
 
 
 def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path) -> list[Path]:
-    """Writes `heatmap`, `curves_METRIC` and `critical_difference_METRIC`, each as PNG and as PDF; returns their paths."""
-    written = []
-
-    def save(figure, name: str) -> None:
-        for suffix in ("png", "pdf"):
-            plot.save(figure, out / f"{name}.{suffix}")
-            written.append(out / f"{name}.{suffix}")
-
+    """Writes `heatmap`, `curves_METRIC`, `critical_difference_METRIC` and, of a run of images that kept them, `examples`, each as PNG and as PDF; returns their paths."""
+    written: list[Path] = []
+    save = functools.partial(_save, out, written)
     by = {(row.metric, row.method): row for row in rows}
     means = np.asarray([[by[metric, method].mean for method in run.methods] for metric in run.metrics])
     directions = [by[metric, run.methods[0]].direction for metric in run.metrics]
@@ -38,7 +36,37 @@ def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path)
         if np.isfinite(difference) and len(ranks) > 1:
             title = f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples"
             save(plot.critical_difference({proper(m): rank for m, rank in ranks.items()}, difference, title), f"critical_difference_{metric}")
+    if figure := examples(run, table):
+        save(figure, "examples")
     return written
+
+
+def draw_ranks(study: Joined, out: Path) -> list[Path]:
+    """Writes `critical_difference_METRIC` over all runs, as PNG and as PDF, where methods are ranked; returns their paths."""
+    written: list[Path] = []
+    for found in study.by_example:
+        if found.ranks is not None and found.critical_difference is not None:
+            title = f"{proper(found.metric)}, {found.n} examples of {len(study.settings)} settings"
+            ranks = {proper(method): rank for method, rank in found.ranks.items()}
+            _save(out, written, plot.critical_difference(ranks, found.critical_difference, title), f"critical_difference_{found.metric}")
+    return written
+
+
+def examples(run: Run, table: dict[str, np.ndarray], count: int = 6) -> Figure | None:
+    """Images × methods: examples evenly over the run, of which everything was kept; None without any, or of a run of no images."""
+    places = table["index"][table["valid"]]
+    places = places[np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))] if len(places) else places
+    kept = [shown for shown in run.looked_at(set(places.tolist())).values() if {PICTURE, *run.methods} <= shown.keys() and shown[PICTURE].ndim == 3]
+    if not kept:
+        return None
+    maps = {method: [shown[method] for shown in kept] for method in run.methods}
+    return plot.grid([shown[PICTURE] / 255 for shown in kept], maps, signed={method: told.signed(run, method) for method in run.methods})
+
+
+def _save(out: Path, written: list[Path], figure: Figure, name: str) -> None:
+    for suffix in ("png", "pdf"):
+        plot.save(figure, out / f"{name}.{suffix}")
+        written.append(out / f"{name}.{suffix}")
 
 
 def curves_of(run: Run, table: dict[str, np.ndarray], metric: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

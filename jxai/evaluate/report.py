@@ -21,7 +21,7 @@ def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool 
 
     Args:
       runs: runs, or their folders; begun ones count as far as they are. out: a folder.
-      pictures: curves with bands, a heat map of metrics × methods, critical-difference diagrams, as PNG and PDF, and the page; needs matplotlib, pillow and jinja2.
+      pictures: curves with bands, a heat map of metrics × methods, critical-difference diagrams (of several runs also over all), examples × methods, as PNG and PDF, and the page; needs matplotlib, pillow and jinja2.
       images: examples of each run on the page, at most, evenly over the run; 0 for none.
 
     Returns:
@@ -51,10 +51,12 @@ def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool 
     if pictures:
         from jxai import pages
         from jxai.evaluate.page import page
-        from jxai.evaluate.pictures import draw
+        from jxai.evaluate.pictures import draw, draw_ranks
 
         for run, label, table in zip(runs, labels, tables):
             draw(run, table, [row for row in rows if row.run == label], out if len(runs) == 1 else out / label)
+        if len(runs) > 1:
+            draw_ranks(study, out)
         pages.save(out / "report.html", page(runs, labels, tables, rows, study, images=images))
     return rows
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
 
+from jxai.attribution import is_signed
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate.columns import TIED
 from jxai.evaluate.store import Run
+from jxai.naming import ABSOLUTE
 
 _MANY = 0.1
 _CLASSES = 20
@@ -76,6 +79,18 @@ def unit(run: Run, metric: str) -> str:
     """The score that a metric is measured in, ` (logit)`; `""` where it measures none."""
     found = {how["options"].get("score") for how in run.config["metrics"][metric]["on"].values()}
     return "" if found == {None} else f" ({found.pop()})" if len(found) == 1 else " (each method's score)"
+
+
+def signed(run: Run, method: str) -> bool | None:
+    """Whether 0 is the middle of a method's maps: what jxai knows of its own methods; of others None, so that each map is looked at."""
+    if method.startswith(ABSOLUTE):
+        return False
+    made = run.config["methods"][method]
+    module, _, name = str(made["function"]).rpartition(".")
+    if not module.startswith("jxai.attribution."):
+        return None
+    fn = getattr(importlib.import_module(module), name, None)
+    return None if fn is None else is_signed(fn, made["options"])
 
 
 def options(run: Run) -> list[str]:

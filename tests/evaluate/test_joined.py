@@ -130,7 +130,8 @@ def test_one_label_for_two_things_in_one_setting_is_refused(whole, tmp_path):
 
 
 def test_what_a_report_writes_of_it(whole, other, tmp_path):
-    evaluate.report([whole, other[1]], tmp_path, pictures=False)
+    evaluate.report([whole, other[1]], tmp_path)
+    assert {path.name for path in tmp_path.glob("*.pdf")} == {f"critical_difference_{metric}.pdf" for metric in runs.METRICS}
     text, table = (tmp_path / "summary.md").read_text(), list(csv.DictReader(io.StringIO((tmp_path / "tests.csv").read_text())))
     assert "## Do the methods differ?" in text and "methods that not all settings have are not compared: smoothgrad" in text
     assert "## Over data sets and models" in text and {row["rows"] for row in table} == {"example", "setting"}

@@ -94,6 +94,8 @@ def test_pictures_and_several_runs(whole, tmp_path):
     pictures = {str(path.relative_to(tmp_path / "report")) for path in (tmp_path / "report").rglob("*.png")}
     assert pictures == {
         "whole/heatmap.png",
+        "whole/examples.png",
+        "other/examples.png",
         *(f"whole/critical_difference_{metric}.png" for metric in runs.METRICS),
         *(f"other/{name}.png" for name in ("heatmap", "curves_deletion", "critical_difference_deletion")),
     }
