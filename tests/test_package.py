@@ -15,12 +15,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 USE = """
-import importlib.resources, jax, jax.numpy as jnp, jxai
+import importlib.resources, jax, jax.numpy as jnp, jxai, jxai.pages
 from jxai.attribution import sobol
 from jxai.taps import layers
 from jxai.models import imagenet_class_names
 assert jxai.__file__.startswith({elsewhere!r}), jxai.__file__
 assert importlib.resources.files("jxai").joinpath("py.typed").is_file() and len(imagenet_class_names()) == 1000
+assert "<h1>mine</h1>" in jxai.pages.render("mine", [])
 f = lambda x: jnp.stack([x[:4].sum(), x[4:].sum()])
 a = sobol(f, jnp.ones((8, 8, 1)), 0, grid=2, num_designs=32, score='logit')
 assert a[0].min() > 0.5 and abs(a[-1]).max() < 0.1, a[..., 0]

@@ -11,6 +11,7 @@ theme.onclick = () => {
   const next = themes[(themes.indexOf(root.dataset.theme || "auto") + 1) % 3];
   if (next === "auto") delete root.dataset.theme; else root.dataset.theme = next;
   theme.querySelector("span").textContent = next;
+  theme.ariaLabel = "theme: " + next;
 };
 
 // tables that sort: a first click puts the best first, another one turns the order; what is none stays last
