@@ -8,6 +8,7 @@ import importlib
 from typing import Any
 
 import jax
+import numpy as np
 
 from jxai.adapters.recognition import Call, Native, exactly
 from jxai.adapters.wrappers import told
@@ -23,7 +24,7 @@ class Keras:
 
     Attributes:
       model: the Keras model or layer (static; equal to itself alone).
-      values: its variables' values, by path; one that several variables have is numbered.
+      values: its variables' values as they were when it was adapted, by path; one that several variables have is numbered.
     """
 
     model: Any = dataclasses.field(metadata={"static": True})
@@ -54,7 +55,9 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
     if not model.built:
         raise ValueError(f"model={model.name} is a Keras model that is not built: call it once on a batch, or model.build((None, …)), so that it has weights")
     channels = "first" if config.image_data_format() == "channels_first" else "last"
-    adapted = Keras(model, {path: variable.value for path, variable in _variables(model).items()})
+    # A copy: Keras' training gives the memory of old values away.
+    values = {path: jax.device_put(np.array(variable.value), variable.value.sharding) for path, variable in _variables(model).items()}
+    adapted = Keras(model, values)
     return Native(told(adapted, call.options(None)), batched=True, channels=channels)
 
 

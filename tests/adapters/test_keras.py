@@ -65,6 +65,16 @@ def test_the_same_model_adapted_again_does_not_trace_again_and_is_not_changed(mo
         assert (old == np.asarray(new.value)).all()
 
 
+def test_training_goes_on_without_what_was_adapted():
+    trained, x = keras.Sequential([keras.Input((4,)), layers.Dense(2)]), np.ones(4, np.float32)
+    trained.compile("sgd", "mse")
+    f, before = jxai.adapt(trained), np.asarray(trained(x[None])[0])
+    trained.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
+    np.testing.assert_allclose(f(x), before, atol=1e-6)
+    np.testing.assert_allclose(jxai.adapt(trained)(x), trained(x[None])[0], atol=1e-6)
+    assert np.abs(before - np.asarray(trained(x[None])[0])).max() > 1e-3
+
+
 def test_layers_are_found_by_keras_names(model):
     f = jxai.adapt(model, example=X, output="logits")
     assert any("twofold/conv" in layer.name for layer in taps.layers(f, X))
