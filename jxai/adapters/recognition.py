@@ -93,6 +93,8 @@ def recognised(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
         return importlib.import_module("jxai.adapters.functions").native(model, weights, call)
     place = f"{type(model).__module__}.{type(model).__qualname__}"
     hint = "; of a train state hand on the module and the variables: adapt(module, {'params': state.params})" if hasattr(model, "apply_fn") else ""
+    if place.startswith("onnx."):
+        hint = "; no importer of ONNX is reliable: adapt the model that was exported, or take its answers by jax.pure_callback for black-box methods"
     raise ValueError(f"model={model!r:.80} is a {place}, which no adapter knows: it must be {NAMES}{hint}")
 
 

@@ -150,7 +150,7 @@ def test_whole_architectures_go_through_every_kind_of_method(name, quick_compila
     module, side = {
         "ResNet-18": lambda: (torch_models.ResNet(), 96),
         "DenseNet-121": lambda: (torch_models.DenseNet(), 64),
-        "ViT-Ti/16": lambda: (torch_models.ViT(), 224),
+        "ViT-Ti/16": lambda: (torch_models.ViT(96), 96),
     }[name]()
     module = torch_models.settled(module)
     x = np.random.default_rng(0).random((side, side, 3), np.float32)

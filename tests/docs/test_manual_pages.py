@@ -56,13 +56,18 @@ def test_other_models_are_explained(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("framework", ["nnx", "linen", "equinox", "haiku"])
+@pytest.mark.parametrize("framework", ["nnx", "linen", "equinox", "haiku", "keras", "pytorch"])
 def test_a_trained_network_of_each_framework_is_explained_in_ten_lines(framework, page):
-    pytest.importorskip("flax" if framework in ("nnx", "linen") else framework)
+    if absent := [
+        package for package in manual.front(manual.DOCS / f"howto/models/{framework}.md").get("needs", []) if importlib.util.find_spec(package) is None
+    ]:
+        pytest.skip(f"needs {', '.join(absent)}")
     lines = [line for line in manual.cells(manual.DOCS / f"howto/models/{framework}.md")[-1].splitlines() if line.strip()]
     assert len(lines) <= 10
     names = page(f"howto/models/{framework}")
-    right = np.asarray(jax.vmap(names["f"])(names["images"][1500:]).argmax(1)) == np.asarray(names["labels"][1500:])
+    images = np.asarray(names["images"][1500:], np.float32)
+    images = images.transpose(0, 2, 3, 1) if framework == "pytorch" else images
+    right = np.asarray(jax.vmap(names["f"])(images).argmax(1)) == np.asarray(names["labels"][1500:])
     assert right.mean() > 0.8 and names["target"] == int(names["labels"][1513])
     ig = names["maps"]["integrated_gradients"][0]
     logit = lambda x: float(names["f"](x)[names["target"]])
