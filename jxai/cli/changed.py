@@ -29,7 +29,7 @@ def image(
     """
     cases, width = [], pages.side(3 * len(found.to))
     for place, to in enumerate(found.to.tolist()):
-        p = _softmax(found.logits[place])[to]
+        p = inputs.confidences(found.logits[place], "probability")[to]
         facts = [
             ("to", subject.label(to)),
             ("reached", "yes" if found.valid[place] else "no"),
@@ -54,7 +54,7 @@ def image(
             )
         )
     browser = pages.Browser(cases, "Before and after", _HOW, opacity=100, ends=("falls", "grows"), marked="not reached only")
-    table = html.answer(logits, _softmax(logits), subject.label, found.to.tolist())
+    table = html.answer(logits, inputs.confidences(logits, "probability"), subject.label, found.to.tolist())
     html.write(
         path, f"{name}: what would have to change", [pages.Text(listed=said), browser, table], args, f"Counterfactuals by {args.method}, of {subject.name}."
     )
@@ -114,8 +114,3 @@ def layers_of(x: np.ndarray, found: np.ndarray, to: str, width: int, note: str =
     if x.ndim == 1:
         return [difference._replace(title=f"change to {to}", note=f"{most}; {difference.note}".strip("; "))]
     return [pages.Layer(f"as {to}", "plain", pages.picture(found, width), alt="what would have to be", note=note), difference]
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    e = np.exp(logits - logits.max())
-    return e / e.sum()

@@ -11,9 +11,9 @@ import numpy as np
 from jxai import pages
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import table as tables
-from jxai.evaluate import told, verdicts
-from jxai.evaluate.comparison import Comparison
+from jxai.evaluate import told
 from jxai.evaluate.joined import Joined
+from jxai.evaluate.page_differences import differences
 from jxai.evaluate.pictures import curves_of
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
@@ -44,7 +44,7 @@ def page(
     heads = ["Methods and examples"] if len(runs) == 1 else [f"{label}: {_title(run)}" for run, label in zip(runs, labels)]
     own = [_section(run, head, table, [row for row in rows if row.run == label], images) for run, head, label, table in zip(runs, heads, labels, tabled)]
     title = _title(runs[0]) if len(runs) == 1 else f"{len(runs)} evaluations of explanations"
-    tests = [] if study is None else [_verdicts(study)]
+    tests = [] if study is None else [differences(study)]
     return pages.render(title, [*own, *tests], lead="How good are the explanations? Metrics judge the maps of every method, example by example.")
 
 
@@ -55,7 +55,7 @@ def _title(run: Run) -> str:
 def _data(run: Run) -> str:
     """A data set's name without the digest that identifies it."""
     kind, _, rest = run.config["data"]["name"].partition(":")
-    return rest.rpartition(":")[0] or rest if kind == "folder" else run.config["data"]["name"]
+    return {"folder": rest.rpartition(":")[0] or rest, "arrays": "arrays"}.get(kind, run.config["data"]["name"])
 
 
 def _section(run: Run, head: str, table: dict[str, np.ndarray], rows: Sequence[Row], images: int) -> pages.Section:
@@ -136,47 +136,6 @@ def _charts(run: Run, table: dict[str, np.ndarray], by: Mapping[tuple[str, str],
     if ranks:
         found.append(Charts(ranks, "Ranks", "Mean ranks over the examples, 1 the best. A bar joins methods that Nemenyi's test at 5 % does not tell apart."))
     return found
-
-
-def _verdicts(study: Joined) -> pages.Section:
-    """Whether the methods differ: Friedman's test of each metric, and every pair of methods."""
-    found = [*study.by_example, *study.by_setting]
-    several = bool(study.by_setting)
-    columns = [pages.Column("rows"), pages.Column("Friedman"), pages.Column("p"), pages.Column("told apart"), pages.Column("best mean rank")]
-    summed = pages.Table("metric", columns, [pages.Row(_metric(one, several), _summed(one)) for one in found], "All methods at once")
-    names = ("pair", "n", "median difference", "p (Holm)", "effect r", "better")
-    pairs = [pages.Row(_metric(one, several), _pair(pair)) for one in found for pair in one.pairs]
-    each = pages.Table("metric", [pages.Column(name) for name in names], pairs, "Every pair of methods", closed=True)
-    notes = [*study.notes, *(f"{_metric(one, several)}: {note}" for one in found for note in one.notes)]
-    parts = [summed, *([each] if pairs else []), *([pages.Text(listed=notes)] if notes else [])]
-    return pages.Section("Do the methods differ?", parts, verdicts.HOW)
-
-
-def _metric(found: Comparison, several: bool) -> str:
-    return proper(found.metric) + (f", over {found.rows}s" if several else "")
-
-
-def _summed(found: Comparison) -> list[pages.Cell]:
-    test, apart = found.friedman, sum(bool(pair.better) for pair in found.pairs)
-    best = min(found.ranks, key=lambda name: found.ranks[name]) if found.ranks else ""
-    return [
-        pages.Cell(str(found.n), found.n),
-        pages.Cell("–") if test is None else pages.Cell(f"χ²({test.degrees}) = {test.statistic:.2f}", test.statistic),
-        pages.Cell("–") if test is None else pages.Cell(verdicts.p_value(test.p), test.p),
-        pages.Cell(f"{apart} of {len(found.pairs)} pairs", apart),
-        pages.Cell(f"{proper(best)} {found.ranks[best]:.2f}" if best else "–", proper(best)),
-    ]
-
-
-def _pair(pair: Any) -> list[pages.Cell]:
-    return [
-        pages.Cell(f"{proper(pair.first)} − {proper(pair.second)}", f"{proper(pair.first)} − {proper(pair.second)}"),
-        pages.Cell(str(pair.n), pair.n),
-        pages.Cell(number(pair.difference), pair.difference),
-        pages.Cell("no test" if pair.adjusted is None else verdicts.p_value(pair.adjusted), pair.adjusted, [pair.note] if pair.note else []),
-        pages.Cell("–" if pair.effect is None else f"{pair.effect:.2f}".replace("-", "−"), pair.effect),
-        pages.Cell(proper(pair.better) if pair.better else "–", proper(pair.better)),
-    ]
 
 
 def _browser(run: Run, table: dict[str, np.ndarray], images: int) -> pages.Browser | pages.Text:
