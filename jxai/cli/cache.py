@@ -44,11 +44,11 @@ def folder() -> Path | None:
     return (Path(named).expanduser() if named else _user_caches() / "jxai") / "xla"
 
 
-def kept() -> Path | None:
+def kept() -> str | None:
     """Where JAX keeps programs in this process; None where it keeps none."""
     import jax
 
-    return Path(jax.config.jax_compilation_cache_dir) if jax.config.jax_compilation_cache_dir else None
+    return jax.config.jax_compilation_cache_dir or None
 
 
 def identity(traced: Any, how: str) -> str:
@@ -65,24 +65,26 @@ def note(identity: str, seconds: float) -> None:
 
     from jxai.files import atomic
 
-    place = kept()
+    place = _note(identity)
     if place is None or seconds < jax.config.jax_persistent_cache_min_compile_time_secs or noted(identity) is not None:
         return
-    with contextlib.suppress(OSError), atomic(_note(place, identity)) as part:
+    with contextlib.suppress(OSError), atomic(place) as part:
         part.write_text(json.dumps({"seconds": round(seconds, 3)}))
 
 
 def noted(identity: str) -> float | None:
-    """The seconds in which a kept program was compiled; None where none is kept."""
-    place = kept()
+    """The seconds in which a kept program was compiled; None where none is kept, or that is not known."""
+    place = _note(identity)
     try:
-        return None if place is None else float(json.loads(_note(place, identity).read_text())["seconds"])
+        return None if place is None else float(json.loads(place.read_text())["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _note(place: Path, identity: str) -> Path:
-    return place / "jxai" / f"{identity}.json"
+def _note(identity: str) -> Path | None:
+    """The file of a note, beside the programs; None where these are kept nowhere, or not in a folder (JAX takes buckets of a cloud, too)."""
+    place = kept()
+    return None if place is None or "://" in place else Path(place) / "jxai" / f"{identity}.json"
 
 
 def _user_caches() -> Path:

@@ -115,7 +115,9 @@ def _cache() -> dict[str, str]:
     place = cache.kept()
     if place is None:
         return {"programs": "not kept: " + ("JXAI_CACHE is off" if cache.folder() is None else f"{_home(cache.folder())} cannot be written")}
-    sizes = [entry.stat().st_size for entry in place.glob("*-cache")] if place.is_dir() else []
+    if "://" in place:
+        return {"programs": f"kept in {place}"}
+    sizes = [entry.stat().st_size for entry in Path(place).glob("*-cache")] if Path(place).is_dir() else []
     return {"programs": f"{len(sizes)} in {_home(place)}, {sum(sizes) / 1e6:.0f} MB"}
 
 

@@ -68,7 +68,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
             else:
                 _print_blanks(job, calls, chosen, shown)
                 maps = _run(methods, calls, console)
-                _write(job, subject, maps, values, jobs.settings(calls, chosen, args.target, job.x.shape), shown)
+                _write(job, subject, maps, values, jobs.settings(calls, chosen, args.target, None if alone else job.x.shape), shown)
             done.append(named)
             confidences = inputs.confidences(job.logits, shown)
             index.add(named, [(target, subject.label(target), float(confidences[target])) for target in job.targets])

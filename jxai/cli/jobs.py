@@ -71,10 +71,10 @@ def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse
     return Begun(job, {name: method.of(job.targets) for name, method in methods.items()})
 
 
-def settings(calls: Calls, chosen: list[str], target: str | None, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What the maps of an x of this shape depend on beside x itself, as JSON has it."""
+def settings(calls: Calls, chosen: list[str], target: str | None, shape: tuple[int, ...] | None) -> dict[str, Any]:
+    """What the maps of an x of this shape depend on beside x itself, as JSON has it; without a shape, which weights the model has is left out."""
     asked = {"model": calls.subject.name, "seed": calls.seed, "target": target, "methods": chosen, "options": calls.values}
-    asked |= {"weights": calls.weights(shape), "versions": {"jxai": jxai.__version__, "jax": jax.__version__}}
+    asked |= {"weights": None if shape is None else calls.weights(shape), "versions": {"jxai": jxai.__version__, "jax": jax.__version__}}
     return json.loads(json.dumps(asked, default=_plain))
 
 

@@ -169,7 +169,7 @@ def kept_whole():
 
 
 def test_kept_programs_are_known_by_the_next_command(tmp_path, monkeypatch, capsys, kept_whole):
-    monkeypatch.setattr(cache, "kept", lambda: tmp_path)
+    monkeypatch.setattr(cache, "kept", lambda: str(tmp_path))
     f, x = jax.tree_util.Partial(lambda w, v: v.mean((0, 1)) @ w, jnp.ones((3, 4))), np.ones((4, 5, 3), np.float32)
 
     def said(value):
@@ -183,5 +183,8 @@ def test_kept_programs_are_known_by_the_next_command(tmp_path, monkeypatch, caps
     first = said(0.25)
     assert re.fullmatch(rf"occlusion: the arithmetic of about \d+ forward passes; compiles 1 program first, kept in {tmp_path} for the next time\n", first)
     assert re.search(rf"passes; takes 1 program kept in {tmp_path}, compiled in \d+\.\d s by an earlier run\n", said(0.25))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "kept", lambda: "gs://bucket/programs")
+    assert "compiles 1 program first, kept in gs://bucket/programs" in said(0.25) and not (tmp_path / "gs:").exists()
     monkeypatch.setattr(cache, "kept", lambda: None)
     assert "compiles 1 program first, at every start (no cache folder is in use)" in said(0.25)
