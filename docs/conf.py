@@ -43,7 +43,7 @@ default_role = "code"
 
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.strikethrough"]
+suppress_warnings = ["myst.strikethrough", "ref.python"]  # two classes of one name: either is found by its full name
 
 # Code that needs a package which is not here is shown, and not executed.
 nb_execution_excludepatterns = [

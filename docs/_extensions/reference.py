@@ -49,12 +49,14 @@ def markup(name: str) -> str:
         files.setdefault(_home(getattr(module, each), module), []).append(each)
     text = ""
     order = _imported(module)
+    own = lambda each: names().get(f"{name}.{each}", f"{name}.{each}") == f"{name}.{each}"
     for home, members in sorted(files.items(), key=lambda item: order.get(item[0], len(order))):
         if len(files) > 1:
             said = "" if home == name else inspect.getdoc(importlib.import_module(home)) or ""
             text += f"## {home.rsplit('.', 1)[-1].replace('_', ' ').capitalize()}\n\n{said}\n\n"
-        entries = (f".. {_directive(value)}:: {name}.{each}\n{_options(value)}" for each in members for value in [getattr(module, each)])
-        text += "```{eval-rst}\n" + "\n".join(entries) + "\n```\n\n"
+        entries = [f".. {_directive(value)}:: {name}.{each}\n{_options(value)}" for each in members for value in [getattr(module, each)] if own(each)]
+        text += "```{eval-rst}\n" + "\n".join(entries) + "\n```\n\n" if entries else ""
+        text += "".join(f"- `{name}.{each}` is {{py:obj}}`{names()[f'{name}.{each}']}`.\n" for each in members if not own(each)) + "\n"
     return text
 
 
@@ -83,15 +85,15 @@ def _options(value: Any) -> str:
 
 @functools.cache
 def names() -> dict[str, str]:
-    """Every full name under which something public may be meant, to the one under which it is documented."""
+    """Every full name under which something public may be meant, to the one under which it is documented: once, in jxai itself or else in the first family that has it."""
     found: dict[str, str] = {}
-    for family in families():
+    for family in sorted(families(), key=lambda family: family != "jxai"):
         module = importlib.import_module(family)
         for name in public(module):
-            full = f"{family}.{name}"
             value = getattr(module, name)
-            for known in (full, f"{module.__name__}.{name}", f"{getattr(value, '__module__', family)}.{getattr(value, '__qualname__', name)}"):
-                found.setdefault(known, full)
+            home = f"{_home(value, module)}.{getattr(value, '__qualname__', name)}"
+            full = found.setdefault(home, f"{family}.{name}")
+            found |= {f"{family}.{name}": full, f"{module.__name__}.{name}": full}
     return found | {f"jxai.typing.{alias}": f"jxai.typing.{alias}" for alias in ALIASES}
 
 
@@ -114,12 +116,22 @@ def linker(of: str) -> Callable[[str], str | None]:
     return link
 
 
-def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.reference | None:
-    """A name by the file that defines it is the public one; an alias of types is no class, and is found all the same."""
-    full = names().get(node.get("reftarget", ""))
-    if node.get("refdomain") != "py" or full is None:
+def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Element | None:
+    """A name by the file that defines it is the public one; an alias of types is no class, and is found all the same. What exists and is not public has no link."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py":
         return None
-    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", full, node, content)
+    if target in names():
+        return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", names()[target], node, content)
+    return content if _exists(target) else None
+
+
+def _exists(name: str) -> bool:
+    home, _, last = name.rpartition(".")
+    try:
+        return hasattr(importlib.import_module(home), last)
+    except (ImportError, ValueError):
+        return False
 
 
 class Named:

@@ -69,7 +69,8 @@ def test_every_public_name_is_in_the_reference(name):
         named = {f"{module.__name__}.{each}" for each in reference.public(module)}
         assert named <= set(reference.names()), named - set(reference.names())
     if name in reference.families():
-        assert all(f"{name}.{each}\n" in reference.markup(name) for each in reference.public(module))
+        shown = reference.markup(name)
+        assert all(f"{name}.{each}\n" in shown or f"`{name}.{each}` is" in shown for each in reference.public(module))
 
 
 def test_commands_can_be_typed():
