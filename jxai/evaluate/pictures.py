@@ -56,11 +56,16 @@ def examples(run: Run, table: dict[str, np.ndarray], count: int = 6) -> Figure |
     """Images × methods: examples evenly over the run, of which everything was kept; None without any, or of a run of no images."""
     places = table["index"][table["valid"]]
     places = places[np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))] if len(places) else places
-    kept = [shown for shown in run.looked_at(set(places.tolist())).values() if {PICTURE, *run.methods} <= shown.keys() and shown[PICTURE].ndim == 3]
+    kept = [shown for _, shown in sorted(run.looked_at(set(places.tolist())).items()) if {PICTURE, *run.methods} <= shown.keys() and shown[PICTURE].ndim == 3]
     if not kept:
         return None
     maps = {method: [shown[method] for shown in kept] for method in run.methods}
-    return plot.grid([shown[PICTURE] / 255 for shown in kept], maps, signed={method: told.signed(run, method) for method in run.methods})
+    return plot.grid(
+        [shown[PICTURE] / 255 for shown in kept],
+        maps,
+        signed={method: told.signed(run, method) for method in run.methods},
+        width="text" if len(maps) > 3 else "column",
+    )
 
 
 def _save(out: Path, written: list[Path], figure: Figure, name: str) -> None:

@@ -57,9 +57,12 @@ def seeds(run: Run) -> list[str]:
     """Over which seeds scores are averaged, and of what."""
     averaged: dict[str, list[str]] = {}
     for metric, made in run.config["metrics"].items():
+        found: dict[str, list[str]] = {}
         for method, how in made["on"].items():
             if len(how["seeds"]) > 1:
-                averaged.setdefault(", ".join(map(str, sorted(how["seeds"]))), []).append(f"{method} by {metric}")
+                found.setdefault(", ".join(map(str, sorted(how["seeds"]))), []).append(method)
+        for which, methods in found.items():
+            averaged.setdefault(which, []).append(f"{metric} of {'all methods' if len(methods) == len(run.methods) else ', '.join(methods)}")
     return [
         f"Averaged over the seeds {which} within each example, before anything is said over the examples: {'; '.join(of)}." for which, of in averaged.items()
     ]
