@@ -42,7 +42,7 @@ def torchax() -> ModuleType:
         return importlib.import_module("torchax")
     except Exception as error:
         said = f"torchax does not load with PyTorch {torch.__version__} ({type(error).__name__}: {error})"
-        raise ImportError(f"{said}: it is known to with 2.12 and 2.13") from error
+        raise ImportError(f"{said}: it is known to load with 2.12 to 2.14") from error
     finally:
         table.update(kept)
 

@@ -12,11 +12,13 @@ if importlib.util.find_spec("torchax") is None:
     pytest.skip("torchax is not installed: pip install '.[torch]'", allow_module_level=True)
 
 import torch_models  # noqa: E402
+from flax import nnx  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 import jxai  # noqa: E402
 from jxai import bounds, metrics, taps  # noqa: E402
+from jxai.adapters import TORCH_TO_FLAX, load_weights  # noqa: E402
 from jxai.attribution import grad_cam, gradient, guided_backprop, integrated_gradients  # noqa: E402
 
 X = np.random.default_rng(0).random((32, 32, 3), np.float32)
@@ -72,6 +74,23 @@ def test_layers_are_found_by_the_names_of_weights():
     assert any("stages.2.0.conv2.weight" in name for name in named)
     cam = jax.jit(lambda x: grad_cam(f, x, 3, layer="stages.1.0.conv2"))(X)
     assert cam.shape == (32, 32, 1) and np.abs(cam).max() > 0
+
+
+def test_a_state_dictionary_is_loaded_into_an_nnx_module(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    net = torch_models.settled(net)
+    torch.save({"model": net.state_dict(), "epoch": 3}, tmp_path / "net.pt")
+    rules = [(r"model\.0", "conv"), (r"model\.1\.weight", "norm.scale"), (r"model\.1", "norm"), (r"model\.5", "dense"), ("weight$", "kernel"), ("running_", "")]
+    same = load_weights(Same(nnx.Rngs(0)), tmp_path / "net.pt", names=rules, transpose=TORCH_TO_FLAX, ignore=[".*num_batches_tracked"])
+    np.testing.assert_allclose(jxai.adapt(same, example=X)(X), net(torch.tensor(X).permute(2, 0, 1)[None])[0].detach(), atol=1e-5)
+
+
+class Same(nnx.Module):
+    def __init__(self, rngs):
+        self.conv, self.norm, self.dense = nnx.Conv(3, 4, (3, 3), rngs=rngs), nnx.BatchNorm(4, epsilon=1e-5, rngs=rngs), nnx.Linear(4, 5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dense(nnx.relu(self.norm(self.conv(x))).mean((-3, -2)))
 
 
 def refused(words, module, **options):
