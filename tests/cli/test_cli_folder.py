@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jxai import attribution
+from jxai import attribution, plot
 from jxai.cli import cache, calls, cost, explain, inputs, jobs, main, programs
+from jxai.plot.page import Page
 from jxai.tracing.arithmetic import work
 
 OWN = """
@@ -33,6 +34,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plot, "explanations", lambda *given, **options: Page(figsize=(1, 1)))  # what is drawn has tests of its own
     return tmp_path
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from jxai import data
+from jxai import data, plot
 from jxai.cli import main
 from jxai.data import Medical
+from jxai.plot.page import Page
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -31,6 +32,7 @@ def here(tmp_path, monkeypatch):
     values = np.arange(4 * 5 * 3, dtype=np.int16).reshape(4, 5, 3) * 37
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "scans" / "a.nii.gz")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plot, "explanations", lambda *given, **options: Page(figsize=(1, 1)))
     monkeypatch.syspath_prepend(tmp_path)
     return values
 

@@ -97,7 +97,7 @@ def test_a_result_shows_its_values(made, name):
     assert len(text) < 8000
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", ["Counterfactual", "RobustnessCertificate", "SufficientSubset", "OverlappingPair"])
 def test_a_batch_and_a_trace_have_views_too(made, name):
     batch = jax.tree.map(lambda v: jnp.stack([v, v]), made[name])
     assert Parser(batch._repr_html_()).rows
