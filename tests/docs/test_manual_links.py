@@ -103,6 +103,12 @@ def test_a_model_is_brought_in_ten_lines(page):
     assert all(sum(bool(line.strip()) for line in code.splitlines()) <= 10 for code in brought)
 
 
+def test_the_design_names_every_room():
+    rows = [line.split("|")[1] for line in manual.text(manual.DOCS / "design.md").splitlines() if line.startswith("| `jxai/")]
+    named = {room.removeprefix("jxai/").strip("/") for row in rows for room in re.findall(r"`([\w/]+/)`", row)}
+    assert named == {room.name for room in pkgutil.iter_modules(jxai.__path__) if room.ispkg}
+
+
 def test_every_experiment_has_a_page():
     pages = "\n".join(manual.text(page) for page in (manual.DOCS / "results").glob("*.md"))
     experiments = [
