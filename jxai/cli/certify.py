@@ -38,20 +38,11 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
 
 
 def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], bound: dict[str, Any]) -> None:
-    from jxai import data, evaluate
+    from jxai import evaluate
     from jxai.cli import inputs
 
     out = args.out or "certification"
-    where = dict(
-        split=args.split,
-        data_dir=args.data_dir,
-        label=args.label,
-        class_names=subject.class_names,
-        num_classes=subject.num_classes,
-        channels=subject.channels,
-        medical=inputs.medical(args),
-    )
-    source = data.source(args.input, **where)
+    source = inputs.source(args, args.input, subject)
     options = dict(target=args.target or "label", limit=args.limit, sample=args.sample, seed=args.seed, block=args.block, batch_size=args.batch_size)
     options |= dict(preprocess=subject.preprocess, model_name=subject.name, options=bound, anew=bool(args.anew), shared=bool(args.shared))
     try:

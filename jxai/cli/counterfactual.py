@@ -45,21 +45,12 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
 
 
 def _data_set(args: argparse.Namespace, subject, setting: dict[str, Any], generator: str) -> None:
-    from jxai import data, evaluate, plot
+    from jxai import evaluate, plot
     from jxai.cli import inputs
     from jxai.evaluate.counterfactual_runs import TARGETS
 
     out = args.out or "counterfactuals"
-    where = dict(
-        split=args.split,
-        data_dir=args.data_dir,
-        label=args.label,
-        class_names=subject.class_names,
-        num_classes=subject.num_classes,
-        channels=subject.channels,
-        medical=inputs.medical(args),
-    )
-    source = data.source(args.input, **where)
+    source = inputs.source(args, args.input, subject)
     target = args.target or ("none" if _without_target(args.method) else "second")
     target = target if target in TARGETS else _class(target, subject)
     options = dict(method=args.method, options=setting, target=target, limit=args.limit, sample=args.sample, seed=args.seed, block=args.block or 100)

@@ -17,14 +17,13 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     _join(args)
     import jax
 
-    from jxai import data, evaluate
+    from jxai import evaluate
     from jxai.cli import columns, inputs
 
     methods, metrics = columns.chosen(args.methods, args.metrics, given, args.score)
     try:
         subject = inputs.subject(args.model or EMBEDDED.get(args.dataset, "efficientnet_lite0"))
-        where = dict(split=args.split, data_dir=args.data_dir, label=args.label, masks=args.masks, medical=inputs.medical(args))
-        source = data.source(args.dataset, **where, class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels)
+        source = inputs.source(args, args.dataset, subject, masks=args.masks)
         options = dict(target=args.target, where=args.where, limit=args.limit, sample=args.sample, shuffle=args.shuffle, seed=args.seed, block=args.block)
         options |= dict(
             seeds=columns.seeds(args.seeds),

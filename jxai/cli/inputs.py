@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jxai import models, outputs
+from jxai import data, models, outputs
 from jxai.adapters.recognition import framework
 from jxai.callables import compiled, partition
 from jxai.cli.errors import UserError, first_line, known, nearest, told
@@ -118,6 +118,13 @@ def medical(args: argparse.Namespace, *paths: Path) -> Medical:
     if how != Medical() and paths and not any(map(is_medical, paths)):
         raise UserError(f"--window, --slice and --axis say nothing about {paths[0]}, which is no medical file")
     return how
+
+
+def source(args: argparse.Namespace, name: str, subject: Subject, **options: Any) -> data.Source:
+    """The data set of that name as the command line says, with what the model knows of classes and channels."""
+    where = dict(split=args.split, data_dir=args.data_dir, label=args.label, medical=medical(args))
+    known = dict(class_names=subject.class_names, num_classes=subject.num_classes, channels=subject.channels)
+    return data.source(name, **where, **known, **options)
 
 
 def read(path: Path, how: Medical = Medical()) -> np.ndarray:
