@@ -48,6 +48,8 @@ class Run:
             raise ValueError(f"{path} is no run: it has no config.json") from None
         except (OSError, ValueError) as error:
             raise ValueError(f"{path}: config.json cannot be read ({error})") from None
+        if not isinstance(self.config, dict) or not all("on" in made for made in self.config.get("metrics", {}).values()):
+            raise ValueError(f"{path}: config.json is not as this version writes it; choose another folder, or begin anew (anew=True, --anew)")
 
     @classmethod
     @contextlib.contextmanager

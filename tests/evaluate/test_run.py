@@ -168,6 +168,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json cannot be read"):
         runs.run(tmp_path)
+    (tmp_path / "config.json").write_text('{"methods": {}, "metrics": {"sparseness": {"options": {}}}}')
+    with pytest.raises(ValueError, match="config.json is not as this version writes it.*anew"):
+        runs.run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
 
 
