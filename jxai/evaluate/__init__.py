@@ -2,7 +2,7 @@
 
 - runs: `run` (methods × metrics), `certification`, `counterfactual_runs`; each hands a block's work to `loop`, which takes a block that no other process has (`locks`; `processes` joins a JAX cluster).
 - what a run is: `tasks` and `examples`, `evaluation` (what is asked for, and a block of it), `columns` (their names), `variants`; `growth` and `selection` say which examples, and
-  what may be added to a run that is there. What is kept: `store`, its files `blocks` (whole or absent). What it says: `statistics`, `table`, `told`, `pictures`, `page`, `report`;
+  what may be added to a run that is there. What is kept: `store`, its files `blocks` (whole or absent). What it says: `statistics`, `table`, `told`, `pictures`, `page`, `page_differences`, `report`;
   of several: `comparison` (tests), `joined`, and as text `verdicts`, `latex`.
 - of experiments: `record` keeps their configuration, pieces, code and results, `experiment` makes commands of them, `findings` are their rows and tables,
   `answers` what a classifier says of many examples, `controls` attributions that know no model.
