@@ -43,7 +43,7 @@ lint: $(VENV)/.lint
 
 # The manual, in build/docs, without a network. Pages are executed, and what came out is kept in build/docs-cache.
 docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -W --keep-going -b html -d build/docs-cache/doctrees docs build/docs
+	$(BIN)/python -m sphinx -E -W --keep-going -b html -d build/docs-cache/doctrees docs build/docs
 
 experiments: $(VENV)/.experiments
 	for name in metrics/metric_validity metrics/sanity_checks attribution/pointing_game attribution/attribution_benchmark bounds/vnncomp_mnistfc \

@@ -1,8 +1,6 @@
 """How Sphinx builds the manual: `make docs` writes build/docs, offline, with warnings as errors."""
 
-import importlib.util
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -15,10 +13,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / "build" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 import reference  # noqa: E402
+import unexecuted  # noqa: E402
 
 import jxai  # noqa: E402
 
-suppress = None
 project = "jxai"
 author = "the jxai authors"
 version = release = jxai.__version__
@@ -33,6 +31,7 @@ extensions = [
     "reference",
     "results",
     "listings",
+    "unexecuted",
     "mathml",
 ]
 exclude_patterns = ["_extensions", "examples"]
@@ -45,13 +44,7 @@ myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist
 myst_heading_anchors = 3
 suppress_warnings = ["myst.strikethrough", "ref.python"]  # two classes of one name: either is found by its full name
 
-# Code that needs a package which is not here is shown, and not executed.
-nb_execution_excludepatterns = [
-    str(page.relative_to(ROOT / "docs"))
-    for page in (ROOT / "docs").rglob("*.md")
-    for needed in re.findall(r"^needs: \[(.*)\]$", page.read_text("utf-8").partition("\n---")[0], re.MULTILINE)
-    if any(importlib.util.find_spec(package.strip()) is None for package in needed.split(","))
-]
+nb_execution_excludepatterns = unexecuted.pages()
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / "build" / "docs-cache" / "notebooks")
 nb_execution_in_temp = True

@@ -21,6 +21,7 @@ import docstrings
 import listings
 import reference
 import results
+import unexecuted
 
 
 @pytest.mark.parametrize("page", manual.PAGES, ids=manual.name)
@@ -125,6 +126,11 @@ def test_the_tables_of_methods_and_metrics_are_whole():
 
     assert all(f"<jxai.attribution.{name}>" in listings.methods() for name in attribution.__all__)
     assert all(f"<jxai.metrics.{name}>" in listings.judges() for name in metrics.__all__)
+
+
+def test_what_a_page_needs_is_looked_for():
+    page = "---\nfile_format: mystnb\nneeds: [numpy, no_such_package]\n---\n\n# Page\n"
+    assert unexecuted.missing(page) == ["no_such_package"] and not unexecuted.missing(page.replace("needs", "wants"))
 
 
 def test_a_docstring_becomes_fields_and_links():

@@ -50,7 +50,7 @@ def site(tmp_path_factory):
 
 
 def test_links_inside_the_site_lead_to_a_page_and_a_place_on_it(site):
-    pages = {page: Links(page) for page in site.rglob("*.html")}
+    pages = {page: Links(page) for page in site.rglob("*.html") if "_static" not in page.parts}  # but for templates of the theme
     assert len(pages) > 60
     broken = []
     for page, links in pages.items():
