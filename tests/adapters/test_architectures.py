@@ -1,11 +1,13 @@
-"""Published architectures, adapted: a residual network and a mobile one from Haiku, linen's and nnx's transformers, Equinox's convolutions."""
+"""Published architectures, adapted: residual networks in Haiku and linen, mobile ones in Haiku and (trained, from pip) nnx, a transformer in Equinox; and the zoo's networks."""
 
+import equinox as eqx
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
+from published import ResNet18, VisionTransformer
 
 import jxai
 from jxai import bounds, each, metrics
@@ -21,7 +23,7 @@ def random_statistics(state):
     keys = iter(jax.random.split(KEY, 1000))
 
     def drawn(path, v):
-        low, high = (-0.2, 0.2) if "mean_ema" in jax.tree_util.keystr(path) else (0.5, 1.5)
+        low, high = (-0.2, 0.2) if "mean" in jax.tree_util.keystr(path) else (0.5, 1.5)
         return jax.random.uniform(next(keys), v.shape, v.dtype, low, high) if v.dtype == jnp.float32 else v
 
     return jax.tree_util.tree_map_with_path(drawn, state)
@@ -45,7 +47,30 @@ def zoo_net(name):
     return jxai.adapt(*model, example=x), f, x
 
 
+def linen_net():
+    net = ResNet18()
+    variables = jax.jit(lambda x: net.init(KEY, x, train=False))(X[None])
+    variables = {**variables, "batch_stats": random_statistics(variables["batch_stats"])}
+    return jxai.adapt(net, variables, example=X), (lambda x: net.apply(variables, x[None], train=False)[0]), X
+
+
+def equinox_net():
+    net = VisionTransformer(32, KEY)
+    own = eqx.nn.inference_mode(net)
+    return jxai.adapt(net, example=X), (lambda x: own(jnp.moveaxis(x, -1, 0))), X
+
+
+def nnx_net():
+    """EfficientNet-Lite0 with its trained weights, at a quarter of its resolution."""
+    net = jxai.models.available()["efficientnet_lite0"].build().model
+    x = np.float32(np.random.default_rng(0).uniform(0.2, 0.8, (56, 56, 3)))
+    return jxai.adapt(net, example=x), net, x
+
+
 NETS = {
+    "linen ResNet-18": linen_net,
+    "Equinox ViT": equinox_net,
+    "nnx EfficientNet-Lite0": nnx_net,
     "haiku ResNet-18": lambda: haiku_net(lambda: hk.nets.ResNet18(10)),
     "haiku MobileNet-V1": lambda: haiku_net(lambda: hk.nets.MobileNetV1(num_classes=10)),
     **{
