@@ -38,6 +38,13 @@ class Keras:
         with scope(state_mapping=[(variable, self.values[path]) for path, variable in variables.items()]):
             return self.model(*inputs, **{"training": False, **named})
 
+    def __described__(self) -> dict[str, Any]:
+        try:
+            made_of = self.model.to_json().encode()
+        except Exception:  # a subclassed model's class alone says what it is
+            made_of = None
+        return {"model": type(self.model), "made_of": made_of, "values": self.values}
+
 
 def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
     """A model or layer that has its weights: it wants a batch, with the channels where Keras' configuration says.
@@ -62,10 +69,10 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
 
 
 def _variables(model: Any) -> dict[str, Any]:
-    """A model's variables by path: its weights, statistics and seeds."""
+    """A model's variables by path: its weights and statistics, without the seeds of what is drawn in training."""
     counts: collections.Counter[str] = collections.Counter()
     found = {}
-    for variable in model.variables:
+    for variable in model.weights:
         counts[variable.path] += 1
         found[variable.path if counts[variable.path] == 1 else f"{variable.path}#{counts[variable.path]}"] = variable
     return found

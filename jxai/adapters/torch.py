@@ -23,14 +23,14 @@ class Torch:
     """A PyTorch module in evaluation mode, of its tensors as JAX arrays: `x [B, C, …] -> out`.
 
     Attributes:
-      run: the module as a function `(values, args, kwargs) -> out` (static; equal to itself alone).
+      program: the module as a function `(values, args, kwargs) -> out` (static; equal to itself alone).
       values: its parameters and buffers, by name.
 
     Raises, when called:
       ValueError: the module uses an operation that torchax has not for JAX, or decides by values, which a trace does not know.
     """
 
-    run: Callable[..., Any] = dataclasses.field(metadata={"static": True})
+    program: Program = dataclasses.field(metadata={"static": True})
     values: dict[str, Array]
 
     def __call__(self, *inputs: PyTree, **named: Any) -> Any:
@@ -41,11 +41,24 @@ class Torch:
         try:
             # The device is that of tensors which the module makes itself; the key stays within, as what is drawn by it is refused.
             with torch.device("jax:0"), bridge.default_env().override_property(prng=jax.random.key(0)):
-                return self.run(self.values, inputs, named)
+                return self.program.run(self.values, inputs, named)
         except bridge.tensor.OperatorNotFound as error:
             raise ValueError(f"the module uses an operation that torchax, the bridge from PyTorch to JAX, does not know: {error}") from error
         except jax.errors.ConcretizationTypeError as error:
             raise ValueError("the module decides by values of its input, which a trace does not know: such a branch has no derivative either") from error
+
+    def __described__(self) -> dict[str, Any]:
+        module = self.program.module
+        classes = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in map(type, module.modules())}
+        return {"made_of": repr(module).encode(), "classes": classes, "values": self.values}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A module and what torchax makes of it."""
+
+    module: Any
+    run: Callable[..., Any]
 
 
 def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
@@ -68,7 +81,8 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
             f"model={type(model).__name__} is in training mode ({listed}), in which dropout draws and batch normalisation counts: call model.eval()"
         )
     bridge = torchax()
-    values, run = bridge.extract_jax(_copied(torch, model))
+    own = _copied(torch, model)
+    values, run = bridge.extract_jax(own)
 
     def reference(*inputs: PyTree, **named: Any) -> Any:
         where = next((t.device for t in model.parameters()), None)
@@ -80,7 +94,7 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
         )
 
     options = call.options(None)
-    return Native(told(Torch(run, values), options), batched=True, channels="first", reference=told(reference, options))
+    return Native(told(Torch(Program(own, run), values), options), batched=True, channels="first", reference=told(reference, options))
 
 
 def _copied(torch: Any, model: Any) -> Any:

@@ -30,7 +30,8 @@ _KEPT = ("_pytree__", "_object__")
 def described(value: Any) -> Any:
     """A value as JSON can hold it. Two that a result could tell apart differ in it; equal ones are equal in every process.
 
-    Of a function its code, defaults, closure, and what it uses of its own files; of an object its class's code and its attributes.
+    Of a function its code, defaults, closure, and what it uses of its own files; of an object its class's code and its attributes, or what its class
+    returns as `__described__()`: adapters tell another framework's model by what of it decides, since the framework keeps much else in it.
     """
     return _Told(hashlib.sha256()).of(value)
 
@@ -125,6 +126,8 @@ class _Told:
         return text if self.shapes else f"{text} sha256 {found[:_HASHED]}"
 
     def _object(self, value: Any) -> Any:
+        if tells := getattr(type(value), "__described__", None):
+            return {"type": code.named(type(value)), **self.of(tells(value))}
         if isinstance(value, np.random.Generator):
             return {"type": code.named(type(value)), "state": self.of(value.bit_generator.state)}
         if isinstance(value, np.random.RandomState):

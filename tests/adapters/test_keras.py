@@ -13,6 +13,7 @@ from nets import SHAPE, X, keras_model
 import jxai
 from jxai import bounds, metrics, taps
 from jxai.attribution import grad_cam, guided_backprop, integrated_gradients, rise
+from jxai.identity.values import described
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras")
@@ -73,6 +74,14 @@ def test_training_goes_on_without_what_was_adapted():
     np.testing.assert_allclose(f(x), before, atol=1e-6)
     np.testing.assert_allclose(jxai.adapt(trained)(x), trained(x[None])[0], atol=1e-6)
     assert np.abs(before - np.asarray(trained(x[None])[0])).max() > 1e-3
+
+
+def test_equal_models_are_told_as_one_and_others_apart():
+    net = keras_model()
+    twin, other = keras.models.clone_model(net), keras.models.clone_model(net)
+    twin.set_weights(net.get_weights())
+    told = [described(jxai.adapt(model)) for model in (net, twin, other)]
+    assert told[0] == told[1] != told[2] and "ReLU" not in str(told[0])  # not a list of all that Keras keeps
 
 
 def test_layers_are_found_by_keras_names(model):

@@ -1,5 +1,6 @@
 """PyTorch modules through torchax: PyTorch's own numbers and gradients, what passes, what is refused by name, and that the module stays as it is."""
 
+import copy
 import importlib.util
 
 import jax
@@ -20,6 +21,7 @@ import jxai  # noqa: E402
 from jxai import bounds, metrics, taps  # noqa: E402
 from jxai.adapters import TORCH_TO_FLAX, load_weights  # noqa: E402
 from jxai.attribution import grad_cam, gradient, guided_backprop, integrated_gradients  # noqa: E402
+from jxai.identity.values import described  # noqa: E402
 
 X = np.random.default_rng(0).random((32, 32, 3), np.float32)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -66,6 +68,15 @@ def test_the_module_stays_as_it_is():
     for name, (value, was, trained) in before.items():
         assert after[name] is value and torch.equal(value, was) and value.requires_grad == trained
     assert module(torch.tensor(X).permute(2, 0, 1)[None]).requires_grad  # PyTorch runs it as before
+
+
+def test_equal_modules_are_told_as_one_and_others_apart():
+    module = Layer(nn.Conv2d(3, 4, 3)).eval()
+    twin, other = copy.deepcopy(module), copy.deepcopy(module)
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    told = [described(jxai.adapt(m, example=X)) for m in (module, twin, other)]
+    assert told[0] == told[1] != told[2] and len(str(told[0])) < 10_000
 
 
 def test_layers_are_found_by_the_names_of_weights():
