@@ -41,7 +41,8 @@ def adapt(
         `inference` says "evaluation" unless `arguments` says otherwise.
       *weights: what the model does not hold: linen's variables, Haiku's parameters (and state), an Equinox state, a function's first arguments.
       example: one example as jxai will give it (`[H, W, C]` in [0, 1], `[D]` …), on which the adapted model is tried and judged. Of several
-        inputs a tuple or a dictionary of them, those that are not explained as the model takes them.
+        inputs a tuple or a dictionary of them, those that are not explained as the model takes them. A PyTorch module, which is translated, needs one:
+        PyTorch computes it, too, and other numbers are an error.
       explain: of several inputs, the name or the place of the one that is explained; the others are held as they are in `example`. None
         gives a model of all of them, which `jointly` explains.
       batched: whether the model wants a batch `[B, …]` and returns one. Usual: it does in Keras and PyTorch; elsewhere the example shows, and without one, it does not.
