@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from jxai.evaluate.comparison import Comparison, Pair
 from jxai.evaluate.joined import Joined
 
-_LISTED = 15
-"""Pairs of one metric that are listed in Markdown; more are in the CSV alone."""
+_LISTED = 6
+"""Pairs of one metric that are listed in Markdown; of more only those that are not told apart, and all are in the CSV and on the page."""
 _PAIR = ("n", "zeros", "difference", "statistic", "p", "adjusted", "effect", "better", "note")
 
 
@@ -67,9 +67,10 @@ def _section(found: Comparison) -> list[str]:
         lines += [f"Mean ranks: {ranked}; critical difference {found.critical_difference:.2f}.", ""]
     lines += [f"- {note}." for note in found.notes] + ([""] if found.notes else [])
     if found.pairs:
-        apart = [pair for pair in found.pairs if pair.better]
-        lines += [f"Told apart: {len(apart)} of {len(found.pairs)} pairs{'' if len(found.pairs) <= _LISTED else ' (all are in tests.csv)'}.", ""]
-        if len(found.pairs) <= _LISTED:
+        few, open_ = len(found.pairs) <= _LISTED, [f"{pair.first} and {pair.second}" for pair in found.pairs if not pair.better]
+        but = f", but not {', '.join(open_)}" if open_ and not few else ""
+        lines += [f"Told apart: {len(found.pairs) - len(open_)} of {len(found.pairs)} pairs{but}{'.' if few else ' (tests.csv has them all).'}", ""]
+        if few:
             lines += ["| pair | n | median difference | p (Holm) | r | better |", "|---|---|---|---|---|---|", *map(_line, found.pairs), ""]
     return lines
 

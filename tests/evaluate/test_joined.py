@@ -37,7 +37,7 @@ def test_the_published_example():
     assert (test.statistic, test.p) == pytest.approx(stats.friedmanchisquare(*AUC.T)) and test.f == pytest.approx(13 * test.statistic / (42 - test.statistic))
     assert test.f_p == pytest.approx(stats.f.sf(test.f, 3, 39)) and test.f > stats.f.isf(0.05, 3, 39) == pytest.approx(2.85, abs=0.01)
     assert ranks == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=6e-4)
-    assert found.critical_difference == pytest.approx(1.25, abs=0.05)
+    assert found.critical_difference == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 14)), abs=1e-3)  # the paper prints 1.25
     assert not found.notes and len(found.pairs) == 6
 
 
@@ -139,6 +139,15 @@ def test_what_a_report_writes_of_it(whole, other, tmp_path):
     assert tex.count(r"\begin{tabular}") == tex.count(r"\bottomrule") == 3 and r"\textbar{}Gradient\textbar{} &" in tex and "abs:" not in tex
     for line in tex.splitlines():
         assert not line.startswith(("Smooth", "RISE")) or line.count(" & ") == 3
+
+
+def test_of_many_methods_those_that_are_not_told_apart_are_named():
+    scores = np.arange(60.0)[:, None] / 1000 + np.arange(5)
+    scores[:, 4] = scores[:, 3] + np.where(np.arange(60) % 2, 0.1, -0.1)
+    found = compared("auc", tuple("abcde"), scores, 1)
+    text = verdicts.as_markdown(evaluate.Joined((), tuple("abcde"), (found,), (), ()))
+    assert "Told apart: 9 of 10 pairs, but not d and e (tests.csv has them all)." in text and "| pair |" not in text
+    assert "| pair |" in verdicts.as_markdown(evaluate.Joined((), tuple("abcd"), (compared("auc", tuple("abcd"), scores[:, :4], 1),), (), ()))
 
 
 def test_latex_escapes_and_marks():
