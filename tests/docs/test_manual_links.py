@@ -82,7 +82,7 @@ def test_commands_can_be_typed():
         line
         for page in manual.PAGES
         for block in re.findall(r"^```console\n(.*?)^```", manual.text(page), re.MULTILINE | re.DOTALL)
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     commands = [line.partition("$ jxai ")[2] for line in lines if "$ jxai " in line]
     assert len(commands) > 20
