@@ -18,7 +18,7 @@ from jxai.files import atomic
 from jxai.naming import proper
 from jxai.plot import series
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, reduce_channels, rgb
-from jxai.plot.page import Page, bar_names
+from jxai.plot.page import END_WORDS, Page, bar_names, words_within
 from jxai.plot.signs import sign_of
 
 _FRAMES, _BARS = 8, 20
@@ -202,8 +202,8 @@ def _legend(figure: Figure, maps, options) -> None:
         axes = figure.add_axes((left, 0.46 / height, 0.4, 0.13 / height))
         ramp = np.linspace(-1 if signed else 0, 1, 256)[None, :, None]
         axes.imshow(blend(np.full((1, 256, 1), 0.5), ramp, **{**options, "percentile": 100, "signed": signed}), aspect="auto")
-        names = ["against", "0", "for the class"] if signed else ["least", "most important"]
-        axes.set_xticks(np.linspace(0, 255, len(names)), names, fontsize=8)
+        axes.set_xticks(np.linspace(0, 255, len(END_WORDS[bool(signed)])), END_WORDS[bool(signed)], fontsize=8)
+        words_within(axes)
         axes.tick_params(length=0)
         axes.set_yticks([])
     note = f"Every map has its own scale, clipped at the {percentile:g}th percentile." if percentile < 100 else "Every map has its own scale."

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from jxai.naming import proper
 from jxai.plot.blending import Scaled, colors, normalize, paint, reduce_channels, rgb, within
-from jxai.plot.page import Page
+from jxai.plot.page import END_WORDS, Page, words_within
 from jxai.plot.signs import sign_of
 from jxai.scores import one_of
 
@@ -180,22 +180,21 @@ def _bars(figure: Figure, layout: _Layout, scaled: Mapping[str, list[Scaled]], s
     if scale == "method":
         for column, (label, one) in enumerate(ones.items(), 1):
             left = layout.left + column * (layout.panel + _GAP)
-            _bar(figure, layout.bar(left, layout.panel), one, _numbers(one), units.get(label, ""), inside=True)
+            _bar(figure, layout.bar(left, layout.panel), one, _numbers(one), units.get(label, ""))
         return
     kinds = {one.signed: label for label, one in reversed(ones.items())}
     room = (layout.width - layout.left) / len(kinds)
     for place, sign in enumerate(sorted(kinds, reverse=True)):
         one = ones[kinds[sign]]
-        words = ["against", "0", "for the class"] if sign else ["least", "most important"]
         bar = layout.bar(layout.left + room * (place + 0.2), 0.6 * room)
-        _bar(figure, bar, one, words if scale == "each" else _numbers(one), "" if scale == "each" else units.get(kinds[sign], ""))
+        _bar(figure, bar, one, END_WORDS[bool(sign)] if scale == "each" else _numbers(one), "" if scale == "each" else units.get(kinds[sign], ""))
     if scale == "each":
         clipped = f", clipped at its {percentile:g}th percentile" if percentile < 100 else ""
         figure.text(0.5, 0.03 / layout.size[1], f"Every map has its own scale{clipped}.", fontsize=_FONT - 1, ha="center", va="bottom", color="0.35")
 
 
-def _bar(figure: Figure, box: tuple[float, float, float, float], one: Scaled, ticks: Sequence[str], unit: str, inside: bool = False) -> None:
-    """A colour bar with texts from end to end, none of them beyond its ends where they must stay `inside`."""
+def _bar(figure: Figure, box: tuple[float, float, float, float], one: Scaled, ticks: Sequence[str], unit: str) -> None:
+    """A colour bar with texts from end to end, none of them beyond its ends."""
     axes = figure.add_axes(box)
     ramp = matplotlib.colors.ListedColormap(colors(np.linspace(-1 if one.signed else 0, 1, 256), one.signed))
     axes.imshow(np.arange(256)[None], cmap=ramp, aspect="auto", interpolation="none")
@@ -203,9 +202,7 @@ def _bar(figure: Figure, box: tuple[float, float, float, float], one: Scaled, ti
     axes.set_xticks(np.linspace(-0.5, 255.5, len(ticks)), ticks, fontsize=_FONT - 1)
     axes.tick_params(length=1.5, width=0.3, pad=1)
     axes.spines[:].set_linewidth(0.3)
-    if inside:
-        for text, side in zip((axes.get_xticklabels()[0], axes.get_xticklabels()[-1]), ("left", "right")):
-            text.set_ha(side)
+    words_within(axes)
     if unit:
         axes.set_xlabel(unit, fontsize=_FONT - 1, labelpad=0.5)
 

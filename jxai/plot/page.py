@@ -36,6 +36,17 @@ class Page(Figure):
         return shown.getvalue()
 
 
+END_WORDS = {True: ("against", "0", "for the class"), False: ("least", "most important")}
+"""What the ends of a colour bar mean, of maps with a sign and without."""
+
+
+def words_within(axes: Any) -> None:
+    """Keeps the first and the last word below a colour bar within its ends, so that those of two bars side by side do not meet."""
+    first, *_, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+
+
 def bar_names(axes: Any, shown: np.ndarray, count: int, names: Sequence[Any] | None) -> None:
     """Names the bars of the `shown` of `count` features, the first above, around a line at 0; says how many of how many there are where some are left out."""
     axes.set_yticks(np.arange(len(shown)), [printable(str(names[i])) if names is not None else f"x[{i}]" for i in shown], fontsize=7)

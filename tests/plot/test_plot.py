@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jxai import plot
 from jxai.files import atomic, save_arrays
@@ -164,6 +165,17 @@ def test_a_grid_of_one_target_has_the_image_and_a_titled_panel_for_every_method(
     assert [axes.get_title() for axes in panels] == ["cat", *maps]
     np.testing.assert_allclose(panels[0].images[0].get_array(), image, atol=1e-6)
     np.testing.assert_allclose(panels[1].images[0].get_array(), plot.blend(image, maps["method_0"][0]), atol=1e-6)
+
+
+def test_the_words_below_two_colour_bars_do_not_meet():
+    x = np.ones((8, 8, 1), np.float32)
+    figure = plot.explanations(x, {"gradient": x[None], "grad_cam": x[None]}, ["3"], columns=3)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    for axes in figure.axes[-2:]:
+        words, bar = [text.get_window_extent(renderer) for text in axes.get_xticklabels()], axes.get_window_extent(renderer)
+        assert len(words) in (2, 3) and min(word.x0 for word in words) >= bar.x0 - 1 and max(word.x1 for word in words) <= bar.x1 + 1
 
 
 def test_a_grid_of_targets_has_one_row_each_and_every_map_its_own_scale():
