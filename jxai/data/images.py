@@ -103,8 +103,9 @@ def _layers(pil, pixels: np.ndarray, channels: int) -> list:
     """Pixels from 0 to 255 in floating point as one picture for each channel."""
     if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
         raise ValueError(f"image must be [H, W, 1] or [H, W, 3] in floating point, got {pixels.shape}")
-    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and 1 < pixels.max() <= 255):
-        raise ValueError(f"image holds floating point from {pixels.min():g} to {pixels.max():g}, which must be pixels from 0 to 255")
+    low, high = pixels.min(), pixels.max()
+    if not (np.isfinite(pixels).all() and low >= 0 and high <= 255) or 0 < high <= 1:  # black is black in either range
+        raise ValueError(f"image holds {pixels.dtype} values from {low:g} to {high:g}, which must be pixels from 0 to 255")
     pixels = pixels @ _LUMINANCE[:, None] if channels == 1 and pixels.shape[-1] == 3 else pixels
     return [pil.Image.fromarray(np.ascontiguousarray(layer, np.float32)) for layer in np.moveaxis(pixels, -1, 0)]
 

@@ -98,7 +98,9 @@ def test_decompression_bomb(tmp_path, side):
 
 
 def test_bad_arrays_and_sizes():
-    one_line(lambda: models.preprocess(np.zeros((4, 4, 3), np.float32)), "float32")
+    one_line(lambda: models.preprocess(np.full((4, 4, 3), 0.5, np.float32)), "float32 values from 0.5 to 0.5", "pixels from 0 to 255")
+    one_line(lambda: models.preprocess(np.full((4, 4, 3), 256, np.float32)), "float32 values from 256 to 256")
+    assert not models.preprocess(np.zeros((4, 4, 3), np.float32), size=4).any()
     one_line(lambda: models.preprocess(np.zeros((4, 4, 2), np.uint8)), "(4, 4, 2)")
     one_line(lambda: models.preprocess(gradient(8, 8), size=10, short_side=8), "size=10")
     one_line(lambda: models.preprocess(gradient(8, 8), channels=2), "channels=2")
