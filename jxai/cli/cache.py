@@ -37,11 +37,14 @@ def keep() -> None:
 
 
 def folder() -> Path | None:
-    """`$JXAI_CACHE/xla`, else `jxai/xla` in the user's cache folder; None where `JXAI_CACHE` is `off`."""
+    """`$JXAI_CACHE/xla`, else `jxai/xla` in the user's cache folder; None where `JXAI_CACHE` is `off`, or nobody knows where the user's folders are."""
     named = os.environ.get("JXAI_CACHE", "")
     if named.lower() == "off":
         return None
-    return (Path(named).expanduser() if named else _user_caches() / "jxai") / "xla"
+    try:
+        return (Path(named).expanduser() if named else _user_caches() / "jxai") / "xla"
+    except RuntimeError:  # a user without a home, as in many containers
+        return None
 
 
 def kept() -> str | None:

@@ -114,7 +114,10 @@ def _cache() -> dict[str, str]:
     """Where compiled programs are kept, and how much is there."""
     place = cache.kept()
     if place is None:
-        return {"programs": "not kept: " + ("JXAI_CACHE is off" if cache.folder() is None else f"{_home(cache.folder())} cannot be written")}
+        if cache.folder() is None:
+            off = os.environ.get("JXAI_CACHE", "").lower() == "off"
+            return {"programs": f"not kept: {'JXAI_CACHE is off' if off else 'the user has no home; JXAI_CACHE may name a folder'}"}
+        return {"programs": f"not kept: {_home(cache.folder())} cannot be written"}
     if "://" in place:
         return {"programs": f"kept in {place}"}
     sizes = [entry.stat().st_size for entry in Path(place).glob("*-cache")] if Path(place).is_dir() else []
@@ -149,4 +152,5 @@ def _tested(broken: list[str]) -> dict[str, str]:
 
 def _home(path: object) -> str:
     """A path or a text without the name of whose home it is in."""
-    return str(path).replace(str(Path.home()), "~") if Path.home() != Path(os.sep) else str(path)
+    home = os.path.expanduser("~")
+    return str(path).replace(home, "~") if home not in ("~", os.sep) else str(path)

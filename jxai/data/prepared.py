@@ -78,7 +78,7 @@ def place() -> Path | None:
 
 def home() -> Path:
     """`place()`, or else TFDS's own folder."""
-    return place() or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return place() or Path(os.path.expanduser(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
 
 
 def there() -> list[str]:

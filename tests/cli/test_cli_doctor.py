@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import sys
 
 import jax
@@ -72,3 +73,15 @@ def test_without_jax_the_rest_is_still_said(capsys, monkeypatch):
     assert doctor.main() == 1
     out = capsys.readouterr().out
     assert "python" in out and "broken: ModuleNotFoundError: import of jax halted" in out and "everything works" not in out
+
+
+def test_a_user_without_a_home(monkeypatch, tmp_path):
+    from jxai.cli import cache
+    from jxai.data import prepared
+
+    for name in ("HOME", "XDG_CACHE_HOME", "JXAI_CACHE", "TFDS_DATA_DIR", "JXAI_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(doctor.cache, "kept", lambda: None)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python makes of `~` in a container whose user is in no list
+    assert cache.folder() is None and "no home" in doctor._cache()["programs"]
+    assert doctor._home("/a/b") == "/a/b" and prepared.home()
