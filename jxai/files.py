@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import unicodedata
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged `.npz` may raise."""
 
 
 @contextlib.contextmanager
@@ -41,10 +47,18 @@ def digest(path: str | Path) -> str:
         return ""
 
 
-def save_arrays(path: str | Path, **arrays: np.ndarray) -> None:
-    """Writes arrays as a compressed `.npz`, atomically."""
-    with atomic(path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, **{name: np.asarray(value) for name, value in arrays.items()})
+def save_arrays(path: str | Path, /, **arrays: np.ndarray) -> None:
+    """Writes arrays as a compressed `.npz`, atomically; by any names, also `file` and others that `np.savez_compressed` has for itself."""
+    with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
+
+
+def file_name(text: str, most: int = 120) -> str:
+    """A text as the name of a file: what parts folders or cannot be printed is replaced, and a long one is cut, with a digest that keeps names apart."""
+    short = re.sub(r"[/\\:\0]", "_", printable(text)).lstrip(".")[:most]
+    return short if short == text else f"{short}.{hashlib.sha256(os.fsencode(text)).hexdigest()[:6]}"
 
 
 def printable(name: str | os.PathLike) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from jxai.cli import cost, inputs, pictures, programs
 from jxai.cli.calls import Calls, Made, Prepared
 from jxai.cli.progress import said
 from jxai.data.medical import Medical
-from jxai.files import printable
+from jxai.files import DAMAGE, printable
 from jxai.identity.values import digest
 
 
@@ -94,7 +93,7 @@ def _kept(named: pictures.Named, x: np.ndarray, asked: dict[str, Any]) -> np.nda
             told = json.loads(str(there["settings"]))
             same = {name: told.get(name) for name in asked} == asked and np.array_equal(there["x"], x)
             return there["logits"] if same and (named.folder / "explanation.png").exists() else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except DAMAGE:
         return None
 
 

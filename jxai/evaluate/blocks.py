@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from jxai.files import digest, save_arrays
+from jxai.files import DAMAGE, digest, save_arrays
 
 MAPS = "_maps/"
 """Before a method's label: the file of its explanations, and its digest."""
 PICTURE = "_picture"
 """Among what can be looked at: the example."""
-DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class Block:

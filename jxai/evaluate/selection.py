@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from jxai.evaluate.store import Run
-from jxai.files import save_arrays
+from jxai.files import DAMAGE, save_arrays
 
 
 def select(record: Run, parts: Sequence[np.ndarray], keep: Callable[[np.ndarray], np.ndarray], block: int) -> list[np.ndarray]:
@@ -21,7 +20,7 @@ def select(record: Run, parts: Sequence[np.ndarray], keep: Callable[[np.ndarray]
     try:
         with np.load(path, allow_pickle=False) as archive:
             index, kept = archive["index"], archive["kept"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGE:
         index, kept = np.zeros(0, int), np.zeros(0, bool)
     asked = np.concatenate(parts)
     new = asked[~np.isin(asked, index)]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jxai import attribution, plot
-from jxai.cli import cache, calls, cost, explain, inputs, jobs, main, programs
+from jxai.cli import cache, calls, cost, explain, inputs, jobs, main, pictures, programs
 from jxai.plot.page import Page
 from jxai.tracing.arithmetic import work
 
@@ -190,3 +190,9 @@ def test_kept_programs_are_known_by_the_next_command(tmp_path, monkeypatch, caps
     assert "compiles 1 program first, kept in gs://bucket/programs" in said(0.25) and not (tmp_path / "gs:").exists()
     monkeypatch.setattr(cache, "kept", lambda: None)
     assert "compiles 1 program first, at every start (no cache folder is in use)" in said(0.25)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"nothing of the kind"])
+def test_damaged_results_are_made_again(tmp_path, content):
+    (tmp_path / "explanation.npz").write_bytes(content)
+    assert jobs._kept(pictures.Named(tmp_path / "a.png", tmp_path), np.zeros(3), {}) is None
