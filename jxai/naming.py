@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 METHODS = {
     "ablation_cam": "Ablation-CAM",
     "blur_integrated_gradients": "Blur IG",
@@ -101,6 +104,13 @@ def proper(label: str) -> str:
         return label
     shown = f"|{known}|" if label.startswith(ABSOLUTE) else known
     return f"{shown} ({', '.join(map(_option, apart))})" if apart else shown
+
+
+def propers(labels: Iterable[str]) -> dict[str, str]:
+    """The proper names of labels that stand together; those that would be named alike (`rise` and one's own `RISE`) stay as they are."""
+    names = {label: proper(label) for label in labels}
+    often = Counter(names.values())
+    return {label: name if often[name] == 1 else label for label, name in names.items()}
 
 
 def _option(part: str) -> str:

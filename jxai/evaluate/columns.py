@@ -23,6 +23,37 @@ def of_seed(label: str, seed: int, base: int) -> str:
     return label if seed == base else f"{label}{APART}seed={seed}"
 
 
+def is_record(config: Any) -> bool:
+    """Whether a run's record has what is read of it: that of another version of jxai, or one that a person has changed, may lack some."""
+    try:
+        _, kept = config["data"]["name"], config["keep_maps"]
+        if not isinstance(kept, bool) or "methods" not in config:
+            return isinstance(kept, bool)
+        asked = [how for made in config["metrics"].values() for how in made["on"].values()]
+        wanted = config["seed"], config["target"], config["where"], config["data"]["parts"], config["data"]["content"], config["model"]["name"]
+        return (
+            len(wanted) == 6 and all(isinstance(how["options"], dict) for how in asked) and all(how["seeds"] for how in (*asked, *config["methods"].values()))
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def refuse_alike(config: Mapping[str, Any]) -> None:
+    """ValueError where two methods, or scores of two, would share a column's name."""
+    base, made = config["seed"], {}
+    found = [(of_seed(method, seed, base), method) for method, one in config["methods"].items() for seed in one["seeds"]]
+    found += [(cell, f"{method}, judged by {metric}") for metric in config["metrics"] for method, own in cells(config, metric).items() for cell in own]
+    for name, by in found:
+        if made.setdefault(name, by) != by:
+            raise ValueError(f"the column {name!r} would be of {made[name]} and of {by}: give one of them another label")
+
+
+def first_seed(config: Mapping[str, Any], method: str) -> str:
+    """The label of the columns of a method's maps by the run's own seed or, where it was not asked for, by the first that was."""
+    seeds = config["methods"][method]["seeds"]
+    return of_seed(method, config["seed"] if config["seed"] in seeds else min(seeds), config["seed"])
+
+
 def cells(config: Mapping[str, Any], metric: str) -> dict[str, list[str]]:
     """By method on which a metric was asked for, `METHOD/METRIC` for each seed on which its scores depend."""
     asked = config["metrics"][metric]["on"]

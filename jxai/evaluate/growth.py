@@ -9,6 +9,7 @@ import numpy as np
 
 from jxai.data import Source
 from jxai.data.sampling import sampled
+from jxai.evaluate import columns
 from jxai.evaluate.store import MAY_DIFFER, Config
 from jxai.identity.compare import differences
 from jxai.identity.values import digest
@@ -62,6 +63,7 @@ class Places:
                 config["data"] = {"examples": len(places), "sample": last["sample"], "places": digest(np.sort(places)), **config["data"]}
         new = self.chosen[~np.isin(self.chosen, known)]
         later = {**there, "data": self._added(there["data"], new), **{kind: _joined(there[kind], here[kind]) for kind in KINDS}}
+        columns.refuse_alike(later)
         return a, b, later
 
     def _places(self, part: Mapping[str, Any]) -> np.ndarray:

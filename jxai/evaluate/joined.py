@@ -14,6 +14,7 @@ import numpy as np
 from jxai.evaluate.comparison import Comparison, compared
 from jxai.evaluate.store import Run
 from jxai.evaluate.table import direction_of, scores_of
+from jxai.files import printable
 from jxai.identity.compare import differences
 
 Scores = dict[str, dict[str, dict[int, float]]]
@@ -83,9 +84,11 @@ def joined(runs: Sequence[str | Path | Run]) -> Joined:
 
 
 def labelled(runs: Sequence[Run]) -> list[str]:
-    """The folders' names; where two are alike, numbered."""
-    names = [run.path.resolve().name for run in runs]
-    return [name if names.count(name) == 1 else f"{name}-{n}" for n, name in enumerate(names, 1)]
+    """The folders' names as they can be printed; where two are alike, numbered: each run has its own."""
+    names = [printable(run.path.resolve().name) for run in runs]
+    while alike := [name for name in names if names.count(name) > 1]:
+        names = [f"{name}-{n}" if name in alike else name for n, name in enumerate(names, 1)]
+    return names
 
 
 def _setting(run: Run) -> str:

@@ -12,11 +12,13 @@ from jxai.evaluate.store import Run
 from jxai.evaluate.table import Row
 from jxai.evaluate.verdicts import best
 from jxai.files import printable
-from jxai.naming import proper
+from jxai.naming import proper, propers
 
 _SPECIAL = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+_OPTIONAL = {"[": "{[}", "*": "{*}"}
+"""What begins an argument of the `\\\\` or the `\\midrule` before it."""
 _SYMBOLS = {"×": r"$\times$", "μ": r"$\mu$", "−": "$-$", "χ": r"$\chi$", "²": "$^2$", "–": "--", "…": r"\dots{}"}
-_ESCAPED = {**_SPECIAL, **_SYMBOLS, **{letter: f"\\{letter}" for letter in "&%$#_{}"}}
+_ESCAPED = {**_SPECIAL, **_OPTIONAL, **_SYMBOLS, **{letter: f"\\{letter}" for letter in "&%$#_{}"}}
 _ARROWS = {1: r" $\uparrow$", -1: r" $\downarrow$", 0: ""}
 
 
@@ -60,7 +62,7 @@ def _means(run: Run, label: str, rows: Sequence[Row]) -> str:
     counts = {row.n for row in rows}
     n = f"{max(counts)} examples" if len(counts) == 1 else f"{min(counts)} to {max(counts)} examples"
     caption = f"{model} on {data}, {n}: mean [95\\,\\% bootstrap interval]."
-    body = [f"{escaped(proper(method))} & {' & '.join(cells)} \\\\" for method, cells in lines.items()]
+    body = [f"{escaped(name)} & {' & '.join(lines[method])} \\\\" for method, name in propers(lines).items()]
     return _table(caption, f"tab:{_key(label)}", ["Method", *heads], body)
 
 
@@ -76,13 +78,13 @@ def _ranks(joined: Joined) -> str:
     """Mean ranks of methods by metric, with Friedman's test and Nemenyi's difference below."""
     found = [one for one in joined.by_example if one.ranks]
     body = []
-    for method in joined.methods:
+    for method, name in propers(joined.methods).items():
         cells = []
         for one in found:
             rank, first = one.ranks[method], min(one.ranks.values())
             shown = f"{rank:.2f}"
             cells.append(f"\\textbf{{{shown}}}" if shown == f"{first:.2f}" else shown)
-        body.append(f"{escaped(proper(method))} & {' & '.join(cells)} \\\\")
+        body.append(f"{escaped(name)} & {' & '.join(cells)} \\\\")
     body += [r"\midrule", "Friedman's $\\chi^2$ & " + " & ".join(_chi2(one.friedman) for one in found) + r" \\"]
     body += ["$p$ & " + " & ".join(_p(one.friedman) for one in found) + r" \\"]
     body += ["Critical difference & " + " & ".join("--" if one.critical_difference is None else f"{one.critical_difference:.2f}" for one in found) + r" \\"]

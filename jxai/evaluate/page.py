@@ -17,7 +17,7 @@ from jxai.evaluate.page_differences import differences
 from jxai.evaluate.pictures import curves_of
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
-from jxai.naming import proper
+from jxai.naming import proper, propers
 from jxai.pages import Charts, disagreement, number, side
 from jxai.pages.agreement import DISAGREEMENT
 from jxai.plot.evaluation import scaled
@@ -101,7 +101,7 @@ def _scores(run: Run, by: Mapping[tuple[str, str], Row]) -> pages.Table:
         low, span = (known.min(), np.ptp(known) or 1.0) if len(known) else (0.0, 1.0)
         for row, shade in zip(own, shades):
             cells[row.method].append(_cell(row, 0.0 if np.isnan(shade) else float(shade), lambda v, low=low, span=span: float((v - low) / span)))
-    shown = [pages.Row(proper(method), cells[method], place) for place, method in enumerate(run.methods)]
+    shown = [pages.Row(name, cells[method], place) for place, (method, name) in enumerate(propers(run.methods).items())]
     caption = (
         "Mean over the examples with its 95 % bootstrap interval, drawn below on the column's own range; the mean rank over the examples, 1 the best. "
         "↑ higher is better, ↓ lower; the greener the better. A click on a name sorts."
@@ -122,11 +122,12 @@ def _cell(row: Row, shade: float, at: Any) -> pages.Cell:
 
 
 def _charts(run: Run, table: dict[str, np.ndarray], by: Mapping[tuple[str, str], Row]) -> list[Charts]:
-    place, curves, ranks = {proper(method): n for n, method in enumerate(run.methods)}, [], []
+    names = propers(run.methods)
+    place, curves, ranks = {name: n for n, name in enumerate(names.values())}, [], []
     for metric in run.metrics:
         if found := curves_of(run, table, metric):
-            curves.append(pages.curves({proper(method): lines for method, lines in found.items()}, f"{proper(metric)}{told.unit(run, metric)}", shown=place))
-        difference, mean = by[metric, run.methods[0]].critical_difference, {proper(method): by[metric, method].rank for method in run.methods}
+            curves.append(pages.curves({names[method]: lines for method, lines in found.items()}, f"{proper(metric)}{told.unit(run, metric)}", shown=place))
+        difference, mean = by[metric, run.methods[0]].critical_difference, {names[method]: by[metric, method].rank for method in run.methods}
         mean = {name: rank for name, rank in mean.items() if np.isfinite(rank)}
         if np.isfinite(difference) and len(mean) > 1:
             ranks.append(pages.critical_difference(mean, difference, f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples", shown=place))
@@ -175,7 +176,7 @@ def _case(
     """An example; scores: `[methods, metrics]` of it."""
     valid, shape = bool(table["valid"][row]), tuple(run.config["data"]["x"])
     label, predicted, target = (int(table[name][row]) for name in ("label", "predicted", "target"))
-    explained = [method for method in run.methods if valid and method in kept]
+    explained, names = [method for method in run.methods if valid and method in kept], propers(run.methods)
     apart = disagreement([kept[method] for method in explained])
     facts = [] if label == NO_LABEL else [("label", _named(run, label))]
     if valid and run.config["target"] is None:
@@ -190,7 +191,7 @@ def _case(
         name,
         pages.picture(kept[PICTURE], max(width, 144)) if valid and PICTURE in kept else "",
         ", ".join([name, *(" ".join(pair) for pair in facts)]),
-        [pages.layer(proper(method), kept[method], shape, signed=signs[method], width=width) for method in explained],
+        [pages.layer(names[method], kept[method], shape, signed=signs[method], width=width) for method in explained],
         facts if apart is None else [*facts, ("disagreement", f"{apart:.2f}")],
         "" if grouped == NO_LABEL else _named(run, grouped),
         valid and label != NO_LABEL and run.config["target"] is not None and predicted != label,

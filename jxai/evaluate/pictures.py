@@ -14,7 +14,8 @@ from jxai.evaluate import columns, told
 from jxai.evaluate.joined import Joined
 from jxai.evaluate.store import PICTURE, Run
 from jxai.evaluate.table import Row
-from jxai.naming import proper
+from jxai.files import file_name
+from jxai.naming import proper, propers
 
 _POINTS = 41
 
@@ -23,19 +24,19 @@ def draw(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], out: Path)
     """Writes `heatmap`, `curves_METRIC`, `critical_difference_METRIC` and, of a run of images that kept them, `examples`, each as PNG and as PDF; returns their paths."""
     written: list[Path] = []
     save = functools.partial(_save, out, written)
-    by = {(row.metric, row.method): row for row in rows}
+    by, names = {(row.metric, row.method): row for row in rows}, propers(run.methods)
     means = np.asarray([[by[metric, method].mean for method in run.methods] for metric in run.metrics])
     directions = [by[metric, run.methods[0]].direction for metric in run.metrics]
-    save(plot.heatmap(means, list(map(proper, run.metrics)), list(map(proper, run.methods)), directions), "heatmap")
+    save(plot.heatmap(means, list(map(proper, run.metrics)), list(names.values()), directions), "heatmap")
     for metric in run.metrics:
         if curves := curves_of(run, table, metric):
-            save(plot.curves({proper(m): c for m, c in curves.items()}, f"{proper(metric)}{told.unit(run, metric)}"), f"curves_{metric}")
+            save(plot.curves({names[m]: c for m, c in curves.items()}, f"{proper(metric)}{told.unit(run, metric)}"), f"curves_{metric}")
         ranks = {method: by[metric, method].rank for method in run.methods}
         ranks = {method: rank for method, rank in ranks.items() if np.isfinite(rank)}
         difference = by[metric, run.methods[0]].critical_difference
         if np.isfinite(difference) and len(ranks) > 1:
             title = f"{proper(metric)}, {by[metric, run.methods[0]].ranked} examples"
-            save(plot.critical_difference({proper(m): rank for m, rank in ranks.items()}, difference, title), f"critical_difference_{metric}")
+            save(plot.critical_difference({names[m]: rank for m, rank in ranks.items()}, difference, title), f"critical_difference_{metric}")
     if figure := examples(run, table):
         save(figure, "examples")
     return written
@@ -47,7 +48,7 @@ def draw_ranks(study: Joined, out: Path) -> list[Path]:
     for found in study.by_example:
         if found.ranks is not None and found.critical_difference is not None:
             title = f"{proper(found.metric)}, {found.n} examples of {len(study.settings)} settings"
-            ranks = {proper(method): rank for method, rank in found.ranks.items()}
+            ranks = {name: found.ranks[method] for method, name in propers(found.ranks).items()}
             _save(out, written, plot.critical_difference(ranks, found.critical_difference, title), f"critical_difference_{found.metric}")
     return written
 
@@ -70,8 +71,8 @@ def examples(run: Run, table: dict[str, np.ndarray], count: int = 6) -> Figure |
 
 def _save(out: Path, written: list[Path], figure: Figure, name: str) -> None:
     for suffix in ("png", "pdf"):
-        plot.save(figure, out / f"{name}.{suffix}")
-        written.append(out / f"{name}.{suffix}")
+        plot.save(figure, path := out / f"{file_name(name)}.{suffix}")
+        written.append(path)
 
 
 def curves_of(run: Run, table: dict[str, np.ndarray], metric: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

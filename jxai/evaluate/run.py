@@ -11,7 +11,7 @@ import jax
 from jxai.callables import plainly
 from jxai.data import Source
 from jxai.data.sources import NO_LABEL
-from jxai.evaluate import tasks
+from jxai.evaluate import columns, tasks
 from jxai.evaluate.evaluation import TARGETS, Evaluation, Plan
 from jxai.evaluate.examples import Examples
 from jxai.evaluate.growth import Places, blocks
@@ -115,6 +115,7 @@ def run(
         **{"target": target, "where": where, "block": examples.block, "batch_size": batch_size, "keep_maps": keep_maps},
         "versions": versions(),
     }
+    columns.refuse_alike(config)
     check, shared = functools.partial(examples.answers, places.chosen), shared or jax.process_count() > 1
     with Run.writing(out, config, check, grow=places.grown, anew=anew, shared=shared) as record:
         examples.go_on(record)

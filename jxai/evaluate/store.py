@@ -48,8 +48,8 @@ class Run:
             raise ValueError(f"{path} is no run: it has no config.json") from None
         except (OSError, ValueError) as error:
             raise ValueError(f"{path}: config.json cannot be read ({error})") from None
-        if not isinstance(self.config, dict) or not all("on" in made for made in self.config.get("metrics", {}).values()):
-            raise ValueError(f"{path}: config.json is not as this version writes it; choose another folder, or begin anew (anew=True, --anew)")
+        if not columns.is_record(self.config):
+            raise ValueError(f"{path}: config.json is not as this version of jxai writes it; choose another folder, or begin anew (anew=True, --anew)")
 
     @classmethod
     @contextlib.contextmanager
@@ -87,16 +87,15 @@ class Run:
     @classmethod
     def _open(cls, path: Path, config: Config, check: Check | None, grow: Grow | None, anew: bool, claims: Claims) -> Run:
         """The run of this configuration; one that was begun keeps its size of blocks, and what of it is here not asked for."""
-        if anew and (path / "config.json").exists():
-            (path / "config.json").unlink()  # first, for without it the rest is no run
-            for name in ("blocks", "maps", "pictures"):
-                shutil.rmtree(path / name, ignore_errors=True)
-            (path / "selection.npz").unlink(missing_ok=True)
-        if not (path / "config.json").exists():
+        if anew or not (path / "config.json").exists():
             _refuse_other(path)
             made = {} if check is None else json.loads(json.dumps(check(None)))
             with claims.alone():
-                if not (path / "config.json").exists():
+                if anew:  # the record stays until another takes its place: a process that is killed here leaves a run that can be begun anew
+                    for name in ("blocks", "maps", "pictures"):
+                        shutil.rmtree(path / name, ignore_errors=True)
+                    (path / "selection.npz").unlink(missing_ok=True)
+                if anew or not (path / "config.json").exists():
                     _write(path, {**config, "check": made})
                     return cls(path)
         run = cls(path)
@@ -188,11 +187,16 @@ class Run:
         return found
 
     def looked_at(self, places: Collection[int]) -> dict[int, dict[str, np.ndarray]]:
-        """Of each of these places in the data set what can be looked at: explanations by method, and `PICTURE`, the example; without what was not kept or is damaged."""
+        """Of each of these places in the data set what can be looked at: explanations by method, and `PICTURE`, the example; without what was not kept or is damaged.
+
+        Explanations by other seeds stand under `METHOD@seed=SEED`; under METHOD are those by the run's own seed or, where it was not asked for, by the first.
+        """
         found: dict[int, dict[str, np.ndarray]] = {}
+        first = {method: columns.first_seed(self.config, method) for method in self.config.get("methods", {})}
         for block in self._blocks():
             rows = {place: row for row, place in enumerate(block.columns()["index"].tolist()) if place in places}
             shown = block.looked_at() if rows else {}
+            shown |= {method: shown[label] for method, label in first.items() if label in shown}
             found |= {place: {name: column[row] for name, column in shown.items()} for place, row in rows.items() if shown}
         return found
 

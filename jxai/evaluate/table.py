@@ -12,6 +12,7 @@ import numpy as np
 from jxai.evaluate import blank, columns, told
 from jxai.evaluate.statistics import Ranking, mean_interval, ranking
 from jxai.evaluate.store import Run
+from jxai.files import printable
 
 COLUMNS = (
     "run",
@@ -133,7 +134,7 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     failed = f", {(~valid).sum()} of them failed" if not valid.all() else ""
     explained = "the value of f" if config["target"] is None else f"the {config['target']} class"
     lines = [
-        f"## {run.path.name}: {config['model']['name'] or 'a model'} on {config['data']['name']}",
+        f"## {printable(run.path.name)}: {config['model']['name'] or 'a model'} on {config['data']['name']}",
         "",
         f"{len(valid)} examples{failed}; {explained} is explained, of {config['where']} examples; seed {config['seed']}. "
         "Mean [95 % bootstrap interval] (mean rank over the examples, 1 the best); ↑ higher is better, ↓ lower. Where a mean is outside of its values' "
@@ -143,10 +144,10 @@ def as_markdown(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row]) -> 
     ]
     by = {(row.metric, row.method): row for row in rows}
     arrows = {1: " ↑", -1: " ↓", 0: ""}
-    lines.append("| method | " + " | ".join(f"{m}{arrows[direction_of(run, m)]}{told.unit(run, m)}" for m in run.metrics) + " |")
+    lines.append("| method | " + " | ".join(f"{cell(m)}{arrows[direction_of(run, m)]}{told.unit(run, m)}" for m in run.metrics) + " |")
     lines.append("|---" * (len(run.metrics) + 1) + "|")
     for method in run.methods:
-        lines.append(f"| {method} | " + " | ".join(_cell(by[metric, method]) for metric in run.metrics) + " |")
+        lines.append(f"| {cell(method)} | " + " | ".join(_cell(by[metric, method]) for metric in run.metrics) + " |")
     bounds = [f"{row.metric} {row.critical_difference:.2f}" for row in rows if row.method == run.methods[0] and np.isfinite(row.critical_difference)]
     if bounds:
         lines += ["", f"Critical differences of mean ranks (Nemenyi, 5 %): {', '.join(bounds)}."]
@@ -165,6 +166,11 @@ def remarks(run: Run, table: dict[str, np.ndarray]) -> list[str]:
     if errors:
         found.append(f"Failed: {'; '.join(errors[:10])}{' …' if len(errors) > 10 else ''}.")
     return found
+
+
+def cell(name: str) -> str:
+    """A name in a cell of a Markdown table: what would end the cell or be a tag is escaped."""
+    return printable(name).replace("|", r"\|").replace("<", r"\<")
 
 
 def _cell(row: Row) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jxai.attribution import is_signed
 from jxai.data.sources import NO_LABEL
-from jxai.evaluate.columns import TIED
+from jxai.evaluate.columns import TIED, first_seed
 from jxai.evaluate.store import Run
 from jxai.naming import ABSOLUTE
 
@@ -48,7 +48,8 @@ def accuracy(table: dict[str, np.ndarray]) -> str:
 
 def luck(run: Run, table: dict[str, np.ndarray]) -> list[str]:
     """Of methods whose maps have many equal entries, how many: an order of them, as deletion takes one, is partly by place."""
-    shares = {method: float(table[TIED + method][table["valid"]].mean()) for method in run.methods if TIED + method in table and table["valid"].any()}
+    there = {method: table[name] for method in run.methods if (name := TIED + first_seed(run.config, method)) in table}
+    shares = {method: float(column[table["valid"]].mean()) for method, column in there.items() if table["valid"].any()}
     said = ", ".join(f"{method} {share:.0%}" for method, share in shares.items() if share > _MANY)
     return [f"Entries of a map that equal another one, whose order is by place and no finding: {said}."] if said else []
 

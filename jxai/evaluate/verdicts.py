@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from jxai.evaluate.comparison import Comparison, Pair
 from jxai.evaluate.joined import Joined
+from jxai.evaluate.table import cell
 
 _LISTED = 6
 """Pairs of one metric that are listed in Markdown; of more only those that are not told apart, and all are in the CSV and on the page."""
@@ -78,9 +79,9 @@ def _section(found: Comparison) -> list[str]:
 def _line(pair: Pair) -> str:
     difference = "–" if pair.difference is None else f"{pair.difference:.3g}"
     if pair.adjusted is None or pair.effect is None:
-        return f"| {pair.first} − {pair.second} | {pair.n} | {difference} | no test: {pair.note} | – | – |"
+        return f"| {cell(pair.first)} − {cell(pair.second)} | {pair.n} | {difference} | no test: {pair.note} | – | – |"
     note = f" ({pair.note})" if pair.note else ""
-    return f"| {pair.first} − {pair.second} | {pair.n} | {difference} | {p_value(pair.adjusted)}{note} | {pair.effect:.2f} | {pair.better or '–'} |"
+    return f"| {cell(pair.first)} − {cell(pair.second)} | {pair.n} | {difference} | {p_value(pair.adjusted)}{note} | {pair.effect:.2f} | {cell(pair.better) or '–'} |"
 
 
 def _sentence(text: str) -> str:

@@ -33,7 +33,10 @@ CONFIG = {
     "target": "predicted",
     "where": "all",
     "seed": 0,
-    "methods": {"cam": {"options": {"score": "logit", "layer": None}}, "rise": {"options": {"num_masks": 7, "fill": "float32[1] sha256 00"}}},
+    "methods": {
+        "cam": {"seeds": [0], "options": {"score": "logit", "layer": None}},
+        "rise": {"seeds": [0], "options": {"num_masks": 7, "fill": "float32[1] sha256 00"}},
+    },
     "metrics": {"deletion": {"direction": -1, "options": {"steps": 4}, "on": {m: {"options": {"score": "logit"}, "seeds": [0]} for m in ("cam", "rise")}}},
 }
 
