@@ -67,8 +67,13 @@ def adapt(
         probabilities as `returns` says, or the model changes its state or draws random numbers, as in training mode.
     """
     one_of("returns", returns, judged.RETURNS)
+    mutable = (mutable,) if isinstance(mutable, str) else mutable
+    if mutable is not None and not (isinstance(mutable, Sequence) and all(isinstance(name, str) for name in mutable)):
+        raise ValueError(f"{mutable=} must be names of collections, such as ['batch_stats']")
+    if arguments is not None and not (isinstance(arguments, Mapping) and all(isinstance(name, str) for name in arguments)):
+        raise ValueError(f"{arguments=} must be a dictionary of arguments by name")
     names = named(example)
-    if explain is not None and explain not in (names or ()):
+    if explain is not None and (isinstance(explain, bool) or explain not in (names or ())):
         raise ValueError(
             f"{explain=} must be one of {names}, the inputs in example" if names else f"{explain=} names one of several inputs, which example must hold"
         )

@@ -64,7 +64,7 @@ def named(example: PyTree) -> list[Any] | None:
     """The names or places of several inputs; None of one.
 
     Raises:
-      ValueError: an input is no array.
+      ValueError: an input is no array, or a name no string.
     """
     if not isinstance(example, (tuple, list, dict)):
         if example is not None and not is_array(example):
@@ -76,6 +76,8 @@ def named(example: PyTree) -> list[Any] | None:
             raise ValueError(f"example[{name!r}] must be an array, got {type(example[name]).__name__}")
     if not names:
         raise ValueError(f"{example=} must hold an input")
+    if isinstance(example, dict) and not all(isinstance(name, str) for name in names):
+        raise ValueError(f"example must name its inputs by strings, got {names}; inputs by their places are a tuple")
     return names
 
 
@@ -102,6 +104,8 @@ def pixels_of(pixels: tuple[float, float] | None, mean: Any, std: Any, dtype: st
         raise ValueError(f"{pixels=} must be what 0 and 1 become, (low, high)")
     if min(unit) <= 0:
         raise ValueError(f"{std=} must be positive")
+    if dtype is not None and dtype not in INTEGERS and not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{dtype=} must be a floating-point type, or one of {', '.join(INTEGERS)}, to which pixels are rounded")
     if dtype in INTEGERS and (mean is not None or std is not None):
         raise ValueError(f"{dtype=} are whole numbers, which {mean=} and {std=} would not leave whole: a model of such pixels normalises them itself")
     return dict(range=ends, mean=centre, std=unit, dtype=dtype)
@@ -173,7 +177,9 @@ def _tried(f: Any, x: PyTree) -> str | None:
     except Exception as error:  # whatever a stranger's model raises
         return f"{error}".strip() or type(error).__name__
     shape = getattr(out, "shape", None)
-    return None if shape is not None and len(shape) < 2 and 0 not in shape else f"it returns {shape}, not logits [K]"
+    if shape is None or len(shape) > 1 or 0 in shape:
+        return f"it returns {shape}, not logits [K]"
+    return f"it returns complex numbers, {out.dtype}, not logits" if jnp.issubdtype(out.dtype, jnp.complexfloating) else None
 
 
 def _nothing_works(native: Native, asked: Convention, example: PyTree, x: PyTree, tried: dict[Way, str | None]) -> str:
@@ -196,7 +202,7 @@ def _short(error: str, most: int = 400) -> str:
 
 
 def _shape(x: PyTree) -> Any:
-    return jax.tree.map(lambda v: str(list(v.shape)), x) if isinstance(x, (tuple, dict)) else list(x.shape)
+    return jax.tree.map(lambda v: str(list(v.shape)), x) if isinstance(x, (tuple, list, dict)) else list(x.shape)
 
 
 def _agree(fits: list[Way], native: Native, asked: Convention, example: PyTree, x: PyTree) -> None:
@@ -207,10 +213,23 @@ def _agree(fits: list[Way], native: Native, asked: Convention, example: PyTree, 
     fs = [way.wrapped(native, asked, example) for way in fits]
     if not all(outputs.concrete(f, v) for f in fs for v in jax.tree.leaves(x)):
         raise ValueError(f"the model can be called in several ways, and while it is traced nothing shows which: pass {said}")
-    first, *others = (np.asarray(compiled(f, x), np.float64).reshape(-1) for f in fs)
-    for other in others:
-        if other.shape != first.shape or not np.allclose(other, first, rtol=0, atol=TOLERANCE * np.abs(first).max(), equal_nan=True):
-            raise ValueError(f"the model can be called in several ways, which give different numbers: pass {said}")
+    for at in (x, _uneven(x)):
+        first, *others = (np.asarray(compiled(f, at), np.float64).reshape(-1) for f in fs)
+        for other in others:
+            if other.shape != first.shape or not np.allclose(other, first, rtol=0, atol=TOLERANCE * np.abs(first).max(), equal_nan=True):
+                raise ValueError(f"the model can be called in several ways, which give different numbers: pass {said}")
+
+
+def _uneven(x: PyTree) -> PyTree:
+    """x with other entries everywhere: what is all zeros, or the same along an axis, shows neither which axis is which nor what weights do."""
+
+    def one(v: Any) -> Any:
+        if not jnp.issubdtype(v.dtype, jnp.floating):
+            return v
+        places = np.random.default_rng(0).uniform(0.1, 0.9, np.shape(v))
+        return jnp.asarray(0.5 * np.asarray(v, np.float32) + places, v.dtype)
+
+    return jax.tree.map(one, x)
 
 
 def _translated(way: Way, native: Native, asked: Convention, example: PyTree, x: PyTree) -> None:
@@ -218,13 +237,18 @@ def _translated(way: Way, native: Native, asked: Convention, example: PyTree, x:
     f, own = way.wrapped(native, asked, example), way.wrapped(native._replace(call=native.reference), asked, example)
     if not all(outputs.concrete(f, v) for v in jax.tree.leaves(x)):
         raise ValueError("a translated model is compared with its own framework, which no trace knows: adapt it outside of jit")
-    found, expected = compiled(f, x), own(x)
-    kinds = {leaf.dtype for leaf in (*jax.tree.leaves(native.call), found) if is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)}
-    most = max([TOLERANCE, *(16 * float(jnp.finfo(kind).eps) for kind in kinds)])
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=most * np.abs(expected).max(), equal_nan=True):
-        said = f"by {np.abs(found - expected).max():.3g}" if found.shape == expected.shape else f"{found.shape} against {expected.shape}"
-        raise ValueError(
-            f"the translation to JAX gives other numbers of the example than the model's own framework ({said}): "
-            "an operation is translated wrongly, or the model draws random numbers"
-        )
+    for at in (x, _uneven(x)):
+        try:
+            expected = own(at)
+        except Exception as error:  # whatever a stranger's framework raises
+            raise ValueError(f"the model's own framework does not take example {_shape(x)}: {_short(str(error) or type(error).__name__)}") from error
+        found = compiled(f, at)
+        kinds = {leaf.dtype for leaf in (*jax.tree.leaves(native.call), found) if is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)}
+        most = max([TOLERANCE, *(16 * float(jnp.finfo(kind).eps) for kind in kinds)])
+        found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+        if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=most * np.abs(expected).max(), equal_nan=True):
+            said = f"by {np.abs(found - expected).max():.3g}" if found.shape == expected.shape else f"{found.shape} against {expected.shape}"
+            raise ValueError(
+                f"the translation to JAX gives other numbers of the example than the model's own framework ({said}): "
+                "an operation is translated wrongly, or the model draws random numbers"
+            )

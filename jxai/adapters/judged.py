@@ -53,4 +53,4 @@ def check(f: Any, returns: str, x: PyTree) -> None:
 
 
 def _leaves(x: PyTree) -> list[Array]:
-    return list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, tuple) else [x]
+    return list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, (tuple, list)) else [x]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -86,8 +87,8 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
 
     def reference(*inputs: PyTree, **named: Any) -> Any:
         where = next((t.device for t in model.parameters()), None)
-        as_tensor = lambda v: torch.tensor(np.asarray(v), device=where) if hasattr(v, "shape") else v
-        with torch.no_grad():
+        as_tensor = lambda v: _tensor(torch, v).to(where) if hasattr(v, "shape") else v
+        with torch.no_grad(), _kept(torch, model):
             out = model(*jax.tree.map(as_tensor, inputs), **jax.tree.map(as_tensor, named))
         return torch.utils._pytree.tree_map_only(
             torch.Tensor, lambda t: jnp.asarray(t.float().cpu().numpy() if t.is_floating_point() else t.cpu().numpy()), out
@@ -95,6 +96,26 @@ def native(model: Any, weights: tuple[PyTree, ...], call: Call) -> Native:
 
     options = call.options(None)
     return Native(told(Torch(Program(own, run), values), options), batched=True, channels="first", reference=told(reference, options))
+
+
+def _tensor(torch: Any, v: Array) -> Any:
+    if v.dtype == jnp.bfloat16:  # which NumPy does not know
+        return torch.tensor(np.asarray(v, np.float32)).to(torch.bfloat16)
+    return torch.tensor(np.asarray(v))
+
+
+@contextlib.contextmanager
+def _kept(torch: Any, model: Any) -> Iterator[None]:
+    """A module whose buffers are in the end what they were, where it counts its calls."""
+    before = [(module, name, held, held.clone()) for module in model.modules() for name, held in module.named_buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        for module, name, held, values in before:
+            if getattr(module, name) is not held:
+                setattr(module, name, held)
+            if not torch.equal(held, values):
+                held.copy_(values)
 
 
 def _copied(torch: Any, model: Any) -> Any:

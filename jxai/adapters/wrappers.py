@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.callables import HELD, Adapter, is_array
+from jxai.callables import HELD, Adapter, Static, partition
 from jxai.typing import Array, PyTree
 
 INTEGERS = ("uint8", "uint16", "int32")
@@ -59,7 +59,7 @@ class Pixels(Adapter):
       dtype: None leaves x's; an integer one rounds, which has no derivative: it raises ValueError where one is asked for.
 
     Raises, when called:
-      ValueError: there are as many means as x has no channels.
+      ValueError: there are as many means as x has no channels, or x is of whole numbers, which are no pixels in [0, 1].
     """
 
     f: Any
@@ -69,6 +69,10 @@ class Pixels(Adapter):
     dtype: str | None = _static(default=None)
 
     def __call__(self, x: Array) -> Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(f"x must be of floating-point numbers, pixels in [0, 1], got {x.dtype}: divide pixels of bytes by 255")
+        if not x.ndim:
+            raise ValueError("x must have an axis of channels, got a number")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, x.shape[-1]):
                 raise ValueError(f"{name}={values} must be one number or one for each of the {x.shape[-1]} channels of x {list(x.shape)}")
@@ -108,28 +112,37 @@ class Spread(Adapter):
         return self.f(**x) if isinstance(x, dict) else self.f(*x)
 
 
-@jax.tree_util.register_dataclass
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class Told(Adapter):
     """A model that takes more than its inputs: `f(*inputs, **arrays, **options)`.
 
     Attributes:
-      arrays: arguments that are arrays, by name. options: the others, as sorted pairs (static).
+      arrays: what of the arguments is arrays: leaves, but no weights. rest: what else they are (static).
     """
 
     f: Any
-    arrays: dict[str, PyTree] = dataclasses.field(default_factory=dict)
-    options: tuple[tuple[str, Any], ...] = _static(default=())
+    arrays: list[Array]
+    rest: Static
 
     def __call__(self, *inputs: PyTree, **named: PyTree) -> Any:
-        return self.f(*inputs, **self.arrays, **dict(self.options), **named)
+        return self.f(*inputs, **self.rest.combine(self.arrays), **named)
+
+    def tree_flatten_with_keys(self) -> Any:
+        key = jax.tree_util.GetAttrKey
+        return [(key("f"), self.f), (key(HELD), self.arrays)], self.rest
+
+    @classmethod
+    def tree_unflatten(cls, rest: Static, children: Any) -> Told:
+        return cls(children[0], children[1], rest)
+
+    def __described__(self) -> dict[str, Any]:
+        return {"f": self.f, "arguments": self.rest.combine(self.arrays)}
 
 
 def told(f: Any, arguments: Mapping[str, Any]) -> Any:
-    """f with these arguments at every call: what holds arrays is traced, the rest is static."""
-    arrays = {name: value for name, value in arguments.items() if any(map(is_array, jax.tree.leaves(value)))}
-    options = tuple(sorted((name, value) for name, value in arguments.items() if name not in arrays))
-    return Told(f, arrays, options) if arguments else f
+    """f with these arguments at every call: arrays in them are traced, the rest is static."""
+    return Told(f, *partition(dict(arguments))) if arguments else f
 
 
 @jax.tree_util.register_pytree_with_keys_class

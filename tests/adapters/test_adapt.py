@@ -16,6 +16,7 @@ from nets import WEIGHTS, X, apply, by_hand, linen_module, nnx_module
 
 import jxai
 from jxai.attribution import gradient, occlusion
+from jxai.metrics.parameters import layers
 
 LOGITS = np.asarray(by_hand(X))
 KEY = jax.random.key(0)
@@ -100,6 +101,15 @@ def test_linen_takes_keys_and_collections_that_change():
     bound = module.bind(variables)
     np.testing.assert_allclose(jxai.adapt(bound, example=X)(X), LOGITS, atol=1e-5)
     assert len(repr(jxai.taps.find(jxai.adapt(bound, example=X), X, "conv2.kernel"))) < 120  # a layer is known by its weights, however deep
+
+
+def test_arguments_are_no_weights_and_what_of_them_is_no_array_stays_as_it_is():
+    scaled = lambda x, *, told: by_hand(x)[: told["count"]] * told["factor"]
+    f = jxai.adapt(scaled, arguments={"told": {"count": 2, "factor": jnp.float32(3), "sizes": [1, 2]}})
+    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(f, X), 3 * LOGITS[:2], rtol=1e-4)
+    assert [leaf.shape for leaf in jax.tree.leaves(f)] == [()]
+    with pytest.raises(ValueError, match="has no weights"):
+        layers(f, X)
 
 
 def test_haiku_without_random_numbers_and_with():
@@ -193,6 +203,10 @@ def test_two_ways_of_calling_that_differ_are_asked_for():
         jxai.adapt(module, example=X)
     assert (jxai.adapt(module, example=X, channels="first")(X) == X.transpose(2, 0, 1).reshape(-1)[:4]).all()
     assert (jxai.adapt(module, example=X[:, :, :1])(X[:, :, :1]) == X[..., 0].reshape(-1)[:4]).all()  # of one channel both are one
+    square = eqx.nn.Conv1d(4, 2, 4, key=KEY)  # of a series as long as it has channels
+    for blank in (jnp.zeros((4, 4)), jnp.ones((4, 4))):  # whose axes look alike
+        with pytest.raises(ValueError, match="several ways, which give different numbers"):
+            jxai.adapt(eqx.nn.Sequential([square, eqx.nn.Lambda(lambda v: v[:, 0])]), example=blank)
     with pytest.raises(ValueError, match="while it is traced nothing shows which"):
         jax.jit(lambda x: jxai.adapt(module, example=x)(x))(X)
     with pytest.raises(ValueError, match=r"does not give logits of example \[10, 8, 3\]: .* It works with batched=False, channels='last'"):
@@ -218,6 +232,13 @@ def test_two_ways_of_calling_that_differ_are_asked_for():
         (lambda: jxai.adapt(by_hand, std=0), "std=0 must be positive"),
         (lambda: jxai.adapt(by_hand, example=X, mean=(0, 1)), "mean=.0.0, 1.0. must be one number or one for each of the 3 channels"),
         (lambda: jxai.adapt(by_hand, dtype="byte8"), "dtype='byte8' must be the name of a type"),
+        (lambda: jxai.adapt(by_hand, dtype="int8"), "dtype='int8' must be a floating-point type, or one of uint8, uint16, int32"),
+        (lambda: jxai.adapt(by_hand, example=np.uint8(255 * X), pixels=(0, 255)), "x must be of floating-point numbers, pixels in .0, 1., got uint8"),
+        (lambda: jxai.adapt(by_hand, example=X, arguments=["train"]), r"arguments=\['train'\] must be a dictionary"),
+        (lambda: jxai.adapt(*linen_module(), mutable=True), "mutable=True must be names of collections"),
+        (lambda: jxai.adapt(lambda x: by_hand(x) + 1j, example=X, batched=False), "returns complex numbers, complex64, not logits"),
+        (lambda: jxai.adapt(lambda a, b: by_hand(a) / 0 @ b, example=[X, X]), r"does not give logits of example \['\[10, 8, 3\]'"),
+        (lambda: jxai.adapt(by_hand, example={0: X, 1: X}), r"example must name its inputs by strings, got \[0, 1\]"),
         (lambda: jxai.adapt(by_hand, dtype="uint8", mean=0.5), "whole numbers, which mean=0.5 and std=None would not leave whole"),
         (lambda: jxai.adapt(by_hand, rngs=KEY), "rngs=.* is nothing that a function takes"),
         (lambda: jxai.adapt(by_hand, example="a photograph"), "example must be an array, .* got str"),

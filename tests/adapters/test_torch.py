@@ -70,6 +70,44 @@ def test_the_module_stays_as_it_is():
     assert module(torch.tensor(X).permute(2, 0, 1)[None]).requires_grad  # PyTorch runs it as before
 
 
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("twice", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        self.twice = self.twice + 2
+        return self.linear(x) + self.calls
+
+
+def test_a_module_that_counts_its_calls_is_not_called_as_far_as_it_can_tell():
+    module = Counting().eval()
+    f = jxai.adapt(module, example=np.ones(4, np.float32))
+    assert (module.calls, module.twice) == (0, 0)
+    np.testing.assert_allclose(f(np.ones(4, np.float32)), module(torch.ones(1, 4))[0].detach(), rtol=1e-5)
+
+
+def test_other_types_are_cast_as_said_and_refused_in_pytorchs_words():
+    x, module = np.ones(4, np.float32), nn.Linear(4, 3).bfloat16().eval()
+    f = jxai.adapt(module, example=x, dtype="bfloat16")
+    np.testing.assert_allclose(np.asarray(f(x), np.float32), module(torch.ones(1, 4).bfloat16())[0].float().detach(), rtol=0.02)
+    with pytest.raises(ValueError, match=r"does not take example \[4\]: .*dtype"):
+        jxai.adapt(nn.Linear(4, 3).double().eval(), example=x)
+
+
+def test_an_example_of_zeros_hides_nothing():
+    with pytest.raises(ValueError, match="or the model draws random numbers"):
+        jxai.adapt(nn.Sequential(Dropping(), nn.Linear(64, 3)).eval(), example=np.zeros(64, np.float32))
+
+
+class Dropping(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5)
+
+
 def test_equal_modules_are_told_as_one_and_others_apart():
     module = Layer(nn.Conv2d(3, 4, 3)).eval()
     twin, other = copy.deepcopy(module), copy.deepcopy(module)
