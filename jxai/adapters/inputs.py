@@ -53,7 +53,8 @@ def jointly(method: Callable[..., Array]) -> Callable[..., PyTree]:
       `joint(f, inputs, target=None, key=None, **options) -> maps`, a tree like the inputs: tuple, list or dictionary of floating-point arrays.
 
     Raises:
-      ValueError: the method looks at places; or, when called, an input is no floating-point array (hold it: `adapt(…, explain=…)`).
+      ValueError: the method looks at places; or, when called, an input is no floating-point array (hold it: `adapt(…, explain=…)`), there is none,
+        or an option is a tree unlike the inputs.
     """
     parameters = inspect.signature(method).parameters
     places = [name for name in PLACES if name in parameters and not (name == "upsampling" and "segments" in parameters)]
@@ -65,6 +66,8 @@ def jointly(method: Callable[..., Array]) -> Callable[..., PyTree]:
     @functools.wraps(method)
     def joint(f: Any, inputs: PyTree, target: int | Array | None = None, key: Array | None = None, **options: Any) -> PyTree:
         leaves, treedef = jax.tree.flatten(inputs)
+        if not leaves:
+            raise ValueError(f"{inputs=} must hold an array")
         for path, leaf in jax.tree_util.tree_flatten_with_path(inputs)[0]:
             if not is_array(leaf) or not jnp.issubdtype(leaf.dtype, jnp.floating):
                 name, kind = jax.tree_util.keystr(path), getattr(leaf, "dtype", type(leaf).__name__)
@@ -74,10 +77,16 @@ def jointly(method: Callable[..., Array]) -> Callable[..., PyTree]:
             options["segments"] = treedef.unflatten([np.full(leaf.shape, n) for n, leaf in enumerate(leaves)])
         for name in TREES:
             if isinstance(options.get(name), (tuple, list, dict)):
+                if jax.tree.structure(options[name]) != treedef:
+                    raise ValueError(f"{name} must be a tree like the inputs, {_outline(inputs)}, got {_outline(options[name])}")
                 options[name] = _joined(jax.tree.leaves(options[name]), [leaf.shape for leaf in leaves])
         return g.split(method(g, _joined(leaves, [leaf.shape for leaf in leaves]), target, key, **options))
 
     return joint
+
+
+def _outline(tree: PyTree) -> str:
+    return str(jax.tree.map(lambda leaf: list(np.shape(leaf)), tree))
 
 
 def _joined(leaves: list[Any], shapes: list[tuple[int, ...]]) -> Array:

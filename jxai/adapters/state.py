@@ -61,7 +61,7 @@ def load_weights(
     ignored = [_pattern("ignore", pattern) for pattern in ignore]
     renamed = _renamed(names, [name for name in arrays if not any(pattern.fullmatch(name) for pattern in ignored)])
     _check(leaves, renamed)
-    moves = [(_pattern("transpose", pattern), move) for pattern, move in transpose]
+    moves = [(_pattern("transpose", pattern), move) for pattern, move in _pairs("transpose", transpose)]
     of = {leaf: name for name, leaf in renamed.items()}
     wrong: list[str] = []
     values = [_fitted(name, of[name], leaf, arrays[of[name]], moves, wrong) if name in of else leaf for name, leaf in leaves.items()]
@@ -93,12 +93,15 @@ def _renamed(names: Names | None, given: list[str]) -> dict[str, str]:
         return {name: names.get(name, name) for name in given}
     if callable(names):
         return {name: leaf for name in given if (leaf := names(name)) is not None}
-    rules = [(_pattern("names", pattern), replacement) for pattern, replacement in names]
+    rules = [(_pattern("names", pattern), replacement) for pattern, replacement in _pairs("names", names)]
     called = {}
     for name in given:
         leaf = name
         for pattern, replacement in rules:
-            leaf = pattern.sub(replacement, leaf)
+            try:
+                leaf = pattern.sub(replacement, leaf)
+            except (re.error, TypeError, IndexError) as error:
+                raise ValueError(f"names has the replacement {replacement!r} of {pattern.pattern!r}, which cannot be made ({error})") from error
         called[name] = leaf
     return called
 
@@ -126,18 +129,50 @@ def _fitted(name: str, source: str, leaf: Any, array: Any, moves: list[tuple[re.
     """An array as the leaf wants it; what is wrong about it is added to the list."""
     array = np.asarray(array)
     move = next((move for pattern, move in moves if pattern.search(name)), {})
-    if callable(move):
-        array = np.asarray(move(array))
-    elif array.ndim in move:
-        array = np.transpose(array, move[array.ndim])
+    try:
+        if callable(move):
+            array = np.asarray(move(array))
+        elif array.ndim in move:
+            array = np.transpose(array, move[array.ndim])
+    except ValueError as error:
+        wrong.append(f"{source} {list(array.shape)} cannot be moved as transpose says of {name} ({error})")
+        return leaf
     if array.shape != tuple(np.shape(leaf)):
         wrong.append(f"{source} {list(array.shape)}{' after transpose' if move else ''}, but {name} is {list(np.shape(leaf))}")
         return leaf
     dtype = jnp.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
-    if (not jnp.issubdtype(dtype, jnp.number) and dtype != array.dtype) or jnp.issubdtype(array.dtype, jnp.inexact) > jnp.issubdtype(dtype, jnp.inexact):
-        wrong.append(f"{source} is {array.dtype}, but {name} is {dtype}")
+    if array.dtype != dtype and (jnp.issubdtype(dtype, jax.dtypes.extended) or _rank(array.dtype) > _rank(dtype)):
+        said = ", a type that the file does not name, as .npz of bfloat16: save it as float32" if array.dtype.kind == "V" else ""
+        wrong.append(f"{source} is {array.dtype}{said}, but {name} is {dtype}")
+        return leaf
+    if (largest := _beyond(array, dtype)) is not None:
+        wrong.append(f"{source} holds {largest:g}, beyond what {name}, {dtype}, can")
         return leaf
     return jnp.asarray(array, dtype)
+
+
+def _rank(dtype: Any) -> int:
+    """What holds which numbers: complex ones hold real ones, and these whole ones; nothing holds what are no numbers."""
+    kinds = jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating
+    return next((n for n, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)), len(kinds))
+
+
+def _beyond(array: np.ndarray, dtype: Any) -> Any:
+    """The largest number of an array that a type cannot hold, by magnitude; None where it holds all."""
+    most = jnp.iinfo(dtype) if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo(dtype) if jnp.issubdtype(dtype, jnp.floating) else None
+    if most is None or array.dtype == dtype or array.dtype == bool:
+        return None
+    known = array[np.isfinite(array)]
+    out = known[(known < most.min) | (known > most.max)]
+    return max(out.tolist(), key=abs) if out.size else None
+
+
+def _pairs(option: str, rules: Any) -> list[tuple[Any, Any]]:
+    rules = list(rules.items() if isinstance(rules, Mapping) else rules)
+    for rule in rules:
+        if not isinstance(rule, (tuple, list)) or len(rule) != 2:
+            raise ValueError(f"{option} must hold pairs of a pattern and what it is for, got {rule!r}")
+    return rules
 
 
 def _pattern(option: str, pattern: str) -> re.Pattern:

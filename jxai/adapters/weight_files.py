@@ -25,6 +25,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       FileNotFoundError: there is no such file. ImportError: it is a .safetensors file, and that package is missing.
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, no file of weights ({KINDS}): of a checkpoint in a folder, as Orbax writes it, hand on its arrays by name")
     with open(path, "rb") as file:
         start = file.read(9)
     if start[:2] == b"PK":

@@ -93,6 +93,11 @@ def test_what_has_no_meaning_for_several_inputs_is_refused():
         jointly(gradient)(f, {"age": AGE, "codes": np.arange(3)}, 1)
     with pytest.raises(ValueError, match="x must be one array, got a dict of 2"):
         smoothgrad(f, TABLE, 1, KEY)
+    for other in ({"age": 0.0, "code": 1.0}, {"age": 0.0, "codes": 1.0, "more": 0.0}, (0.0, 1.0)):  # which would go to other inputs
+        with pytest.raises(ValueError, match=r"baseline must be a tree like the inputs, \{'age': \[2\], 'codes': \[3\]\}, got"):
+            jointly(integrated_gradients)(f, TABLE, 1, baseline=other)
+    with pytest.raises(ValueError, match="inputs={} must hold an array"):
+        jointly(gradient)(f, {}, 1)
     for wrong, says in (
         (dict(explain="height"), r"explain='height' must be one of \['age', 'codes'\]"),
         (dict(pixels=(0, 255)), "need explain=, which one of them is meant"),

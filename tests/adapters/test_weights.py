@@ -93,6 +93,13 @@ def test_leaves_may_be_shapes_and_other_types_of_real_numbers():
         ({"x": np.zeros(3)}, dict(names={"x": "a", "y": "b.c"}), r"weights that do not fit: x \[3\], but a is \[2\]"),
         ({"y": np.zeros((2, 3))}, dict(names={"x": "a", "y": "b.c"}, transpose=[("c$", {2: (1, 0)})]), r"y \[3, 2\] after transpose, but b.c is \[2, 3\]"),
         ({"n": np.float32(1)}, dict(names={"x": "a", "y": "b.c"}), "n is float32, but n is int32"),
+        ({"x": np.ones(2) + 1j}, dict(names={"x": "a", "y": "b.c"}), "x is complex128, but a is float32"),
+        ({"x": np.array([1e300, -np.inf])}, dict(names={"x": "a", "y": "b.c"}), r"x holds 1e\+300, beyond what a, float32, can"),
+        ({"n": np.int64(2**40)}, dict(names={"x": "a", "y": "b.c"}), r"n holds 1.*e\+12, beyond what n, int32, can"),
+        ({"x": np.zeros(2, "V2")}, dict(names={"x": "a", "y": "b.c"}), r"x is \|V2, a type that the file does not name, .*save it as float32"),
+        ({}, dict(names=[("x", r"\9")]), r"names has the replacement '\\\\9' of 'x', which cannot be made"),
+        ({}, dict(names=["xa"]), "names must hold pairs of a pattern and what it is for, got 'xa'"),
+        ({}, dict(names={"x": "a", "y": "b.c"}, transpose={"c$": {2: (1, 0, 2)}}), r"y \[2, 3\] cannot be moved as transpose says of b.c"),
         ({}, dict(names=[("(", "a")]), r"names has '\(', which is no regular expression"),
         ({}, dict(names={"x": "a", "y": "b.c"}, ignore=["*"]), r"ignore has '\*', which is no regular expression"),
     ],
@@ -119,6 +126,8 @@ def test_a_file_that_was_cut_is_named(kind, kept, tmp_path):
 def test_what_is_no_file_of_weights_is_said(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         weight_files.read(tmp_path / "absent.npz")
+    with pytest.raises(ValueError, match="is a folder, no file of weights .* as Orbax writes it"):
+        weight_files.read(tmp_path)
     (tmp_path / "objects.npz").write_bytes(b"")
     np.savez(tmp_path / "objects.npz", w=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match=r"objects\.npz is damaged or no \.npz of plain arrays"):
