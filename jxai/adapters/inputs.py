@@ -77,7 +77,7 @@ def jointly(method: Callable[..., Array]) -> Callable[..., PyTree]:
             options["segments"] = treedef.unflatten([np.full(leaf.shape, n) for n, leaf in enumerate(leaves)])
         for name in TREES:
             if isinstance(options.get(name), (tuple, list, dict)):
-                if jax.tree.structure(options[name]) != treedef:
+                if (jax.tree.structure(options[name]),) != (treedef,):
                     raise ValueError(f"{name} must be a tree like the inputs, {_outline(inputs)}, got {_outline(options[name])}")
                 options[name] = _joined(jax.tree.leaves(options[name]), [leaf.shape for leaf in leaves])
         return g.split(method(g, _joined(leaves, [leaf.shape for leaf in leaves]), target, key, **options))

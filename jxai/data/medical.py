@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -55,14 +57,23 @@ class Medical:
     axis: int | None = None
 
     def __post_init__(self) -> None:
-        window, place = self.window, self.slice
-        numbers = [float(v) for v in window if isinstance(v, (int, float)) and np.isfinite(v)] if isinstance(window, tuple) else []
-        if not (window in (None, "file", "units") or (len(numbers) == len(window) == 2 and numbers[1] > 0)):
+        window, place, axis = self.window, self.slice, self.axis
+        if isinstance(window, tuple):
+            window = tuple(v.item() if isinstance(v, np.generic) else v for v in window)
+            object.__setattr__(self, "window", window)
+            known = len(window) == 2 and all(type(v) in (int, float) and np.isfinite(v) for v in window) and window[1] > 0
+        else:
+            known = window is None or (isinstance(window, str) and window in ("file", "units"))
+        if not known:
             raise ValueError(f"{window=} must be None, (center, width) with width > 0, 'file' or 'units'")
-        if not (place in (None, "all") or (isinstance(place, int) and not isinstance(place, bool))):
+        if _is_index(place):
+            object.__setattr__(self, "slice", int(place))
+        elif not (place is None or (isinstance(place, str) and place == "all")):
             raise ValueError(f"slice={place!r} must be None, an index or 'all'")
-        if self.axis not in (None, 0, 1, 2):
-            raise ValueError(f"axis={self.axis} must be None, 0, 1 or 2")
+        if _is_index(axis) and 0 <= axis < 3:
+            object.__setattr__(self, "axis", int(axis))
+        elif axis is not None:
+            raise ValueError(f"{axis=} must be None, 0, 1 or 2")
 
     def read(self, path: str | os.PathLike, channels: int = 1) -> np.ndarray:
         """A file's picture.
@@ -118,6 +129,10 @@ class Medical:
         if isinstance(stated, str):
             raise ValueError(f"{path} {stated}; {_OPTIONS}")
         return stated
+
+
+def _is_index(value: Any) -> TypeGuard[int]:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 _OPTIONS = "name a window: (center, width) in the units of the file, 'file' for its own, or 'units' for the values as they are"

@@ -58,6 +58,8 @@ def dicom(path: str | os.PathLike, place: int | str | None, axis: int | None) ->
         array, colours = apply_color_lut(array, held), "RGB"
     elif colours.startswith("YBR"):
         colours = "RGB"
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{path} holds real numbers, {array.dtype}, which are not read; save it as whole numbers with a RescaleSlope, or as NIfTI")
     if colours not in ("MONOCHROME1", "MONOCHROME2", "RGB"):
         raise ValueError(f"{path} has the colours {colours}, which are not read; save it as MONOCHROME2 or RGB")
     frames = int(held.get("NumberOfFrames") or 1) > 1
@@ -66,6 +68,9 @@ def dicom(path: str | os.PathLike, place: int | str | None, axis: int | None) ->
         bits = 8 * array.dtype.itemsize
         return Stored(array.astype(np.float64), (0.0, 2.0**bits - 1), "has colours, and no window", None, False, bits)
     bits, signed = int(held.BitsStored), bool(held.get("PixelRepresentation"))
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        if name in held and (held[name].value in (None, "") or (name == "RescaleSlope" and float(held.RescaleSlope) == 0)):
+            raise ValueError(f"{path} states {name} as {held[name].value!r}, which gives no units")
     ends = np.asarray([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
     low, high = sorted(float(v) for v in apply_modality_lut(ends, held))
     stated: Ends | str = (low, high)
@@ -97,6 +102,8 @@ def nifti(path: str | os.PathLike, place: int | str | None, axis: int | None) ->
         kind = held.get_data_dtype()
         if kind.fields or kind.kind not in "iuf":
             raise ValueError(f"{path} holds {kind}, which are no numbers of one channel")
+        if 0 in shape:
+            raise ValueError(f"{path} has the axes {shape}, and no values")
         array = np.asarray(held.dataobj).reshape(shape)[..., None]
     except ValueError as error:
         raise error if str(error).startswith(str(path)) else ValueError(f"{path} cannot be read as NIfTI ({error})") from None
@@ -107,7 +114,7 @@ def nifti(path: str | os.PathLike, place: int | str | None, axis: int | None) ->
     plain = kind == np.uint8 and slope in (None, 1) and shift in (None, 0)
     stated: Ends | str = (0.0, 255.0) if plain else f"states no range of its values ({kind}, from {array.min():g} to {array.max():g})"
     low, high = (float(held.header[name]) if name in held.header else 0.0 for name in ("cal_min", "cal_max"))
-    window: Ends | str = (low, high) if high > low else "states no window (cal_min and cal_max are not set)"
+    window: Ends | str = (low, high) if high > low and math.isfinite(high - low) else "states no window (cal_min and cal_max are not set)"
     return Stored(array.astype(np.float64), stated, window, None, False, 8 if plain else 16)
 
 

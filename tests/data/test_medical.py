@@ -140,7 +140,16 @@ def test_what_a_file_does_not_state_or_cannot_is_an_error(tmp_path):
     held[42:48] = np.asarray([2000, 2000, 2000], "<i2").tobytes()
     (tmp_path / "i.nii").write_bytes(held)
     assert "holds 8,000,000,000 values, more than 300,000,000" in said(tmp_path / "i.nii", Medical("units", 0))
-    for bad in (dict(window=(1, 0)), dict(window="wide"), dict(slice="some"), dict(axis=3)):
+    assert "states RescaleSlope as '0', which gives no units" in said(dicom(tmp_path / "j.dcm", PLAIN, RescaleSlope="0", RescaleIntercept="1"), Medical((0, 1)))
+    assert "states RescaleIntercept as None" in said(dicom(tmp_path / "k.dcm", PLAIN, RescaleSlope="1", RescaleIntercept=""), Medical((0, 1)))
+    floats = pydicom.dcmread(tmp_path / "b.dcm")
+    del floats.PixelData, floats.BitsStored
+    floats.BitsAllocated, floats.FloatPixelData = 32, np.float32(PLAIN).tobytes()
+    floats.save_as(tmp_path / "l.dcm")
+    assert "holds real numbers, float32, which are not read" in said(tmp_path / "l.dcm")
+    assert "states no window" in said(nifti(tmp_path / "m.nii", PLAIN.astype(np.int16), cal_min=0, cal_max=np.inf), Medical("file"))
+    assert Medical((np.float32(1), np.int64(2)), np.int64(1), np.int64(0)) == Medical((1.0, 2), 1, 0)
+    for bad in (dict(window=(1, 0)), dict(window="wide"), dict(window=5), dict(window=np.ones(2)), dict(slice="some"), dict(axis=3), dict(axis=True)):
         with pytest.raises(ValueError, match="must be"):
             Medical(**bad)
 
