@@ -31,8 +31,9 @@ def read(path: str | Path, channels: int = 3, how: Medical = Medical()) -> np.nd
 
 
 def stem(path: Path) -> str:
-    """The name of a file without its suffix, which may be `.nii.gz`."""
-    return path.name[: -len(suffix)] if (suffix := next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")) else path.stem
+    """The name of a file without its suffix, which may be `.nii.gz`; with it where only dots would be left, which name another folder."""
+    name = path.name[: -len(suffix)] if (suffix := next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")) else path.stem
+    return name if name.strip(".") else path.name
 
 
 def images(folder: Path) -> list[Path]:

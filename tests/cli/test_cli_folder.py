@@ -192,6 +192,13 @@ def test_kept_programs_are_known_by_the_next_command(tmp_path, monkeypatch, caps
     assert "compiles 1 program first, at every start (no cache folder is in use)" in said(0.25)
 
 
+def test_results_stay_within_out(tmp_path):
+    for name in ("...png", "..png", ".png", "a.nii.gz"):
+        (tmp_path / name).touch()
+    found = pictures.listed([str(tmp_path / name) for name in ("...png", "..png", ".png", "a.nii.gz")], tmp_path / "o")
+    assert [one.folder.name for one in found] == ["...png", "..png", ".png", "a"] and all(one.folder.parent == tmp_path / "o" for one in found)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file", b"nothing of the kind"])
 def test_damaged_results_are_made_again(tmp_path, content):
     (tmp_path / "explanation.npz").write_bytes(content)
