@@ -235,6 +235,9 @@ _REMEDY = "choose another folder, or begin anew (anew=True, --anew), which remov
 
 
 def _write(path: Path, config: Config) -> None:
+    """Alone; clears what a process that was killed while it wrote has left."""
+    for stale in path.glob(".config.*.json"):
+        stale.unlink(missing_ok=True)
     with atomic(path / "config.json") as part:
         part.write_text(json.dumps(config, indent=1) + "\n", "utf-8")
 

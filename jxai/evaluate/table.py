@@ -174,10 +174,10 @@ def cell(name: str) -> str:
 
 
 def _cell(row: Row) -> str:
+    missing = (f", {row.failed} failed" if row.failed else "") + (f", {row.missing} not there yet" if row.missing and row.seeds else "")
     if not row.n:
-        return "–"
+        return f"–{missing}"
     interval = f" [{row.low:.3g}, {row.high:.3g}]" if np.isfinite(row.low) else ""
     rank = f" ({row.rank:.2f})" if np.isfinite(row.rank) else ""
-    missing = (f", {row.failed} failed" if row.failed else "") + (f", {row.missing} not there yet" if row.missing else "")
     median = f", median {row.median:.3g}" if not row.lower_quartile <= row.mean <= row.upper_quartile else ""
     return f"{row.mean:.3g}{interval}{median}{rank}{missing}"

@@ -14,6 +14,7 @@ from jxai.evaluate import columns
 from jxai.evaluate.joined import labelled
 from jxai.evaluate.latex import escaped
 from jxai.evaluate.store import PICTURE, Run
+from jxai.evaluate.table import as_markdown, summarise
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 FILE = "<i>|[a]/" + "b" * 250
@@ -88,7 +89,9 @@ def test_anew_beside_a_report(whole, tmp_path):
     shutil.copytree(whole.path, tmp_path / "run")
     (tmp_path / "run" / "report").mkdir()
     (tmp_path / "run" / "report" / "summary.md").write_text("what a person may want")
+    (tmp_path / "run" / ".config.0.json").write_text("{")  # of a process that was killed
     with Run.writing(tmp_path / "run", {**whole.config, "seed": 1}, anew=True) as run:
+        assert not list(run.path.glob(".config*"))
         assert run.config["seed"] == 1 and not run.table() and (tmp_path / "run" / "report" / "summary.md").exists()
 
 
@@ -99,3 +102,8 @@ def test_every_run_has_a_name_of_its_own(whole, tmp_path):
         shutil.copy(whole.path / "config.json", tmp_path / name)
         found.append(Run(tmp_path / name))
     assert len(set(labelled(found))) == 3 and labelled(found[1:]) == ["a", "a-1"]
+
+
+def test_a_score_that_failed_on_all_examples_says_so(odd):
+    rows = [row._replace(n=0, mean=np.nan, failed=4, missing=0) for row in summarise(odd, odd.table())]
+    assert as_markdown(odd, odd.table(), rows).count("| –, 4 failed |") == 3
