@@ -20,11 +20,11 @@ def curves(lines: Mapping[str, tuple[ArrayLike, ...]], title: str = "", *, label
       title: above. label: of the x axis.
 
     Raises:
-      ValueError: no lines, or curves of a batch that were measured at different x.
+      ValueError: no lines, x and y that do not belong together, or curves of a batch that were measured at different x.
     """
-    if not lines:
-        raise ValueError("lines must hold at least one curve")
-    shared = {name: _shared(name, *line[:2]) for name, line in lines.items()}
+    if not isinstance(lines, Mapping) or not lines:
+        raise ValueError("lines must hold at least one curve, {name: (x, y)}")
+    shared = {name: _shared(name, line) for name, line in lines.items()}
     figure = Page(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for number, (name, (x, y)) in enumerate(shared.items()):
@@ -37,9 +37,13 @@ def curves(lines: Mapping[str, tuple[ArrayLike, ...]], title: str = "", *, label
     return figure
 
 
-def _shared(name: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _shared(name: str, line: tuple[ArrayLike, ...]) -> tuple[np.ndarray, np.ndarray]:
     """x `[points]` and y `[n, points]` of a line."""
-    x, y = np.atleast_2d(np.asarray(x, np.float64)), np.atleast_2d(np.asarray(y, np.float64))
+    if not isinstance(line, (tuple, list)) or len(line) < 2:
+        raise ValueError(f"lines[{name!r}] must be (x, y) or a Curve, got {type(line).__name__}")
+    x, y = (np.atleast_2d(np.asarray(v, np.float64)) for v in line[:2])
+    if x.ndim > 2 or y.ndim > 2 or x.shape[1] != y.shape[1] or 0 in y.shape:
+        raise ValueError(f"lines[{name!r}] must have x [points] and y [n, points] or [points], got {x.shape} and {y.shape}")
     if not np.allclose(x, x[:1]):
         raise ValueError(f"lines[{name!r}] holds curves that were measured at different x: draw them one by one")
     return x[0], y

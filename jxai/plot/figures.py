@@ -19,7 +19,7 @@ from jxai.naming import proper
 from jxai.plot import series
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, reduce_channels, rgb
 from jxai.plot.page import END_WORDS, Page, bar_names, words_within
-from jxai.plot.signs import sign_of
+from jxai.plot.signs import signs_of
 
 _FRAMES, _BARS = 8, 20
 
@@ -34,6 +34,7 @@ def overlay(image: ArrayLike | None, attribution: ArrayLike, *, title: str = "",
     a = np.asarray(attribution)
     if a.ndim == 0:
         raise ValueError("attribution must be [D], [T, C], [H, W, C] or [T, H, W, C], got a scalar")
+    _all_named(names, a.shape if image is None else np.shape(image))
     figure = Page(figsize=(5.4 if a.ndim < 4 else 12, 4.2 if a.ndim < 4 else 3), layout="constrained")
     axes = figure.add_subplot()
     _draw(axes, None if image is None else np.asarray(image), a, names, _shown([a], a if image is None else np.asarray(image)), options)
@@ -60,18 +61,24 @@ def explanations(
     Args:
       x: the example, `[H, W, C]`, `[T, H, W, C]`, `[T, C]` or `[D]`.
       maps: by method (a label has its proper name as title: `jxai.naming`), its map, which has x's rank; or those of several targets, `[len(targets), …]`.
-      targets: what is explained. One target fills the page in rows; several make one row for each.
+      targets: what is explained, in words. One target fills the page in rows; several make one row for each.
       title: above everything. columns: panels in a row, with one target. names: of a vector's features or a series' channels.
       signed: whether 0 is the middle of all maps, or by label; None asks `jxai.attribution.is_signed`, and looks at the map of a method that is not jxai's.
       options: of `blend`.
 
     Raises:
-      ValueError: no maps, or maps that are not of x or not as many as the targets.
+      ValueError: no maps, or maps that are not of x or not as many as the targets; names or signs of others than are there.
     """
     x = np.asarray(x)
-    signs = {name: sign_of(name, signed) for name in maps}
-    if not maps:
-        raise ValueError("maps must hold at least one map")
+    if not isinstance(maps, Mapping) or not maps:
+        raise ValueError(f"maps must hold at least one map, {{label: map}}, got {type(maps).__name__}")
+    if not 1 <= x.ndim <= 4 or x.size == 0:
+        raise ValueError(f"x must be [D], [T, C], [H, W, C] or [T, H, W, C], got shape {x.shape}")
+    if columns is not None and columns < 1:
+        raise ValueError(f"{columns=} must be a positive integer")
+    _all_named(names, x.shape)
+    targets = (targets,) if isinstance(targets, str) else tuple(map(str, targets))
+    signs = signs_of(maps, signed)
     held = {name: _of_targets(name, np.asarray(a), x, len(targets)) for name, a in maps.items()}
     single = len(targets) == 1
     count = len(held) + 1
@@ -101,7 +108,20 @@ def _of_targets(name: str, a: np.ndarray, x: np.ndarray, count: int) -> np.ndarr
     if a.ndim != x.ndim + 1 or len(a) != count:
         one = f", or one map of x's rank {x.ndim}" if count == 1 else ""
         raise ValueError(f"maps[{name!r}] must hold a map for each of {count} targets, [{count}, …]{one}, got shape {a.shape} for x {x.shape}")
+    _of_x(f"maps[{name!r}]", a.shape[1:], x.shape)
     return a
+
+
+def _of_x(name: str, shape: tuple[int, ...], x: tuple[int, ...]) -> None:
+    """Raises ValueError where a map of x's rank is not of x; an image's may have other channels, of which it shows the sum."""
+    places = len(x) if len(x) < 3 else len(x) - 1
+    if any(own != size and (own != 1 or len(x) == 1) for own, size in zip(shape[:places], x)):
+        raise ValueError(f"{name} must be of x's shape {x}, or 1 along an axis, got {shape}")
+
+
+def _all_named(names: Sequence[str] | None, shape: tuple[int, ...]) -> None:
+    if names is not None and len(shape) < 3 and len(names) != shape[-1]:
+        raise ValueError(f"names must name each of {shape[-1]} {'features' if len(shape) == 1 else 'channels'}, got {len(names)}")
 
 
 def save(figure: Figure, path: str | Path, dpi: float | None = None) -> None:
@@ -119,6 +139,8 @@ def _draw(axes, image, attribution, names, shown, options) -> None:
     rank = np.ndim(attribution if image is None else image)
     if attribution is not None and np.ndim(attribution) != rank:
         raise ValueError(f"attribution must have the image's rank {rank}, got shape {np.shape(attribution)}")
+    if attribution is not None and image is not None:
+        _of_x("attribution", np.shape(attribution), np.shape(image))
     if rank == 1:
         _bars(axes, image if attribution is None else attribution, names, shown, attribution is None, options.get("signed") is not False)
         return

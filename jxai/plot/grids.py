@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from jxai.naming import proper
 from jxai.plot.blending import Scaled, colors, normalize, paint, reduce_channels, rgb, within
 from jxai.plot.page import END_WORDS, Page, words_within
-from jxai.plot.signs import sign_of
+from jxai.plot.signs import signs_of
 from jxai.scores import one_of
 
 SCALES = ("each", "method", "shared")
@@ -64,15 +64,21 @@ def grid(
     if not pictures or any(picture.ndim != 3 for picture in pictures):
         found = [picture.shape for picture in pictures[:3]]
         raise ValueError(f"images must be [n, H, W, C], one at least, got {found}; jxai.plot.explanations draws series, vectors and videos")
-    if not maps:
-        raise ValueError("maps must hold at least one method")
+    if 0 in (sizes := [picture.size for picture in pictures]):
+        raise ValueError(f"images must have pixels, got {pictures[sizes.index(0)].shape}")
+    if not isinstance(maps, Mapping) or not maps:
+        raise ValueError("maps must hold at least one method, {label: its maps}")
+    maps = {label: list(given) for label, given in maps.items()}
+    rows = [rows] if isinstance(rows, str) and rows else list(rows)
     if rows and len(rows) != len(pictures):
         raise ValueError(f"rows must name each of {len(pictures)} images, got {len(rows)}")
-    if width not in WIDTHS and not (isinstance(width, (int, float)) and width > 0):
+    if not (width in WIDTHS if isinstance(width, str) else isinstance(width, (int, float)) and 0 < width < np.inf):
         raise ValueError(f"{width=} must be one of {', '.join(WIDTHS)}, or inches above 0")
     planes = {label: _planes(label, given, pictures, channels) for label, given in maps.items()}
-    scaled = _scaled(planes, {label: sign_of(label, signed) for label in maps}, scale, percentile)
+    scaled = _scaled(planes, signs_of(maps, signed), scale, percentile)
     layout = _Layout.of([picture.shape for picture in pictures], len(maps), bool(rows), WIDTHS[width] if isinstance(width, str) else float(width), scale)
+    if layout.panel <= 0:
+        raise ValueError(f"{width=} leaves no room for {len(maps)} methods beside the images")
     shown = {label: (names or {}).get(label) or proper(label) for label in maps}
     longest = max(len(word) for text in shown.values() for word in text.split() or " ")
     font = float(np.clip(layout.panel / (_LETTER * longest), _LEAST, _FONT))

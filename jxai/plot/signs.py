@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from jxai import attribution
 from jxai.naming import ABSOLUTE, APART
+
+
+def signs_of(labels: Iterable[str], signed: bool | Mapping[str, bool | None] | None) -> dict[str, bool | None]:
+    """By label whether its maps are signed.
+
+    Raises:
+      ValueError: `signed` is of a label that is not there.
+    """
+    labels = list(labels)
+    if isinstance(signed, Mapping) and (other := [label for label in signed if label not in labels]):
+        raise ValueError(f"signed tells of {', '.join(map(repr, other))}, but maps has {', '.join(map(repr, labels))}")
+    return {label: sign_of(label, signed) for label in labels}
 
 
 def sign_of(label: str, signed: bool | Mapping[str, bool | None] | None) -> bool | None:

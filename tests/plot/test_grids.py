@@ -101,6 +101,11 @@ def test_a_pdf_holds_its_font_and_is_the_same_whenever_it_is_written(tmp_path):
         ({"scale": "all"}, "scale='all' must be one of"),
         ({"width": "page"}, "width='page' must be one of column, text, or inches"),
         ({"rows": ("a",)}, "rows must name each of 2 images"),
+        ({"rows": np.array(["a", "b", "c"])}, "rows must name each of 2 images"),
+        ({"signed": {"gradeint": True}}, "signed tells of 'gradeint'"),
+        ({"width": 0.02}, "width=0.02 leaves no room for 1 methods"),
+        ({"images": IMAGES[:, :0]}, "images must have pixels"),
+        ({"maps": IMAGES}, "maps must hold at least one method, {label: its maps}"),
     ],
 )
 def test_bad_input(given, word):

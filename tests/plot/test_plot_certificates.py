@@ -118,10 +118,28 @@ def test_curves_are_taken_from_metrics_as_they_are():
     np.testing.assert_allclose(one.get_ydata(), np.linspace(0, 1, 5) ** 2)
     with pytest.raises(ValueError, match=r"lines\['a'\] holds curves that were measured at different x"):
         plot.curves({"a": Curve(x * jnp.arange(1, 4.0)[:, None], batch.y, 0)})
+    for line in ((np.ones(5), np.ones((2, 4))), (np.ones(5), np.ones((0, 5))), (np.ones(5),), np.ones((3, 5))):
+        with pytest.raises(ValueError, match=r"lines\['a'\] must"):
+            plot.curves({"a": line})
 
 
 def test_one_map_needs_no_axis_of_targets():
     figure = plot.explanations(X, {"a": X[..., :1], "b": X[None]})
     assert len(pictures(figure)) == 3 + 1  # and the legend's bar
-    with pytest.raises(ValueError, match="must hold at least one map"):
-        plot.explanations(X, {})
+    assert [plot.explanations(X, {"a": X}, target).axes[0].get_title() for target in ("tabby cat", [3])] == ["tabby cat", "3"]
+    vector, series = np.arange(3.0), np.ones((4, 3))
+    for x, maps, given, says in (
+        (X, {}, {}, "must hold at least one map"),
+        (vector, {"a": np.ones(2)}, {}, r"maps\['a'\] must be of x's shape \(3,\), or 1 along an axis, got \(2,\)"),
+        (vector, {"a": np.ones(5)}, {}, "must be of x's shape"),
+        (series, {"a": np.ones((5, 3))}, {}, "must be of x's shape"),
+        (series, {"a": series}, {"names": ["one"]}, "names must name each of 3 channels, got 1"),
+        (vector, {"a": vector}, {"names": ["one"]}, "names must name each of 3 features, got 1"),
+        (X, {"a": X}, {"signed": {"b": True}}, "signed tells of 'b', but maps has 'a'"),
+        (X, {"a": X}, {"columns": 0}, "columns=0 must be a positive integer"),
+        (X[:0], {"a": X[:0]}, {}, "x must be"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            plot.explanations(x, maps, **given)
+    with pytest.raises(ValueError, match="attribution must be of x's shape"):
+        plot.overlay(vector, np.ones(2))
