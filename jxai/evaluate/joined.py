@@ -69,7 +69,7 @@ def joined(runs: Sequence[str | Path | Run]) -> Joined:
     scores = [_scores([runs[n] for n in members]) for members in groups.values()]
     heads = [[runs[n] for n in members] for members in groups.values()]
     methods, metrics, notes = _common([{m: None for run in head for m in run.methods} for head in heads], [list(own) for own in scores])
-    notes += _other_options(heads, methods, metrics)
+    notes += [*_other_options(heads, methods, metrics), *_other_scores(runs, methods, metrics)]
     way = {metric: direction_of(next(run for run in runs if metric in run.metrics), metric) for metric in metrics}
     tables = {metric: [_matrix(own[metric], methods) for own in scores] for metric in metrics}
     by_example = tuple(compared(metric, methods, np.concatenate(tables[metric]), way[metric]) for metric in metrics)
@@ -121,12 +121,16 @@ def _same(a: Run, b: Run) -> None:
     """ValueError where two runs of one setting have something else under one label."""
     for kind in ("methods", "metrics"):
         for label in a.config[kind]:
-            if label in b.config[kind] and (found := differences(_told(a, kind, label), _told(b, kind, label))):
+            if label in b.config[kind] and (found := differences(_told(a, kind, label, b), _told(b, kind, label, a))):
                 raise ValueError(f"{a.path} and {b.path} hold another {label} each: {kind}.{label}.{found[0]}; evaluate one of them under a label of its own")
 
 
-def _told(run: Run, kind: str, label: str) -> dict[str, Any]:
-    return {name: value for name, value in run.config[kind][label].items() if name in ("function", "options", "made_of")}
+def _told(run: Run, kind: str, label: str, other: Run) -> dict[str, Any]:
+    """What a method or metric is; of a metric also its options on the methods that the other run judges by it, too."""
+    made = run.config[kind][label]
+    both = made.get("on", {}).keys() & other.config[kind][label].get("on", {}).keys()
+    told = {name: value for name, value in made.items() if name in ("function", "options", "made_of")}
+    return told | ({"on": {method: made["on"][method]["options"] for method in sorted(both)}} if both else {})
 
 
 def _common(methods: Sequence[dict[str, None]], metrics: Sequence[list[str]]) -> tuple[list[str], list[str], list[str]]:
@@ -147,9 +151,25 @@ def _other_options(heads: Sequence[Sequence[Run]], methods: Sequence[str], metri
     for kind, labels in (("methods", methods), ("metrics", metrics)):
         for label in labels:
             first, *others = [next(run for run in head if label in run.config[kind]) for head in heads]
-            differ = {one.split(":")[0] for other in others for one in differences(_told(first, kind, label), _told(other, kind, label))}
+            differ = {one.split(":")[0] for other in others for one in differences(_told(first, kind, label, other), _told(other, kind, label, first))}
             if differ:
                 notes.append(f"{label} is not the same in all settings: {', '.join(sorted(differ))}")
+    return notes
+
+
+def _other_scores(runs: Sequence[Run], methods: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """Metrics that measure one score of some methods and another of others, whose numbers have other scales."""
+    notes = []
+    for metric in metrics:
+        asked = [
+            (method, how["options"].get("score"))
+            for run in runs
+            if metric in run.config["metrics"]
+            for method, how in run.config["metrics"][metric]["on"].items()
+        ]
+        by = {score: list(dict.fromkeys(m for m, of in asked if of == score and m in methods)) for _, score in asked if score is not None}
+        if len(found := [f"{score} of {', '.join(of)}" for score, of in by.items() if of]) > 1:
+            notes.append(f"{metric} is measured in {' and in '.join(found)}: their values have other scales")
     return notes
 
 

@@ -185,6 +185,8 @@ def _chosen(given: Given, family, kind: str) -> list[tuple[str, Callable, Mappin
         raise ValueError(f"{kind}s={given!r} must be a sequence of names or a mapping")
     found = []
     for label in given:
+        if not isinstance(label, str):
+            raise ValueError(f"{kind}s names {label!r}, which is no text: give names, or labels with functions")
         value = given[label] if isinstance(given, Mapping) else None
         if value is None:
             name = label.removeprefix(ABSOLUTE) if kind == "method" else label

@@ -107,3 +107,23 @@ def test_every_run_has_a_name_of_its_own(whole, tmp_path):
 def test_a_score_that_failed_on_all_examples_says_so(odd):
     rows = [row._replace(n=0, mean=np.nan, failed=4, missing=0) for row in summarise(odd, odd.table())]
     assert as_markdown(odd, odd.table(), rows).count("| –, 4 failed |") == 3
+
+
+def _of_score(out, score, method=None):
+    config = {"block": 2, "batch_size": 2, "limit": 2, "keep_maps": False}
+    methods = {"gradient": gradient} if method is None else {method: (gradient, {"score": score})}
+    options = {} if method else {"score": score}
+    return evaluate.run(runs.model(), data.Digits(), methods, {"d": (metrics.deletion, {"steps": 2, **options})}, out, **config)
+
+
+def test_other_scores_of_several_runs_are_not_averaged_and_are_told(tmp_path):
+    logit, probability, other = (_of_score(tmp_path / "1", "logit"), _of_score(tmp_path / "2", "probability"), _of_score(tmp_path / "3", "probability", "p"))
+    with pytest.raises(ValueError, match="hold another d each: metrics.d.on.gradient.score: 'logit' there"):
+        evaluate.joined([logit, probability])
+    assert evaluate.joined([logit, other]).notes == ("d is measured in logit of gradient and in probability of p: their values have other scales",)
+    assert not evaluate.joined([probability, other]).notes
+
+
+def test_a_label_is_a_text():
+    with pytest.raises(ValueError, match="methods names 1, which is no text"):
+        evaluate.run(runs.model(), data.Digits(), {1: gradient}, ["sparseness"], "out", limit=1)
