@@ -24,6 +24,8 @@ from jxai.typing import Model
 from jxai.views.progress import Progress
 
 WHERE = ("all", "correct")
+_SEEDS = 2**32
+"""More give no other random numbers: JAX takes the last 32 bits of a seed."""
 
 
 @plainly
@@ -128,10 +130,12 @@ def run(
 
 
 def _seeds(seed: int, seeds: Sequence[int] | None) -> tuple[int, ...]:
+    if not 0 <= seed < _SEEDS:
+        raise ValueError(f"{seed=} must be in [0, 2**32)")
     if seeds is None:
         return (seed,)
-    if isinstance(seeds, (str, int)) or not len(seeds) or not all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in seeds):
-        raise ValueError(f"{seeds=} must be integers from 0, one at least")
+    if isinstance(seeds, (str, int)) or not len(seeds) or not all(isinstance(s, int) and not isinstance(s, bool) and 0 <= s < _SEEDS for s in seeds):
+        raise ValueError(f"{seeds=} must be integers from 0 and below 2**32, one at least")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"{seeds=} names {next(s for s in seeds if list(seeds).count(s) > 1)} twice")
     return tuple(seeds)

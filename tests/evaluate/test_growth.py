@@ -211,7 +211,10 @@ def test_an_example_that_can_no_longer_be_read_stops_the_growth(tmp_path):
         run(tmp_path / "run", ["gradient"], ["deletion"], source=source, limit=9, sample="first")
 
 
-@pytest.mark.parametrize(("seeds", "word"), [((), "integers from 0"), ((0, 0), "names 0 twice"), (3, "integers from 0"), ((0.5,), "integers from 0")])
+@pytest.mark.parametrize(
+    ("seeds", "word"),
+    [((), "integers from 0"), ((0, 0), "names 0 twice"), (3, "integers from 0"), ((0.5,), "integers from 0"), ((1, 2**32 + 1), r"below 2\*\*32")],
+)
 def test_bad_seeds(tmp_path, seeds, word):
     with pytest.raises(ValueError, match=word):
         run(tmp_path, ["gradient"], ["sparseness"], seeds=seeds)
