@@ -23,6 +23,8 @@ from jxai.identity import code
 _MOST = 20_000
 """Objects within one value; what is larger is told by the names of the rest's types."""
 _HASHED = 16
+_ADAPTERS, _AROUND = "jxai.adapters.", "f"
+"""Whose options are told one by one however deep they lie, and the name of what each is around."""
 _KEPT = ("_pytree__", "_object__")
 """What flax keeps in a module about the module."""
 
@@ -37,7 +39,7 @@ def described(value: Any) -> Any:
 
 
 def summed(value: Any, depth: int = 2) -> dict[str, Any]:
-    """A large value, a model say, in short: `made_of`, its description, of which what lies deeper is told by a digest, and `arrays`, one digest of them all."""
+    """A large value, a model say, in short: `made_of`, its description, of which what lies deeper is told by a digest (adapters around a model add no depth), and `arrays`, one digest of them all."""
     told = _Told(hashlib.sha256(), shapes=True)
     found = told.of(value)
     return {"made_of": _short(found, depth), "arrays": told.arrays.hexdigest()[:_HASHED]}
@@ -48,7 +50,10 @@ def _short(value: Any, depth: int) -> Any:
         return value
     if depth == 0:
         return f"sha256 {hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_HASHED]}"
-    return {k: _short(v, depth - 1) for k, v in value.items()} if isinstance(value, dict) else [_short(v, depth - 1) for v in value]
+    if not isinstance(value, dict):
+        return [_short(v, depth - 1) for v in value]
+    around = _AROUND if str(value.get("type", "")).startswith(_ADAPTERS) else ""
+    return {k: _short(v, depth if k == around else depth - 1) for k, v in value.items()}
 
 
 def digest(*arrays: Any) -> str:

@@ -145,3 +145,10 @@ def test_another_process_says_the_same():
         ).stdout
     )
     assert run("1") == run("2")
+
+
+def test_options_of_adapters_are_told_by_name_and_value_however_deep_they_lie():
+    model, x = (lambda x: {"p": jax.nn.softmax(x)}), np.float32([0.2, 0.9, 0.4])
+    told = lambda mean: summed(jxai.adapt(model, example=x, returns="probabilities", output="p", batched=False, mean=mean))
+    assert differences(told(0.5), told([0.5])) == []
+    assert differences(told(0.5), told(0.4)) == ["made_of.f.f.mean[0]: 0.5 there, 0.4 here"]
