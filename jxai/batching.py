@@ -91,6 +91,8 @@ def each(
     arrays, rest = partition(options)
     run = partial(_run, weights, arrays, key, fn=fn, model=model, options=rest, batch_size=batch_size, mesh=mesh)
     step, data = devices * batch_size, (rows, np.asarray(index), per_example)
+    if on_progress is not None and not callable(on_progress):
+        raise ValueError(f"{on_progress=} must be a function of a Progress, such as jxai.ProgressBar()")
     if on_progress is not None and (outputs.is_staged() or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((weights, arrays, key, data)))):
         raise ValueError(f"{on_progress=} says nothing under a trace: call each outside of jit, or leave it out")
     out = (

@@ -61,6 +61,10 @@ class Verdict(NamedTuple):
         return html.table("holds" if self.holds else "does not hold", rows)
 
 
+DIGITS = 16
+"""Of a digest that are kept."""
+
+
 class Digests(NamedTuple):
     """What a claim is about: digests of the example and of the model's weights."""
 
@@ -102,7 +106,7 @@ def digests(f: Model, x: Array) -> Digests | None:
         return None
     array = np.asarray(x)
     weights = weights_digest(f, array.shape)
-    return None if weights is None else Digests(digest(array)[:16], weights)
+    return None if weights is None else Digests(digest(array)[:DIGITS], weights)
 
 
 def judged(f: Model, x: Array, about: Digests | None, values: Mapping[str, float], thresholds: Mapping[str, float]) -> Verdict:
@@ -120,7 +124,7 @@ def weights_digest(f: Model, shape: Sequence[int]) -> str | None:
     """
     closed = jax.make_jaxpr(fresh(f))(jax.ShapeDtypeStruct(tuple(shape), jnp.float32))
     arrays = [*(leaf for leaf in jax.tree.leaves(f) if is_array(leaf)), *constants(closed)]
-    return None if any(isinstance(leaf, jax.core.Tracer) for leaf in arrays) else digest(*arrays)[:16]
+    return None if any(isinstance(leaf, jax.core.Tracer) for leaf in arrays) else digest(*arrays)[:DIGITS]
 
 
 def save(path: str | Path, certificate: Certificate) -> None:

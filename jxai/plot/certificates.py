@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from jxai.certificates import DIGITS
 from jxai.files import printable
+from jxai.identity.values import digest
 from jxai.plot.blending import rgb
 from jxai.plot.figures import explanations
 from jxai.plot.page import Page
@@ -30,9 +33,10 @@ def certificate(x: ArrayLike, claim: Any, names: Sequence[str] | Mapping[int, st
       names: of the classes, by their index; by default `class 3`. title: above the picture.
 
     Raises:
-      ValueError: no certificate that has a picture, a batch of them, or one that is not about an x of this shape.
+      ValueError: no certificate that has a picture, a batch of them, or one that is about another x; names without a class that is drawn.
     """
-    x = np.asarray(x, np.float32)
+    given = np.asarray(x)
+    x = np.asarray(given, np.float32)
     draw = next((draw for fields, draw in _DRAWN if all(hasattr(claim, field) for field in fields)), None)
     if draw is None:
         raise ValueError(f"claim must be a certificate of jxai, got {type(claim).__name__}")
@@ -42,10 +46,21 @@ def certificate(x: ArrayLike, claim: Any, names: Sequence[str] | Mapping[int, st
     about = np.shape(_like(claim))
     if about[len(about) - x.ndim :] != x.shape:
         raise ValueError(f"claim is about an x of shape {about}, got {x.shape}")
-    figure = draw(x, claim, lambda index: str(names[int(index)]) if names is not None else f"class {int(index)}")
+    if claim.digests is not None and claim.digests.x not in {digest(v)[:DIGITS] for v in (given, x)}:
+        raise ValueError(f"claim is about another x (of digest {claim.digests.x}): pass the one that was certified")
+    figure = draw(x, claim, functools.partial(_named, names))
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _named(names: Sequence[str] | Mapping[int, str] | None, index: Any) -> str:
+    if names is None:
+        return f"class {int(index)}"
+    try:
+        return str(names[int(index)])
+    except (KeyError, IndexError):
+        raise ValueError(f"names must name class {int(index)}, got {len(names)} names") from None
 
 
 def _like(claim: Any) -> Any:

@@ -61,6 +61,8 @@ def value(v: Any) -> str:
         return "yes" if v else "no"
     if not isinstance(v, (jax.Array, np.ndarray, np.generic, int, float)):
         return str(v)
+    if isinstance(v, jax.Array) and jax.dtypes.issubdtype(v.dtype, jax.dtypes.prng_key):
+        return f"{v.dtype} [{', '.join(map(str, v.shape))}]"
     array = np.asarray(v)
     if array.dtype.kind not in "biuf":
         return f"{array.dtype} [{', '.join(map(str, array.shape))}]"

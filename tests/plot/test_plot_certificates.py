@@ -56,6 +56,11 @@ def test_margins_of_a_robustness_certificate():
     with pytest.raises(ValueError, match="must be a certificate of jxai, got Curve"):
         plot.certificate(X, Curve(1, 2, 3))
     real = certify(lambda v: v.reshape(-1)[:3], jnp.asarray(X), 0.01, method="interval")
+    with pytest.raises(ValueError, match="claim is about another x"):
+        plot.certificate(1 - X, real)
+    with pytest.raises(ValueError, match="names must name class 2, got 2 names"):
+        plot.certificate(X, real, {0: "cat", 1: "dog"})
+    assert len(plot.certificate(X.astype(np.float64), real).axes) == 1
     assert [bar.get_width() for bar in plot.certificate(X, real).axes[0].patches] == pytest.approx(sorted(np.delete(real.margins, int(real.label))))
 
 

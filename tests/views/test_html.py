@@ -136,6 +136,10 @@ def test_values_in_words(given, words):
     assert views.value(given) == words
 
 
+def test_a_key_is_told_by_its_type():
+    assert views.value(jax.random.split(jax.random.key(0), 3)) == "key<fry> [3]"
+
+
 def test_a_run_shows_its_means(tmp_path):
     from jxai import data
 

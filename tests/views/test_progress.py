@@ -36,6 +36,8 @@ def test_each_tells_how_far_it_is_and_computes_the_same(monkeypatch):
 def test_each_tells_nothing_under_a_trace():
     with pytest.raises(ValueError, match="on_progress=.* says nothing under a trace"):
         jax.jit(lambda x: jxai.each(smoothgrad, F, x, 0, key=jax.random.key(0), num_samples=2, on_progress=print))(X)
+    with pytest.raises(ValueError, match="on_progress=True must be a function of a Progress"):
+        jxai.each(smoothgrad, F, X, 0, key=jax.random.key(0), num_samples=2, on_progress=True)
 
 
 def states():
