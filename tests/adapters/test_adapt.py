@@ -152,6 +152,11 @@ def test_an_output_is_taken_by_name_or_place(returned, output):
             jxai.adapt(lambda x: returned(by_hand(x), x.mean((0, 1))), example=X, output="missing")
 
 
+def test_an_adapter_of_a_function_is_an_argument_of_a_compiled_program():
+    f = jxai.Batched(lambda images: jax.vmap(by_hand)(images))
+    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(f, X), LOGITS, rtol=1e-5)
+
+
 def test_pixels_are_scaled_normalised_and_rounded():
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
     f = jxai.adapt(lambda v: by_hand(v * jnp.array(std) + jnp.array(mean)), example=X, mean=mean, std=std)
