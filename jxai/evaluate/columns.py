@@ -11,7 +11,7 @@ PER_EXAMPLE = ("index", "label", "target", "predicted", "confidence", "valid", "
 """The first columns of a run's table: place in the data set, label (−1: none), explained class, predicted class and its probability, whether it
 counts, and why not."""
 TIED = "tied/"
-"""Before a method's label: for each example, the share of its map's entries that equal another one, whose order is by place and no finding."""
+"""Before a method's label: for each example, the share of its map's entries that equal another one, whose order the seed draws, and which is no finding."""
 BLANK = "blank/"
 """Before a fill's name: for each example, whether it is of the explained class with everything replaced."""
 SCORE, CURVE = "score/", "curve/"

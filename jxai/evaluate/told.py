@@ -47,11 +47,11 @@ def accuracy(table: dict[str, np.ndarray]) -> str:
 
 
 def luck(run: Run, table: dict[str, np.ndarray]) -> list[str]:
-    """Of methods whose maps have many equal entries, how many: an order of them, as deletion takes one, is partly by place."""
+    """Of methods whose maps have many equal entries, how many: an order of them, as deletion takes one, is partly drawn by the seed."""
     there = {method: table[name] for method in run.methods if (name := TIED + first_seed(run.config, method)) in table}
     shares = {method: float(column[table["valid"]].mean()) for method, column in there.items() if table["valid"].any()}
     said = ", ".join(f"{method} {share:.0%}" for method, share in shares.items() if share > _MANY)
-    return [f"Entries of a map that equal another one, whose order is by place and no finding: {said}."] if said else []
+    return [f"Entries of a map that equal another one, whose order the seed draws, and which is no finding: {said}."] if said else []
 
 
 def seeds(run: Run) -> list[str]:

@@ -4,7 +4,9 @@ import types
 
 import numpy as np
 import pytest
+import runs
 
+from jxai import data, evaluate, metrics
 from jxai.evaluate import table, told
 
 
@@ -50,8 +52,17 @@ def test_a_report_says_ties_heavy_tails_and_options():
     rows = table.summarise(run, columns)
     text = table.as_markdown(run, columns, rows)
     assert "Examples by label: 0: 1, 1: 4. The model is right on 4 of 5 (80.0%)." in text
-    assert "whose order is by place and no finding: cam 90%." in text
+    assert "whose order the seed draws, and which is no finding: cam 90%." in text
     assert "- cam: score logit\n- rise: num_masks 7\n- deletion: steps 4, score logit" in text and "| method | deletion ↓ (logit) |" in text
     cam, rise = (next(line for line in text.splitlines() if line.startswith(f"| {name}")) for name in ("cam", "rise"))
     assert "20 [0, 60], median 0" in cam and "median" not in rise
     assert {row.method: row.median for row in rows} == {"cam": 0, "rise": 3}
+
+
+def test_the_seed_orders_what_is_equal_in_a_map(tmp_path):
+    flat = lambda f, x, target, key=None: x * 0
+    run = evaluate.run(
+        runs.model(), data.Digits(), {"flat": flat}, {"d": (metrics.deletion, {"steps": 2})}, tmp_path, limit=2, block=2, batch_size=2, seeds=(0, 1)
+    )
+    table = run.table()
+    assert (table["tied/flat"] == 1).all() and (table["score/flat/d"] != table["score/flat@seed=1/d"]).all()
