@@ -32,7 +32,7 @@ class Adapter:
     f: Any
 
     def __post_init__(self) -> None:
-        if inspect.isroutine(self.f):
+        if inspect.isroutine(self.f) and jax.tree_util.all_leaves([self.f]):  # Equinox' compiled modules look like routines, and have weights
             object.__setattr__(self, "f", jax.tree_util.Partial(self.f))
 
 

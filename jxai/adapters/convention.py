@@ -216,8 +216,14 @@ def _agree(fits: list[Way], native: Native, asked: Convention, example: PyTree, 
     for at in (x, _uneven(x)):
         first, *others = (np.asarray(compiled(f, at), np.float64).reshape(-1) for f in fs)
         for other in others:
-            if other.shape != first.shape or not np.allclose(other, first, rtol=0, atol=TOLERANCE * np.abs(first).max(), equal_nan=True):
+            if not _same(other, first, TOLERANCE):
                 raise ValueError(f"the model can be called in several ways, which give different numbers: pass {said}")
+
+
+def _same(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    """Whether numbers are the same but for a tolerance, relative to the largest finite one."""
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=tolerance * largest, equal_nan=True)
 
 
 def _uneven(x: PyTree) -> PyTree:
@@ -246,7 +252,7 @@ def _translated(way: Way, native: Native, asked: Convention, example: PyTree, x:
         kinds = {leaf.dtype for leaf in (*jax.tree.leaves(native.call), found) if is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)}
         most = max([TOLERANCE, *(16 * float(jnp.finfo(kind).eps) for kind in kinds)])
         found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-        if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=most * np.abs(expected).max(), equal_nan=True):
+        if not _same(found, expected, most):
             said = f"by {np.abs(found - expected).max():.3g}" if found.shape == expected.shape else f"{found.shape} against {expected.shape}"
             raise ValueError(
                 f"the translation to JAX gives other numbers of the example than the model's own framework ({said}): "

@@ -45,10 +45,10 @@ def check(f: Any, returns: str, x: PyTree) -> None:
         return
     p = np.asarray(compiled(raw, x), np.float32)
     shown = np.array2string(p, precision=3, threshold=6)
-    if returns == "probabilities" and (p.size < 2 or p.min() < 0 or abs(p.sum() - 1) > outputs.SUM):
+    if returns == "probabilities" and (p.size < 2 or not (p.min() >= 0 and abs(p.sum() - 1) <= outputs.SUM)):
         one = "; one number is a probability with returns='sigmoid'" if p.size < 2 else ""
         raise ValueError(f"{returns=} are in [0, 1] and of sum 1, but the model returns {shown} of the example{one}")
-    if returns == "sigmoid" and (p.min() < 0 or p.max() > 1):
+    if returns == "sigmoid" and not (p.min() >= 0 and p.max() <= 1):
         raise ValueError(f"{returns=} is a probability for each label, in [0, 1], but the model returns {shown} of the example")
 
 

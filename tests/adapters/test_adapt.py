@@ -112,6 +112,13 @@ def test_arguments_are_no_weights_and_what_of_them_is_no_array_stays_as_it_is():
         layers(f, X)
 
 
+def test_a_compiled_equinox_module_keeps_its_weights():
+    plain = eqx.nn.MLP(3, 2, 4, 1, key=KEY)
+    f, x = jxai.adapt(eqx.filter_jit(plain), example=X[0, 0]), X[0, 0]
+    np.testing.assert_allclose(gradient(f, x, 1), gradient(jxai.adapt(plain), x, 1), rtol=1e-5)
+    assert len(jax.tree.leaves(f)) == 4
+
+
 def test_haiku_without_random_numbers_and_with():
     net = hk.transform(lambda x: hk.dropout(hk.next_rng_key(), 0.5, hk.Linear(3, w_init=hk.initializers.Constant(1.0))(x)))
     params, x = net.init(KEY, jnp.ones(4)), jnp.ones(4)
@@ -194,6 +201,7 @@ def test_probabilities_and_values_are_told_from_logits():
         (by_hand, "probabilities", r"are in \[0, 1\] and of sum 1, but the model returns \["),
         (by_hand, "sigmoid", r"a probability for each label, in \[0, 1\], but the model returns \["),
         (lambda x: sigmoid(x)[:1], "probabilities", "one number is a probability with returns='sigmoid'"),
+        (lambda x: softmax(x) * jnp.nan, "probabilities", r"of sum 1, but the model returns \[nan"),
         (by_hand, "value", r"one number, but this one's has shape \(4,\)"),
     ):
         with pytest.raises(ValueError, match=says):
@@ -212,6 +220,9 @@ def test_two_ways_of_calling_that_differ_are_asked_for():
     for blank in (jnp.zeros((4, 4)), jnp.ones((4, 4))):  # whose axes look alike
         with pytest.raises(ValueError, match="several ways, which give different numbers"):
             jxai.adapt(eqx.nn.Sequential([square, eqx.nn.Lambda(lambda v: v[:, 0])]), example=blank)
+    endless = eqx.nn.Lambda(lambda x: x.reshape(-1)[:4].at[0].set(jnp.inf))
+    with pytest.raises(ValueError, match="several ways, which give different numbers"):
+        jxai.adapt(endless, example=X)
     with pytest.raises(ValueError, match="while it is traced nothing shows which"):
         jax.jit(lambda x: jxai.adapt(module, example=x)(x))(X)
     with pytest.raises(ValueError, match=r"does not give logits of example \[10, 8, 3\]: .* It works with batched=False, channels='last'"):
