@@ -64,6 +64,7 @@ class Places:
         new = self.chosen[~np.isin(self.chosen, known)]
         later = {**there, "data": self._added(there["data"], new), **{kind: _joined(there[kind], here[kind]) for kind in KINDS}}
         columns.refuse_alike(later)
+        _refuse_again(there, here)
         return a, b, later
 
     def _places(self, part: Mapping[str, Any]) -> np.ndarray:
@@ -95,6 +96,23 @@ def _named_by_both(config: Config, other: Config) -> Config:
         on = {name: how["options"] for name, how in config["metrics"][label]["on"].items() if name in other["metrics"][label]["on"]}
         one |= {"on": on} if on else {}
     return made
+
+
+def _refuse_again(there: Config, here: Config) -> None:
+    """ValueError for a method or metric that the run has under another label: it would be computed twice, and count as two in tests."""
+    for kind in KINDS:
+        for label in here[kind].keys() - there[kind].keys():
+            for known in there[kind].keys() - here[kind].keys():
+                if _of_one_thing(there[kind][known], here[kind][label]):
+                    raise ValueError(f"{kind[:-1]} {label!r} is what the run has as {known!r}: ask for it by that label, and it is not computed again")
+
+
+def _of_one_thing(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two descriptions of methods, or of metrics on the methods that both are on, are equal but for seeds."""
+    on = [one.get("on", {}) for one in (a, b)]
+    both = on[0].keys() & on[1].keys()
+    alike = [({k: v for k, v in one.items() if k not in ("seeds", "on")}, {m: own[m]["options"] for m in sorted(both)}) for one, own in zip((a, b), on)]
+    return alike[0] == alike[1] and (bool(both) or not any(on))
 
 
 def _joined(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:

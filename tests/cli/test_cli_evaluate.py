@@ -191,19 +191,20 @@ def test_a_run_grows_by_names_values_and_seeds(here, capsys):
     assert main(["evaluate", *given]) == 0
     before = (here / "run" / "maps" / "000000.npz").stat().st_mtime_ns
     more = ["--methods", "gradient,smoothgrad@num_samples=2@sigma=0.3,smoothgrad", "--metrics", "sparseness,deletion", "--seeds", "0", "1"]
-    swept = ["--smoothgrad.num_samples", "2,3", "--deletion.steps", "4", "--deletion.steps", "5"]
+    swept = ["--smoothgrad.num_samples", "3,4", "--deletion.steps", "4", "--deletion.steps", "5"]
     assert main(["evaluate", "digits", *GIVEN, *more, *swept]) == 0
     run = evaluate.Run("run")
-    assert run.methods == ["gradient", "smoothgrad", "smoothgrad@num_samples=2@sigma=0.3", "smoothgrad@num_samples=2", "smoothgrad@num_samples=3"]
+    assert run.methods == ["gradient", "smoothgrad", "smoothgrad@num_samples=2@sigma=0.3", "smoothgrad@num_samples=3", "smoothgrad@num_samples=4"]
     assert run.metrics == ["sparseness", "deletion@steps=4", "deletion@steps=5"]
-    assert [run.config["methods"][m]["options"]["num_samples"] for m in run.methods[1:]] == [2, 2, 2, 3]
+    assert [run.config["methods"][m]["options"]["num_samples"] for m in run.methods[1:]] == [2, 2, 3, 4]
     assert run.config["methods"][run.methods[2]]["options"]["sigma"] == 0.3
     assert (here / "run" / "maps" / "000000.npz").stat().st_mtime_ns == before and not run.lacking()
     table = run.table()
-    assert np.array_equal(table["score/smoothgrad/sparseness"], table["score/smoothgrad@num_samples=2/sparseness"])
+    assert not np.array_equal(table["score/smoothgrad/sparseness"], table["score/smoothgrad@num_samples=3/sparseness"])
     assert "score/smoothgrad@num_samples=3@seed=1/deletion@steps=4" in table and "score/gradient@seed=1/sparseness" not in table
     capsys.readouterr()
     for arguments, message in (
+        (["--methods", "smoothgrad", "--smoothgrad.num_samples", "2,5"], "method 'smoothgrad@num_samples=2' is what the run has as 'smoothgrad'"),
         (["--methods", "smoothgrad@samples=3"], "unknown option of smoothgrad 'samples'"),
         (["--methods", "smoothgrad@3"], "'3' must be OPTION=VALUE"),
         (["--methods", "gradient", "--seeds", "0,x"], "--seeds '0,x' must be integers from 0"),

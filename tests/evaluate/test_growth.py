@@ -96,6 +96,16 @@ def test_nothing_is_computed_twice_and_the_table_is_that_of_one_call(begun, tmp_
     assert [row[1:] for row in rows[0]] == [row[1:] for row in rows[1]]
 
 
+def test_one_thing_under_another_label_is_refused_rather_than_computed_twice(tmp_path):
+    go = lambda methods, judged: evaluate.run(runs.model(), data.Digits(), methods, judged, tmp_path / "run", limit=4, batch_size=2)
+    go({"rise": METHODS["rise"]}, ["sparseness"])
+    with pytest.raises(ValueError, match="method 'rise@num_masks=7' is what the run has as 'rise': ask for it by that label"):
+        go(evaluate.variants(rise, num_masks=[5, 7], grid=2), ["sparseness"])
+    with pytest.raises(ValueError, match="metric 'again' is what the run has as 'sparseness'"):
+        go({"rise": METHODS["rise"]}, {"again": metrics.sparseness})
+    assert go({"rise": METHODS["rise"], **evaluate.variants(rise, num_masks=5, grid=2, name="few")}, ["sparseness"]).methods == ["rise", "few"]
+
+
 def test_only_what_draws_is_computed_for_another_seed(begun, tmp_path):
     names = {name.removeprefix("score/") for name in begun.table() if name.startswith("score/") and "@" in name}
     drawing = ("correlation", "deletion")  # which draws the order of ties
@@ -163,15 +173,15 @@ def test_another_thing_under_a_label_that_is_there_is_refused_and_has_a_label_of
         with pytest.raises(ValueError, match=word):
             evaluate.run(runs.model(), data.Digits(), methods, judged, tmp_path / "run", limit=14, batch_size=2)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*")}
-    more = evaluate.variants(rise, num_masks=[7, 8], grid=2)
-    assert list(more) == ["rise@num_masks=7", "rise@num_masks=8"]
+    more = evaluate.variants(rise, num_masks=[6, 8], grid=2)
+    assert list(more) == ["rise@num_masks=6", "rise@num_masks=8"]
     grown = evaluate.run(runs.model(), data.Digits(), more, ["entropy"], tmp_path / "run", limit=14, batch_size=2)
-    assert grown.methods == [*METHODS, *more] and all(np.array_equal(maps, grown.maps("rise")[i]) for i, maps in grown.maps("rise@num_masks=7").items()), (
-        "columns of one name share their random numbers"
-    )
+    assert grown.methods == [*METHODS, *more]
+    other = evaluate.run(runs.model(), data.Digits(), {"rise": more["rise@num_masks=8"]}, ["entropy"], tmp_path / "other", limit=14, batch_size=2)
+    assert all(np.array_equal(maps, other.maps("rise")[i]) for i, maps in grown.maps("rise@num_masks=8").items())  # columns of one name share their draws
     rows = {(row.method, row.metric): row for row in evaluate.report([grown], tmp_path / "report", pictures=False)}
     assert rows["rise@num_masks=8", "entropy"].n == 14 and rows["rise@num_masks=8", "deletion"][6:10] == (0, 0, 14, 0)
-    assert "Never asked for together (–): rise@num_masks=7 by sparseness" in (tmp_path / "report" / "summary.md").read_text()
+    assert "Never asked for together (–): rise@num_masks=6 by sparseness" in (tmp_path / "report" / "summary.md").read_text()
 
 
 def test_fewer_examples_or_others_are_refused(begun):
