@@ -26,15 +26,13 @@ def of_seed(label: str, seed: int, base: int) -> str:
 def is_record(config: Any) -> bool:
     """Whether a run's record has what is read of it: that of another version of jxai, or one that a person has changed, may lack some."""
     try:
-        _, kept = config["data"]["name"], config["keep_maps"]
-        if not isinstance(kept, bool) or "methods" not in config:
-            return isinstance(kept, bool)
-        asked = [how for made in config["metrics"].values() for how in made["on"].values()]
-        wanted = config["seed"], config["target"], config["where"], config["data"]["parts"], config["data"]["content"], config["model"]["name"]
-        return (
-            len(wanted) == 6 and all(isinstance(how["options"], dict) for how in asked) and all(how["seeds"] for how in (*asked, *config["methods"].values()))
-        )
-    except (KeyError, TypeError, AttributeError):
+        read = [config["data"]["name"]]
+        if "methods" in config:
+            read += [config["seed"], config["target"], config["where"], config["data"]["parts"], config["data"]["content"], config["model"]["name"]]
+            asked = [how for made in config["metrics"].values() for how in made["on"].values()]
+            read += [how["options"].keys() for how in asked] + [how["seeds"][0] for how in (*asked, *config["methods"].values())]
+        return isinstance(config["keep_maps"], bool) and bool(read)
+    except (KeyError, TypeError, AttributeError, IndexError):
         return False
 
 

@@ -18,7 +18,7 @@ from jxai.evaluate.locks import writing
 from jxai.evaluate.loop import work
 
 BLOCKS, LENGTH = 8, 0.25
-CONFIG = {"keep_maps": True, "block": 1}
+CONFIG = {"data": {"name": "numbers"}, "keep_maps": True, "block": 1}
 
 
 @pytest.fixture(scope="module")
