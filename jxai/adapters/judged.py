@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from jxai import outputs
 from jxai.adapters.wrappers import Logits, LogOdds, LogProbabilities, Value
 from jxai.callables import compiled
-from jxai.typing import Array, PyTree
+from jxai.typing import PyTree
 
 RETURNS = ("logits", "probabilities", "sigmoid", "value")
 
@@ -31,7 +32,7 @@ def check(f: Any, returns: str, x: PyTree) -> None:
     """
     raw = f if returns in ("logits", "value") else f.f
     end = outputs.ending(raw, x)
-    if returns == "value" or not all(outputs.concrete(raw, v) for v in _leaves(x)):
+    if returns == "value" or not all(outputs.concrete(raw, v) for v in jax.tree.leaves(x)):
         return
     if returns == "logits":
         if end.sigmoid:
@@ -50,7 +51,3 @@ def check(f: Any, returns: str, x: PyTree) -> None:
         raise ValueError(f"{returns=} are in [0, 1] and of sum 1, but the model returns {shown} of the example{one}")
     if returns == "sigmoid" and not (p.min() >= 0 and p.max() <= 1):
         raise ValueError(f"{returns=} is a probability for each label, in [0, 1], but the model returns {shown} of the example")
-
-
-def _leaves(x: PyTree) -> list[Array]:
-    return list(x.values()) if isinstance(x, dict) else list(x) if isinstance(x, (tuple, list)) else [x]

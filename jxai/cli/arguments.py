@@ -41,6 +41,7 @@ def split(argv: list[str]) -> tuple[list[str], list[tuple[str, str, str]]]:
 
 
 def medical(add) -> None:
+    """The options by which DICOM and NIfTI files are read."""
     told = "CENTER,WIDTH in its units, file (its own window) or units (the values as they are); default: the range that it states"
     named(add, "--window", f"what is black and white in a DICOM or NIfTI file: {told}", metavar="WINDOW")
     add("--slice", help="of a DICOM or NIfTI volume: an index, or all for a video")
@@ -106,23 +107,27 @@ def model(add, by_data: bool = False) -> None:
 
 
 def limit(add) -> None:
+    """How many examples of a data set, and which."""
     add("--limit", type=int, help="at most so many examples")
     told = "which ones, where there is a limit: of every class its share, drawn by the seed, or the first (default: %(default)s)"
     add("--sample", default="stratified", choices=("stratified", "first"), help=told)
 
 
 def score(add) -> None:
+    """What of a class is explained."""
     told = "what is explained of a class: logit (default), probability, or sigmoid (one-logit and multi-label models)"
     add("--score", choices=("logit", "probability", "sigmoid"), help=f"{told}; --METHOD.score for one method")
 
 
 def prepared(add) -> None:
+    """Where a data set of TFDS is, and which of its parts and features are meant."""
     add("--split", help="of a TFDS data set (default: test, validation, or the only one)")
     add("--data-dir", help="where TFDS data sets are prepared (default: $JXAI_DATA/tfds, ../shared/tfds, or TFDS's own)")
     add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
 
 
 def anew(add) -> None:
+    """What to do about a run that is in the folder already."""
     add("--anew", action="store_true", default=None, help="remove a run that is in the folder already, instead of going on with it or refusing another one")
     add(
         "--shared",
@@ -133,10 +138,12 @@ def anew(add) -> None:
 
 
 def html(add) -> None:
+    """Whether a page is written."""
     add("--html", action="store_true", help="write a page, too: one HTML file to send")
 
 
 def seed(text: str) -> int:
+    """A seed as JAX takes it, of the words on the command line."""
     value = int(text)
     if not 0 <= value < 2**32:
         raise argparse.ArgumentTypeError(f"{text} must be in [0, 2**32)")
