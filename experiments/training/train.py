@@ -36,9 +36,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.training.bar import Bar
 from experiments.training.recipes import MEASURES, levels, recipes
-from jxai import checkpoint, data, models
+from jxai import ProgressBar, checkpoint, data, models
 from jxai.data.batches import to_input
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
@@ -188,7 +187,7 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    command_line(Config, run, show, __doc__, Bar)
+    command_line(Config, run, show, __doc__, ProgressBar)
 
 
 if __name__ == "__main__":

@@ -21,24 +21,9 @@ from jxai.training import checkpoint as checkpoints
 from jxai.training import updates
 from jxai.training.updates import Form, Part
 from jxai.typing import Array, PyTree
+from jxai.views.progress import Progress
 
 OUTCOMES = ("finished", "patience", "diverged")
-
-
-class Progress(NamedTuple):
-    """How far a training is; made after every block of steps."""
-
-    done: int
-    """Steps, those of earlier runs included."""
-    total: int
-    fresh: int
-    """Steps since this process began."""
-    seconds: float
-    """Since then."""
-    what: str
-    """The numbers of the last step in words."""
-    metrics: dict[str, float]
-    """The numbers themselves (of several seeds their means)."""
 
 
 class Trained(NamedTuple):
@@ -107,7 +92,7 @@ class Loop:
             if on_progress is not None:
                 last = {name: float(values[state.steps == step, -1].mean()) for name, values in state.history.items()}
                 words = ", ".join(f"{name} {value:.4g}" for name, value in last.items())
-                on_progress(Progress(step, self.total, step - first, time.monotonic() - begin, words, last))
+                on_progress(Progress(step, self.total, step - first, time.monotonic() - begin, words, "steps", last))
         return [self._trained(state, s) for s in range(self.size)]
 
     def _made_of(self, weights: dict[str, Array]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 _LINES, _FRAMES = 10.0, 0.1
@@ -12,18 +13,22 @@ _LINES, _FRAMES = 10.0, 0.1
 
 
 class Progress(NamedTuple):
-    """How far a loop over examples is."""
+    """How far a loop over examples, or a training, is."""
 
     done: int
-    """Examples that are done, those of earlier runs and, as far as is known, of other processes included."""
+    """Examples or steps that are done, those of earlier runs and, as far as is known, of other processes included."""
     total: int
-    """Examples."""
+    """All of them."""
     fresh: int
-    """Examples that this process has done since it started."""
+    """Those that this process has done since it started."""
     seconds: float
     """Since it started."""
     what: str
-    """What runs."""
+    """What runs; of a training the numbers of the last step in words."""
+    unit: str = "examples"
+    """What is counted."""
+    metrics: Mapping[str, float] | None = None
+    """Of a training the numbers of the last step (of several seeds their means)."""
 
     @property
     def pace(self) -> str:
@@ -31,11 +36,11 @@ class Progress(NamedTuple):
         if not (self.fresh and self.seconds):
             return "compiling" if self.done < self.total else ""
         left = self.seconds / self.fresh * (self.total - self.done)
-        return f"{self.fresh / self.seconds:.2f} examples/s" + (f", {duration(left)} left" if left else "")
+        return f"{self.fresh / self.seconds:.2f} {self.unit}/s" + (f", {duration(left)} left" if left else "")
 
 
 class ProgressBar:
-    """A bar for `on_progress` of `jxai.each` and of runs.
+    """A bar for `on_progress` of `jxai.each`, of runs and of `jxai.train`.
 
     It shows where the program runs: in a notebook as a bar in the output of its cell, on a terminal as a line that moves, and elsewhere as a line on the
     error stream every ten seconds. It ends when all is done; one whose loop was stopped ends with its `with` block, which is otherwise not needed:
@@ -125,7 +130,8 @@ class _Lines:
     every = _LINES
 
     def show(self, progress: Progress) -> None:
-        print(f"{progress.done}/{progress.total} examples{', ' * bool(progress.pace)}{progress.pace}", file=sys.stderr, flush=True)
+        words = progress.pace, progress.what if progress.metrics else ""
+        print(", ".join((f"{progress.done}/{progress.total} {progress.unit}", *filter(None, words))), file=sys.stderr, flush=True)
 
     def close(self) -> None: ...
 

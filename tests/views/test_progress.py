@@ -99,3 +99,11 @@ def test_where_the_program_runs(monkeypatch):
     assert progress.in_notebook()
     fake.get_ipython = lambda: None
     assert not progress.in_notebook()
+
+
+def test_a_training_tells_its_steps_and_its_numbers(capsys):
+    with jxai.ProgressBar() as bar:
+        bar(Progress(20, 40, 20, 4.0, "loss 0.25", "steps", {"loss": 0.25}))
+        bar(Progress(40, 40, 40, 8.0, "loss 0.125", "steps", {"loss": 0.125}))
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "20/40 steps, 5.00 steps/s, 0:04 left, loss 0.25" and last == "40/40 steps, 5.00 steps/s, loss 0.125"
