@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from experiments.attribution import eva_benchmark
+from jxai.evaluate.blocks import Block
 from jxai.evaluate.record import Record, folder
-from jxai.evaluate.store import Run
 
 ROOT = Path(__file__).parents[2]
 DIGITS = {"dataset": "digits", "model": "digits_cnn"}
@@ -97,14 +97,14 @@ def test_no_experiment_imports_anothers_script():
 @pytest.fixture
 def made(monkeypatch):
     """What is computed rather than found: the pieces of a record, and blocks of evaluations."""
-    names, write = [], Run.write
+    names, write = [], Block.write
 
     def counted(kept):
         return lambda self, name, make: kept(self, name, lambda: names.append(name) or make())
 
     for method in ("kept", "kept_rows"):
         monkeypatch.setattr(Record, method, counted(getattr(Record, method)))
-    monkeypatch.setattr(Run, "write", lambda self, block, *given: names.append(block) or write(self, block, *given))
+    monkeypatch.setattr(Block, "write", lambda self, *given: names.append(self.number) or write(self, *given))
     return names
 
 
