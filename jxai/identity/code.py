@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import inspect
@@ -59,7 +60,8 @@ def function(fn: types.FunctionType, described: Callable[[Any], Any]) -> Any:
         defaults = {p.name: p.default for p in _parameters(fn) if p.default is not p.empty}
         parts["defaults"] = {name: described(value) for name, value in defaults.items()}
     cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or ()))
-    parts["closure"] = {name: _cell(cell, described) for name, cell in cells.items()}
+    rebound = _rebound(fn.__code__) if cells else frozenset()
+    parts["closure"] = {name: _cell(cell, described, name in rebound) for name, cell in cells.items()}
     if own:
         parts["uses"] = {name: described(value) for name, value in sorted(_used(fn).items())}
     parts = {name: part for name, part in parts.items() if part}
@@ -108,9 +110,16 @@ def _parameters(fn: Callable) -> list[inspect.Parameter]:
     return list(inspect.signature(fn, follow_wrapped=False).parameters.values())
 
 
-def _cell(cell: types.CellType, described: Callable[[Any], Any]) -> Any:
+def _rebound(code: types.CodeType) -> frozenset[str]:
+    """What a function closes over and binds anew when it is called, by `nonlocal`."""
+    return frozenset(step.argval for step in dis.get_instructions(code) if step.opname == "STORE_DEREF") & frozenset(code.co_freevars)
+
+
+def _cell(cell: types.CellType, described: Callable[[Any], Any], rebound: bool) -> Any:
+    """What a function closes over. Of a number that a call binds anew the type is none of it: optax's schedules make floats of their counts when they first run."""
     try:
-        return described(cell.cell_contents)
+        value = cell.cell_contents
+        return described(float(value) if rebound and type(value) is int else value)
     except ValueError as error:
         if "empty" in str(error):
             return "not set"

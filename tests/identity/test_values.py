@@ -119,6 +119,17 @@ def test_what_is_computed_once_of_the_rest_is_no_part():
     assert net.told is not None and described(net) == before
 
 
+def test_a_schedule_that_has_run_is_the_same():
+    """optax's own makes a float of its count of steps when it first runs; a count of other steps is another schedule."""
+    made = lambda steps: optax.adam(optax.cosine_decay_schedule(3e-3, steps))
+    optimizer = made(7)
+    before, state = described(optimizer), optimizer.init(jnp.ones(2))
+    optimizer.update(jnp.ones(2), state)
+    assert not differences(before, described(optimizer)) and not differences(before, described(made(7)))
+    assert differences(before, described(made(8)))
+    assert differences(described(closed(1)), described(closed(1.0)))  # of what no call binds anew the type matters
+
+
 def test_a_program_is_told_by_what_it_computes():
     x = jax.ShapeDtypeStruct((3,), jnp.float32)
     of = lambda f: program(f, x)
