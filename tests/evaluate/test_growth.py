@@ -106,6 +106,13 @@ def test_one_thing_under_another_label_is_refused_rather_than_computed_twice(tmp
     assert go({"rise": METHODS["rise"], **evaluate.variants(rise, num_masks=5, grid=2, name="few")}, ["sparseness"]).methods == ["rise", "few"]
 
 
+def test_a_run_does_not_grow_into_two_columns_of_one_name(tmp_path):
+    go = lambda methods, **seeds: evaluate.run(runs.model(), data.Digits(), methods, ["sparseness"], tmp_path / "run", limit=2, batch_size=2, **seeds)
+    go({"rise": METHODS["rise"]}, seeds=(0, 1))
+    with pytest.raises(ValueError, match="the column 'rise@seed=1' would be of rise and of rise@seed=1: give one of them another label"):
+        go({"rise@seed=1": (rise, {"num_masks": 5, "grid": 2})})
+
+
 def test_only_what_draws_is_computed_for_another_seed(begun, tmp_path):
     names = {name.removeprefix("score/") for name in begun.table() if name.startswith("score/") and "@" in name}
     drawing = ("correlation", "deletion")  # which draws the order of ties

@@ -13,7 +13,7 @@ import runs
 from scipy import stats
 
 from jxai import attribution, data, evaluate, metrics, naming
-from jxai.evaluate import latex, verdicts
+from jxai.evaluate import comparison, latex, verdicts
 from jxai.evaluate.comparison import compared
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -139,6 +139,13 @@ def test_what_a_report_writes_of_it(whole, other, tmp_path):
     assert tex.count(r"\begin{tabular}") == tex.count(r"\bottomrule") == 3 and r"\textbar{}Gradient\textbar{} &" in tex and "abs:" not in tex
     for line in tex.splitlines():
         assert not line.startswith(("Smooth", "RISE")) or line.count(" & ") == 3
+
+
+def test_holms_correction_never_falls_from_one_pair_to_the_next():
+    """Three pairs of p .010, .011 and .9: 3 · .010 = .030 is also the second one's, whose own 2 · .011 is less."""
+    pairs = [comparison.Pair("a", "b", 9, 0, 0.0, 0.0, p, None, 0.0, "") for p in (0.9, 0.011, 0.010)]
+    assert [pair.adjusted for pair in comparison._holm(pairs)] == pytest.approx([0.9, 0.030, 0.030])
+    assert [pair.adjusted for pair in comparison._holm(pairs[:1] * 2)] == [1.0, 1.0]
 
 
 def test_of_many_methods_those_that_are_not_told_apart_are_named():

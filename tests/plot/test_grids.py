@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jxai import plot
 from jxai.plot.blending import colors
@@ -69,6 +70,19 @@ def test_a_shared_scale_is_what_its_bar_says():
         else:
             assert [ticks for ticks, _ in found] == [["−8", "0", "8"], ["0", "4"]]
     assert np.max(list(top.values())) < 1e-6
+
+
+def test_the_words_below_a_bar_stay_within_its_ends():
+    maps = {"gradient": np.stack([ramp(1), ramp(2)]), "rise": np.stack([ramp(3), ramp(1)])}
+    for scale in ("each", "method", "shared"):
+        figure = plot.grid(IMAGES, maps, scale=scale)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        below = [a for a in figure.axes if a.images[0].get_array().ndim == 2]
+        assert len(below) == 2
+        for axes in below:
+            words, bar = [text.get_window_extent(canvas.get_renderer()) for text in axes.get_xticklabels()], axes.get_window_extent()
+            assert min(word.x0 for word in words) >= bar.x0 - 1 and max(word.x1 for word in words) <= bar.x1 + 1
 
 
 def test_images_of_any_size_keep_their_shape_and_nan_is_seen():
