@@ -13,7 +13,7 @@ import numpy as np
 
 from jxai.tracing import coordinates as at
 from jxai.tracing import equations, joins, movements
-from jxai.tracing.axes import follow
+from jxai.tracing.axes import Grid, follow
 from jxai.tracing.fields import Place, Use
 from jxai.tracing.interpret import Program
 from jxai.tracing.movements import sliding
@@ -37,9 +37,10 @@ class Reach(NamedTuple):
     picked: bool = False
 
 
-def reaches(program: Program, places: dict[int, Place], ends: list[int] | None = None) -> dict[int, Reach]:
-    """How each value that depends on x and reaches an output (or these `ends`) does so, by reference."""
-    found = {r: Reach(_all(program.avals[r].shape)) for r in (program.outputs if ends is None else ends)}
+def reaches(program: Program, places: dict[int, Place], ends: dict[int, Marks] | None = None) -> dict[int, Reach]:
+    """How each value that depends on x and reaches an output (or the marked entries of these `ends`) does so, by reference."""
+    ends = {r: _all(program.avals[r].shape) for r in program.outputs} if ends is None else ends
+    found = {r: Reach(marks) for r, marks in ends.items()}
     for step in reversed(program.steps):
         asked = [found.get(r) for r in step.outputs]
         if all(reach is None for reach in asked):
@@ -60,14 +61,30 @@ def reaches(program: Program, places: dict[int, Place], ends: list[int] | None =
     return found
 
 
-def read_of(program: Program, places: dict[int, Place], value: int) -> tuple[tuple[int, int], ...]:
-    """From where to where along each position axis of x entries reach a value: less than all of it where the model crops."""
+def read_of(program: Program, places: dict[int, Place], value: int, marks: Marks | None = None) -> tuple[tuple[int, int], ...]:
+    """From where to where along each position axis of x entries reach a value, or its marked entries: less than all of it where the model crops."""
     x = program.inputs[-1]
-    asked = reaches(program, places, [value])[x].asked
+    asked = reaches(program, places, {value: _all(program.avals[value].shape) if marks is None else marks})[x].asked
     shape, found = program.avals[x].shape, []
     for axis in range(len(shape) - 1):
         line = np.flatnonzero(asked.any(tuple(d for d in range(asked.ndim) if d != axis)))
         found.append((0, shape[axis]) if asked.shape[axis] == 1 else (int(line[0]), int(line[-1]) + 1))
+    return tuple(found)
+
+
+def fields_of(program: Program, places: dict[int, Place], value: int, grid: Grid) -> tuple[np.ndarray, ...]:
+    """For each axis of a value's map `[size, 2]`: from where to where along that axis of x the entries at each place along it read."""
+    shape = program.avals[value].shape
+    sizes = [shape[d] for d in grid.axes]
+    places_in_map, found = grid.order.reshape(*grid.shape, -1), []
+    for axis, size in enumerate(grid.shape):
+        spans = []
+        for at_place in range(size):
+            marks = np.zeros(int(np.prod(sizes)), bool)
+            marks[places_in_map.take(at_place, axis)] = True
+            marks = marks.reshape(*sizes, *(1,) * (len(shape) - len(sizes)))
+            spans.append(read_of(program, places, value, _squeezed(np.moveaxis(marks, range(len(sizes)), grid.axes)))[axis])
+        found.append(np.asarray(spans))
     return tuple(found)
 
 

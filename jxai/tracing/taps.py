@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.tracing import interpret
+from jxai.tracing import demand, interpret
+from jxai.tracing.axes import Grid
 from jxai.tracing.choosing import Layer, find_in, listed
 from jxai.typing import Array, Model
 
@@ -90,6 +91,28 @@ def replace(f: Model, x: Array, layer: int | str | None, change: Callable[[Array
     return head(change(value))
 
 
+def fields(f: Model, x: Array, layer: int | str | None = None) -> tuple[np.ndarray, ...]:
+    """The receptive fields of a layer's map: for each of its axes, from where to where along that axis of x the entries at each place along it read.
+
+    The entry at `(i, j)` of an image's layer depends on `x[rows[i, 0] : rows[i, 1], columns[j, 0] : columns[j, 1]]` alone; it may depend on less of it. What can be read
+    through the program's structure is found, whatever the weights: after a mean over all positions or an attention it is all of x.
+
+    Args:
+      layer: as in `find`.
+
+    Returns:
+      An integer array `[size, 2]` for each axis of the map, one for each position axis of x.
+
+    Raises:
+      ValueError: as `find`, or the layer has no spatial extent.
+    """
+    traced = interpret.trace(f, x)
+    chosen = find_in(traced, x, layer)
+    program, places, _ = listed(traced)
+    value = next(step.outputs[chosen.output] for step in program.steps if step.path == chosen.path)
+    return demand.fields_of(program, places, value, _grid(chosen))
+
+
 def to_map(value: Array, layer: Layer) -> Array:
     """A layer's value as `[h, w, K]` (as many leading axes as x has position axes): positions in the order of x, all else channels.
 
@@ -98,22 +121,18 @@ def to_map(value: Array, layer: Layer) -> Array:
     Raises:
       ValueError: the layer has no spatial extent.
     """
-    if layer.grid is None:
-        hidden = f": its positions cannot be followed through {layer.place.lost!r}" if layer.place.lost else ""
-        raise ValueError(f"layer={layer.index} ({layer}) has no spatial extent{hidden}; say which axes are positions, as in layer='{layer.index}@0,1'")
-    count = len(layer.grid.axes)
-    value = jnp.moveaxis(value, layer.grid.axes, range(count))
+    grid = _grid(layer)
+    count = len(grid.axes)
+    value = jnp.moveaxis(value, grid.axes, range(count))
     value = value.reshape(-1, *value.shape[count:])
-    if not np.array_equal(layer.grid.order, np.arange(value.shape[0])):
-        value = value[layer.grid.order]
-    return value.reshape(*layer.grid.shape, -1)
+    if not np.array_equal(grid.order, np.arange(value.shape[0])):
+        value = value[grid.order]
+    return value.reshape(*grid.shape, -1)
 
 
 def channels(layer: Layer) -> np.ndarray:
     """For every entry of a layer's value the number of its channel in `to_map`; it broadcasts against the value. Entries of no position count, too."""
-    grid = layer.grid
-    if grid is None:
-        raise ValueError(f"layer={layer.index} ({layer}) has no spatial extent")
+    grid = _grid(layer)
     rest = [1 if d in grid.axes else size for d, size in enumerate(layer.shape)]
     numbers = np.arange(math.prod(rest)).reshape(rest)
     if grid.depth == 1:
@@ -123,6 +142,14 @@ def channels(layer: Layer) -> np.ndarray:
     among[grid.order] = np.tile(np.arange(grid.depth), math.prod(grid.shape))
     inner = np.moveaxis(among.reshape(*sizes, *(1,) * (len(rest) - len(sizes))), range(len(sizes)), grid.axes)
     return inner * math.prod(rest) + numbers
+
+
+def _grid(layer: Layer) -> Grid:
+    """The map that a layer holds; ValueError where it holds none."""
+    if layer.grid is None:
+        hidden = f": its positions cannot be followed through {layer.place.lost!r}" if layer.place.lost else ""
+        raise ValueError(f"layer={layer.index} ({layer}) has no spatial extent{hidden}; say which axes are positions, as in layer='{layer.index}@0,1'")
+    return layer.grid
 
 
 def tokens_to_grid(tokens: Array, grid: tuple[int, ...] | None = None, before: int | None = None) -> Array:
