@@ -27,6 +27,7 @@ FLOORS = (
     ("metrics", "plot"),
     ("sufficiency", "pages"),
     ("evaluate", "testing"),
+    ("concepts",),
     ("cli",),
 )
 """From the ground up: a room may use those below it, never one on its own floor or above."""
@@ -142,6 +143,7 @@ def test_what_is_committed_is_small():
 
 FAMILIES = ("attribution", "bounds", "counterfactual", "data", "evaluate", "kernels", "metrics", "metrics.compare", "metrics.counterfactual", "models")
 MORE = (
+    "concepts",
     "pages",
     "plot",
     "removal.fills",
