@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jxai import adapters, attribution, bounds, concepts, counterfactual, data, evaluate, metrics, models, plot, sufficiency, testing, uncertainty
+    from jxai import adapters, attribution, bounds, concepts, counterfactual, data, dataset, evaluate, metrics, models, plot, sufficiency, testing, uncertainty
     from jxai.adapters import Batched, Linen, LogProbabilities, adapt
     from jxai.batching import device_mesh, each
     from jxai.removal import fills, masks, segments
@@ -57,6 +57,7 @@ __all__ = [
     "concepts",
     "counterfactual",
     "data",
+    "dataset",
     "device_mesh",
     "each",
     "evaluate",

@@ -25,7 +25,7 @@ FLOORS = (
     ("bounds", "batching", "training"),
     ("attribution", "counterfactual", "models"),
     ("metrics", "plot"),
-    ("sufficiency", "pages"),
+    ("sufficiency", "pages", "dataset"),
     ("evaluate", "testing"),
     ("concepts",),
     ("cli",),
@@ -141,7 +141,19 @@ def test_what_is_committed_is_small():
     assert not [file for file in files if file.exists() and file.stat().st_size > 2**20]
 
 
-FAMILIES = ("attribution", "bounds", "counterfactual", "data", "evaluate", "kernels", "metrics", "metrics.compare", "metrics.counterfactual", "models")
+FAMILIES = (
+    "attribution",
+    "bounds",
+    "counterfactual",
+    "data",
+    "dataset",
+    "evaluate",
+    "kernels",
+    "metrics",
+    "metrics.compare",
+    "metrics.counterfactual",
+    "models",
+)
 MORE = (
     "concepts",
     "pages",
