@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 METHODS = {
     "ablation_cam": "Ablation-CAM",
+    "attention_rollout": "Attention Rollout",
     "blur_integrated_gradients": "Blur IG",
+    "chefer": "Generic Attention",
     "deconvnet": "Deconvnet",
     "eigen_cam": "Eigen-CAM",
     "eva": "EVA",

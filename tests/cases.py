@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jxai import fills
-from jxai.testing import CLASSES, SHAPES, example, network, segments
+from jxai.testing import CLASSES, SHAPES, attentive, example, network, segments
 
 __all__ = ["CASES", "CLASSES", "SHAPES", "Case", "example", "network", "options", "said", "segments"]
 
@@ -22,7 +23,7 @@ class Case:
     """`options`: small ones to run with. `shapes`: the inputs it takes. `passes`: forward passes for these options, where stated.
 
     `keyed`, `blind`, `black_box`, `scalar`, `smooth`, `tolerance`: see `jxai.testing.check_method`. `other`: values that must each change the
-    result. `inert`: options without effect on the result (chunk) or only together with others.
+    result. `model`: a network that has what it needs. `inert`: options without effect on the result (chunk) or only together with others.
     """
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -36,6 +37,7 @@ class Case:
     scalar: bool = True
     smooth: bool = True
     tolerance: float = 2e-5
+    model: Callable = network
 
 
 def overlapping(shape: tuple[int, ...]) -> np.ndarray:
@@ -71,7 +73,9 @@ UNKNOWN = Case(keyed=None)
 
 CASES: dict[str, Case] = {
     "ablation_cam": Case(shapes=_SPATIAL, other={"layer": 2}, black_box=True),
+    "attention_rollout": Case(shapes=_SPATIAL, other={"discard": 0.5, "start": 1}, blind=True, passes=1, model=attentive),
     "blur_integrated_gradients": Case({"steps": 4, "max_sigma": 2.0}, shapes=_SPATIAL, other={"steps": 7, "max_sigma": 1.0}),
+    "chefer": Case(shapes=_SPATIAL, other={"start": 1}, passes=1, model=attentive),
     "deconvnet": Case(passes=1),
     "eigen_cam": Case(shapes=_SPATIAL, other={"layer": 2, "center": True}, blind=True, smooth=False),  # where singular values coincide
     "eva": Case(
@@ -142,5 +146,5 @@ def options(name: str, shape: tuple[int, ...], **changes: Any) -> dict[str, Any]
 def said(name: str) -> dict[str, Any]:
     """What `check_method` is told of a method, but for the inputs that it takes."""
     case = CASES.get(name, UNKNOWN)
-    fields = ("keyed", "passes", "blind", "black_box", "scalar", "smooth", "tolerance")
+    fields = ("keyed", "passes", "blind", "black_box", "scalar", "smooth", "tolerance", "model")
     return {field: getattr(case, field) for field in fields} | {"options": lambda shape: options(name, shape)}

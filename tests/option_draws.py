@@ -3,6 +3,8 @@ some choices coincide (a score that is saturated, a small network that no noise 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,10 @@ from jxai import testing
 from jxai.testing import CLASSES
 
 
-def network(shape: tuple[int, ...]) -> jax.tree_util.Partial:
-    """`testing.network` with other weights."""
+def network(shape: tuple[int, ...], model: Callable = testing.network) -> jax.tree_util.Partial:
+    """`testing.network`, or another model, with other weights."""
+    if model is not testing.network:
+        return model(shape, 1)
     keys, scales = jax.random.split(jax.random.key(0), 4), (1, 1) if len(shape) == 1 else (0.5, 0.4, 2, 0.1)
     f = testing.network(shape)
     return jax.tree_util.Partial(f.func, [scale * jax.random.normal(key, w.shape) for key, scale, w in zip(keys, scales, f.args[0])])

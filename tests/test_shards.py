@@ -29,7 +29,7 @@ QUICK = ("deletion", "guided_integrated_gradients", "lime", "meaningful_perturba
 def test_a_method(name):
     case = cases.CASES.get(name, cases.UNKNOWN)
     shape = shape_of(case.shapes[0])
-    f, options, keys = network(shape), cases.options(name, shape), jax.random.split(jax.random.key(3), 2)
+    f, options, keys = case.model(shape), cases.options(name, shape), jax.random.split(jax.random.key(3), 2)
     call = lambda x, key: getattr(attribution, name)(f, x, 1, key, **options)
     same(call, two(example, shape), keys, tolerance=case.tolerance)
 

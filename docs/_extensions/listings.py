@@ -27,6 +27,7 @@ KINDS = {
     "regions": "path",
     "activation": "layer",
     "masking": "layer",
+    "attention": "layer",
     "occlusion": "removal",
     "rise": "removal",
     "sensitivity": "removal",
@@ -50,6 +51,7 @@ def needs(method: Callable) -> list[str]:
     if kind(method) == "verified":
         return ["bounds of every step", "a region"]
     found = ["gradients"] * ("backward" in line(method, "Cost") or kind(method) in ("local", "path", "optimised"))
+    found += ["layers of attention"] * method.__module__.endswith(".attention")
     found += ["a layer"] * ("layer" in options) + ["a fill"] * ("fill" in options)
     return found + ["a baseline"] * bool({"baseline", "baselines"} & set(options))
 

@@ -1,6 +1,6 @@
 """Attribution: which parts of x decided. Every method is `method(f, x, target, key=None, *, options) -> attribution`.
 
-- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs); by layer: `activation` (Grad-CAM and its kin), `masking`.
+- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs); by layer: `activation` (Grad-CAM and its kin), `masking`, `attention`.
 - by removal: `occlusion`, `rise`, `sensitivity` (Sobol, HSIC), `surrogate` (LIME, kernel SHAP), `shapley`, `regions`; by search: `meaningful`, `extremal`.
 - by proof: `verified` (EVA), on `overlap`. Not methods: `estimators` (Sobol's), `coalitions` (which features are in), `signs` (whether a map has one).
 
@@ -19,6 +19,7 @@ from jxai.attribution.activation import (
     xgrad_cam,
 )
 from jxai.attribution.adaptive_path import blur_integrated_gradients, guided_integrated_gradients
+from jxai.attribution.attention import attention_rollout, chefer
 from jxai.attribution.backward import deconvnet, guided_backprop
 from jxai.attribution.extremal import extremal_perturbation
 from jxai.attribution.gradient import gradient, input_x_gradient, smoothgrad, squaregrad, vargrad
@@ -36,7 +37,9 @@ from jxai.attribution.verified import eva
 
 __all__ = [
     "ablation_cam",
+    "attention_rollout",
     "blur_integrated_gradients",
+    "chefer",
     "deconvnet",
     "eigen_cam",
     "eva",

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jxai.attribution.attention import attention_rollout, chefer
 from jxai.attribution.extremal import extremal_perturbation
 from jxai.attribution.gradient import squaregrad, vargrad
 from jxai.attribution.masking import sidu
@@ -13,8 +14,8 @@ from jxai.attribution.meaningful import meaningful_perturbation
 from jxai.attribution.rise import rise
 from jxai.attribution.sensitivity import hsic, sobol
 
-UNSIGNED = frozenset((extremal_perturbation, hsic, meaningful_perturbation, rise, sidu, sobol, squaregrad, vargrad))
-"""Methods whose maps say how much and not for or against: variances, dependences, masks, and mean scores, whose 0 means nothing."""
+UNSIGNED = frozenset((attention_rollout, chefer, extremal_perturbation, hsic, meaningful_perturbation, rise, sidu, sobol, squaregrad, vargrad))
+"""Methods whose maps say how much and not for or against: variances, dependences, masks, attention, and mean scores, whose 0 means nothing."""
 
 
 def is_signed(method: Callable, options: Mapping[str, Any] | None = None) -> bool | None:

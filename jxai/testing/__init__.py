@@ -11,7 +11,7 @@ What may be touched: a new clause is a function and a line in the table of its c
 """
 
 from jxai.testing.comparisons import COMPARISON_CLAUSES, check_comparison
-from jxai.testing.examples import CLASSES, SHAPES, attribution_map, example, mask, network, pointwise, segments
+from jxai.testing.examples import CLASSES, SHAPES, attentive, attribution_map, example, mask, network, pointwise, segments
 from jxai.testing.methods import METHOD_CLAUSES, check_method
 from jxai.testing.metrics import METRIC_CLAUSES, check_metric
 from jxai.testing.scores import SCORE_CLAUSES, check_score
@@ -25,6 +25,7 @@ __all__ = [
     "SCORE_CLAUSES",
     "SEARCH_CLAUSES",
     "SHAPES",
+    "attentive",
     "attribution_map",
     "check_comparison",
     "check_method",

@@ -83,6 +83,21 @@ def pointwise(shape: Shape, seed: int = 0) -> jax.tree_util.Partial:
     return jax.tree_util.Partial(_pointwise, weights)
 
 
+def attentive(shape: Shape, seed: int = 0) -> jax.tree_util.Partial:
+    """A network of two layers of self-attention with two heads, which reads out the mean of its tokens: patches of two positions along every even axis."""
+    rng, width = np.random.default_rng(seed), 4
+    patch = int(np.prod([_side(size) for size in shape[:-1]]))
+    where = int(np.prod(shape[:-1])) // patch
+    layers = [[_normal(rng, 1, width, 3, 2, 2), _normal(rng, 0.7, 2, 2, width)] for _ in range(2)]
+    return jax.tree_util.Partial(
+        _attentive, [_normal(rng, 1, patch * shape[-1], width), _normal(rng, 1, where, width), layers, _normal(rng, 0.3, width, CLASSES)]
+    )
+
+
+def _side(size: int) -> int:
+    return 1 if size % 2 else 2
+
+
 def _normal(rng: np.random.Generator, scale: float, *shape: int) -> Array:
     return jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
 
@@ -106,3 +121,16 @@ def _convolutions(weights: list[Array], x: Array) -> Array:
 
 def _pointwise(weights: dict[str, Any], x: Array) -> Array:
     return jax.nn.relu(x @ weights["first"]["kernel"]).ravel() @ weights["second"]["kernel"]
+
+
+def _attentive(weights: list[Any], x: Array) -> Array:
+    embed, places, layers, head = jax.tree.map(lambda w: w.astype(x.dtype), weights)
+    axes = x.ndim - 1
+    patches = x.reshape(*(side for size in x.shape[:-1] for side in (size // _side(size), _side(size))), x.shape[-1])
+    patches = patches.transpose(*range(0, 2 * axes, 2), *range(1, 2 * axes, 2), 2 * axes)
+    tokens = patches.reshape(len(places), -1) @ embed + places
+    for projections, out in layers:
+        q, k, v = jnp.moveaxis(jnp.einsum("td,dnhe->tnhe", tokens, projections), 1, 0)
+        probabilities = jax.nn.softmax(jnp.einsum("the,she->hts", q, k) / 2**0.5)
+        tokens = tokens + jnp.einsum("hts,she,hed->td", probabilities, v, out)
+    return tokens.mean(0) @ head

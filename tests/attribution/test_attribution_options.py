@@ -33,13 +33,13 @@ def method(name, kind, **changes):
 @functools.cache
 def run(name, kind, **changes):
     """The method, jitted, on the case's network and example; remembered, since most tests compare with the plain case."""
-    return np.asarray(jax.jit(method(name, kind, **changes))(option_draws.network(SHAPES[kind]), option_draws.example(SHAPES[kind]), 1, KEY))
+    return np.asarray(jax.jit(method(name, kind, **changes))(option_draws.network(SHAPES[kind], CASES[name].model), option_draws.example(SHAPES[kind]), 1, KEY))
 
 
 def known_values(name, option, kind):
     """The values of a by-name option, as its error lists them."""
     with pytest.raises(ValueError, match=option) as error:
-        method(name, kind, **{option: "no such value"})(option_draws.network(SHAPES[kind]), option_draws.example(SHAPES[kind]), 1, KEY)
+        method(name, kind, **{option: "no such value"})(option_draws.network(SHAPES[kind], CASES[name].model), option_draws.example(SHAPES[kind]), 1, KEY)
     return re.findall(r"'([^']+)'", str(error.value).split("must be one of")[1])
 
 

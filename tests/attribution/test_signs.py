@@ -11,10 +11,13 @@ from jxai import attribution as A
 from jxai import plot
 from jxai.attribution.signs import UNSIGNED
 from jxai.models import CNN
+from jxai.testing import attentive
 
 F = drawn(lambda rngs: CNN(1, (4,), 3, rngs=rngs))
 X = np.random.default_rng(0).uniform(size=(8, 8, 1)).astype(np.float32)
 SMALL = {
+    "attention_rollout": {},
+    "chefer": {},
     "extremal_perturbation": {"steps": 3, "spacing": 2, "sigma": 2.0, "blur": 2.0},
     "hsic": {"grid": 4, "num_designs": 16},
     "meaningful_perturbation": {"steps": 3, "mask_scale": 2},
@@ -32,7 +35,8 @@ def test_the_table_is_of_methods_of_jxai():
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("sobol", "vargrad"))) for n in SMALL])
 def test_what_has_no_sign(name):
-    a = np.asarray(jax.jit(functools.partial(getattr(A, name), **SMALL[name]))(F, X, 1, jax.random.key(0)))
+    f = attentive(X.shape) if name in ("attention_rollout", "chefer") else F
+    a = np.asarray(jax.jit(functools.partial(getattr(A, name), **SMALL[name]))(f, X, 1, jax.random.key(0)))
     assert A.is_signed(getattr(A, name)) is False and a.min() >= -0.1 * np.abs(a).max()
     assert not plot.normalize(a).signed
 
