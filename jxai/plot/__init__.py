@@ -3,7 +3,7 @@
 Attributions come raw and signed; everything that is lost for the eye (the sum over channels, the clipping of outliers,
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
 
-- `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series; `grids`: those of papers. `evaluation`, `counterfactuals`, `sufficiency`,
+- `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series; `grids`: those of papers. `evaluation`, `counterfactuals`, `features`, `sufficiency`,
   `certificates`: figures of those families.
 
 What may be touched: a figure for another family is a file of its own that takes arrays (or what a routine returned), not runs or models, and returns a Figure.
@@ -13,6 +13,7 @@ from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, out
 from jxai.plot.certificates import certificate
 from jxai.plot.counterfactuals import counterfactuals, path, save_animation
 from jxai.plot.evaluation import critical_difference, curves, heatmap
+from jxai.plot.features import atlas, visualizations
 from jxai.plot.figures import explanations, overlay, save
 from jxai.plot.grids import grid
 from jxai.plot.sufficiency import confidence, removals
@@ -20,6 +21,7 @@ from jxai.plot.sufficiency import confidence, removals
 __all__ = [
     "NOT_FINITE",
     "Scaled",
+    "atlas",
     "blend",
     "certificate",
     "colors",
@@ -38,4 +40,5 @@ __all__ = [
     "removals",
     "save",
     "save_animation",
+    "visualizations",
 ]
