@@ -154,10 +154,10 @@ def vary(tree: PyTree, axes: frozenset[str]) -> PyTree:
     return jax.tree.map(own, tree) if axes else tree
 
 
-def transpose(linear: Callable[[Array], Array], like: jax.ShapeDtypeStruct, g: Array) -> Array:
+def transpose(linear: Callable[[Any], Array], like: PyTree, g: Array) -> Any:
     """`linear_transpose(linear, like)(g)`, each device's own."""
     axes = varying_in(g, (linear, like))
-    at = vary(jnp.zeros(like.shape, like.dtype), axes) if axes else like
+    at = vary(jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), like), axes) if axes else like
     return jax.linear_transpose(linear, at)(vary(g, axes))[0]
 
 

@@ -30,6 +30,7 @@ METHODS = {
     "kernel_shap": "KernelSHAP",
     "layer_cam": "LayerCAM",
     "lime": "LIME",
+    "lrp": "LRP",
     "meaningful_perturbation": "Meaningful Perturbation",
     "occlusion": "Occlusion",
     "rise": "RISE",

@@ -115,6 +115,11 @@ CASES: dict[str, Case] = {
         other={"grid": 3, "num_samples": 15, "p": 0.3, "kernel_width": 2.0, "regularization": 3.0, "fill": 0.3},
         black_box=True,
     ),
+    "lrp": Case(
+        other={"composite": "epsilon_gamma_box", "epsilon": 0.01, "init": "one"},
+        inert=("gamma", "low", "high"),
+        passes=1,
+    ),
     "meaningful_perturbation": Case(
         tolerance=1e-3,
         smooth=False,

@@ -22,7 +22,7 @@ FLOORS = (
     ("scores",),
     ("loops",),
     ("adapters", "certificates", "removal", "tracing", "data", "uncertainty"),
-    ("bounds", "batching", "training"),
+    ("bounds", "batching", "training", "relevance"),
     ("attribution", "counterfactual", "models"),
     ("metrics", "plot"),
     ("sufficiency", "pages", "dataset"),

@@ -28,6 +28,7 @@ KINDS = {
     "activation": "layer",
     "masking": "layer",
     "attention": "layer",
+    "relevance": "relevance",
     "occlusion": "removal",
     "rise": "removal",
     "sensitivity": "removal",

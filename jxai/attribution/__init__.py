@@ -1,6 +1,7 @@
 """Attribution: which parts of x decided. Every method is `method(f, x, target, key=None, *, options) -> attribution`.
 
-- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs); by layer: `activation` (Grad-CAM and its kin), `masking`, `attention`.
+- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs), `relevance` (LRP); by layer: `activation` (Grad-CAM and its kin), `masking`,
+  `attention`.
 - by removal: `occlusion`, `rise`, `sensitivity` (Sobol, HSIC), `surrogate` (LIME, kernel SHAP), `shapley`, `regions`; by search: `meaningful`, `extremal`.
 - by proof: `verified` (EVA), on `overlap`. Not methods: `estimators` (Sobol's), `coalitions` (which features are in), `signs` (whether a map has one).
 
@@ -28,6 +29,7 @@ from jxai.attribution.meaningful import meaningful_perturbation
 from jxai.attribution.occlusion import feature_ablation, occlusion
 from jxai.attribution.path import expected_gradients, gradient_shap, integrated_gradients
 from jxai.attribution.regions import xrai
+from jxai.attribution.relevance import lrp
 from jxai.attribution.rise import rise
 from jxai.attribution.sensitivity import hsic, sobol
 from jxai.attribution.shapley import shapley_sampling
@@ -60,6 +62,7 @@ __all__ = [
     "kernel_shap",
     "layer_cam",
     "lime",
+    "lrp",
     "meaningful_perturbation",
     "occlusion",
     "rise",

@@ -37,7 +37,7 @@ class Step:
       inputs, outputs: references, integers into the environment.
       primitive: the primitive's name; of a call that is kept whole, the called function's (`relu`, `silu`).
       params: the equation's parameters. scope: the name scope it was traced in. path: where it stands.
-      unit: whether it is a whole call of elementwise operations, or an elementwise primitive.
+      unit: whether it is a whole call of elementwise operations, or an elementwise primitive. eqn: the equation; None of a scan's slices and stacks.
     """
 
     run: Callable[[list[Array]], list[Array]]
@@ -48,6 +48,12 @@ class Step:
     scope: str
     path: Path
     unit: bool
+    eqn: jex.JaxprEqn | None = None
+
+    def rebound(self, values: list[Array], params: dict[str, Any]) -> list[Array]:
+        """What the step's equation makes of these values with other parameters."""
+        assert self.eqn is not None
+        return equations.bind(self.eqn.replace(params=params), values)
 
     def param(self, name: str) -> Any:
         """A parameter that `equations.PARAMETERS` lists."""
@@ -234,7 +240,7 @@ def _lay(program, jaxpr, consts, arguments, path, scope, opened) -> list[int]:
         else:
             outputs = [program.reference(v.aval) for v in eqn.outvars]
             name, unit = equations.called(eqn), equations.is_elementwise(eqn)
-            program.add(Step(partial(equations.bind, eqn), tuple(inputs), tuple(outputs), name, eqn.params, inside, here, unit))
+            program.add(Step(partial(equations.bind, eqn), tuple(inputs), tuple(outputs), name, eqn.params, inside, here, unit, eqn))
         environment.update(zip(eqn.outvars, outputs))
     return [read(v) for v in jaxpr.outvars]
 

@@ -46,7 +46,7 @@ class Chain:
 
     def rectifies(self) -> bool:
         """Whether it is a rectifier."""
-        at = self._at()
+        at = self.sampled()
         if at is None:
             return False
         low, *left, zero = at[:4]
@@ -58,15 +58,15 @@ class Chain:
 
     def is_bounded(self) -> bool:
         """Whether it is flat far above 0."""
-        at = self._at()
+        at = self.sampled()
         return at is not None and at[8] == at[9]
 
     def lowest(self) -> float:
         """Its value at −20."""
-        at = self._at()
+        at = self.sampled()
         return float("nan") if at is None else float(at[0])
 
-    def _at(self) -> np.ndarray | None:
+    def sampled(self) -> np.ndarray | None:
         """Its values at `_POINTS`; None where it cannot be computed of single numbers, or some are not finite."""
         if not jnp.issubdtype(self.dtype, jnp.floating) or not jnp.issubdtype(self.program.avals[self.value].dtype, jnp.floating):
             return None

@@ -1,0 +1,290 @@
+"""How each kind of part passes relevance from its outputs to its inputs, at the values of a forward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jxai import loops
+from jxai.relevance import products
+from jxai.relevance.chains import ROUNDED, Values
+from jxai.relevance.composites import Composite, Rule, with_options
+from jxai.relevance.linear import bilinear, folded
+from jxai.relevance.parts import Part, Parts
+from jxai.relevance.rules import shares
+from jxai.scores import wide
+from jxai.tracing import interpret
+from jxai.tracing.interpret import Step
+from jxai.typing import Array
+
+Found = tuple[list[tuple[int, Array]], Array]
+"""Relevance of values, by reference, and what was absorbed."""
+
+
+class Setting(NamedTuple):
+    """What the rules of a call share.
+
+    Attributes:
+      composite: rules by kind. options: of the call (`epsilon`, `gamma`, `low`, `high`). bias: `"absorb"` or `"ignore"`. values: what is known of the program.
+      box: the values that x's lower and upper bounds make of every value that is x moved, scaled and shifted; None without a z-box.
+    """
+
+    composite: Composite
+    options: Mapping[str, Any]
+    bias: str
+    values: Values
+    box: tuple[dict[int, Array], dict[int, Array]] | None
+
+
+def rule_of(part: Part, composite: Composite) -> Rule | None:
+    """The rule that a composite has for a part; None where there is one way only."""
+    if part.first and composite.first is not None:
+        return composite.first
+    if part.kind == "shift":
+        return composite.sum
+    return getattr(composite, part.kind, None)
+
+
+def passed(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    """Relevance of a part's outputs, handed on to its inputs."""
+    if part.kind in ("convolution", "dense"):
+        return _linear(part, setting, known, relevance[0])
+    return _PASSING[part.kind](part, setting, known, relevance)
+
+
+def _linear(part: Part, setting: Setting, known: dict[int, Array], relevance: Array) -> Found:
+    values = setting.values
+    at = folded(part, values, known, setting.bias)
+    options = dict(setting.options)
+    data = values.data(at.step)[0]
+    options["nonnegative"] = not part.before and values.nonnegative(data)
+    if part.first and setting.box is not None:
+        low, high = (wide(side[data]) - (0 if at.shift is None else at.shift) for side in setting.box)
+        options["low"], options["high"] = jnp.minimum(low, high), jnp.maximum(low, high)
+    rule = with_options(rule_of(part, setting.composite), options)
+    found = shares(rule)(at.apply, at.w, at.bias, at.x, relevance)
+    return [(part.inputs[0], at.back(found.inputs))], found.absorbed
+
+
+def _summed(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    """Sums of entries, sums of values, and a value less its own mean."""
+    step, data = part.step, part.inputs
+    if len(part.steps) > 1 or step.primitive not in ("add", "sub", "add_any"):
+        run = _function(part, known)
+        terms: Any = tuple(wide(known[r]) for r in data)
+        apply: Callable[[Any, Any], Array] = lambda w, v: w * run(*v)
+    else:
+        signs = [1, -1 if step.primitive == "sub" else 1]
+        terms = tuple(sign * _spread(part, setting, known, r) for sign, r in zip(signs, data))
+        apply = lambda w, v: w * (v[0] + v[1])
+    if len(data) == 1:
+        (terms,), several = terms, apply
+        apply = lambda w, v: several(w, (v,))
+    rule = with_options(rule_of(part, setting.composite), setting.options)
+    found = shares(rule)(apply, jnp.ones(()), None, terms, relevance[0])
+    return list(zip(data, found.inputs if len(data) > 1 else (found.inputs,))), found.absorbed
+
+
+def _shifted(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    scaled = setting.values.scaled(part.outputs[0])
+    assert scaled is not None and scaled.shift is not None
+    shift = scaled.shift_sign * wide(known[scaled.shift]) if setting.bias == "absorb" else None
+    rule = with_options(rule_of(part, setting.composite), setting.options)
+    x = scaled.sign * _spread(part, setting, known, scaled.argument)
+    found = shares(rule)(lambda w, v: w * v, jnp.ones(()), shift, x, relevance[0])
+    return [(part.inputs[0], found.inputs)], found.absorbed
+
+
+def _scaled(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    """Through a constant factor unchanged, but where it is 0: nothing came from there."""
+    scaled = setting.values.scaled(part.outputs[0])
+    if scaled is None or scaled.factor is None:
+        return [(part.inputs[0], relevance[0])], jnp.zeros(())
+    lost = jnp.where(known[scaled.factor] == 0, relevance[0], 0)
+    return [(part.inputs[0], relevance[0] - lost)], lost.sum()
+
+
+def _unchanged(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    return [(part.inputs[0], relevance[0])], jnp.zeros(())
+
+
+def _activated(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    run = _function(part, known)
+    rule = with_options(setting.composite.activation, setting.options)
+    x = _spread(part, setting, known, part.inputs[0])
+    found = shares(rule)(lambda w, v: w * run(v), jnp.ones(()), None, x, relevance[0])
+    return [(part.inputs[0], found.inputs)], found.absorbed
+
+
+def _pooled(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    step, name = part.step, part.step.primitive
+    terms = tuple(wide(known[r]) for r in part.inputs)
+    sign = -1 if name.endswith("min") else 1
+    if name in ("max", "min"):
+        terms = tuple(_spread(part, setting, known, r) for r in part.inputs)
+        apply = lambda w, v: w * sign * jnp.where(sign * v[0] >= sign * v[1], sign * v[0], sign * v[1])
+    elif name.startswith("reduce_window"):
+        apply = lambda w, v: w * step.run([v[0]])[0]
+    else:
+        apply = lambda w, v: w * _first_extreme(v[0], step.param("axes"), sign)
+    rule = with_options(setting.composite.max_pooling, setting.options)
+    if len(terms) == 1:
+        found = shares(rule)(lambda w, v: apply(w, (v,)), jnp.ones(()), None, terms[0], relevance[0])
+        return [(part.inputs[0], found.inputs)], found.absorbed
+    found = shares(rule)(apply, jnp.ones(()), None, terms, relevance[0])
+    return list(zip(part.inputs, found.inputs)), found.absorbed
+
+
+def _first_extreme(v: Array, axes: tuple[int, ...], sign: int) -> Array:
+    """The greatest (least) entry along axes, by its first place."""
+    kept = [d for d in range(v.ndim) if d not in axes]
+    flat = jnp.transpose(v, [*kept, *axes]).reshape(*(v.shape[d] for d in kept), math.prod(v.shape[d] for d in axes))
+    place = jnp.argmax(sign * lax.stop_gradient(flat), -1)
+    return jnp.take_along_axis(flat, place[..., None], -1)[..., 0]
+
+
+def _moved(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    """Every entry's relevance to where it came from; what came from a constant is absorbed."""
+    step, values = part.step, setting.values
+    floats = [n for n, r in enumerate(step.inputs) if values.is_float(r)]
+    places = [n for n, r in enumerate(step.outputs) if values.is_float(r)]
+
+    def run(*given: Array) -> list[Array]:
+        operands = [known[r] for r in step.inputs]
+        for n, v in zip(floats, given):
+            operands[n] = v
+        outputs = step.run(operands)
+        return [outputs[n] for n in places]
+
+    _, back = jax.vjp(run, *(wide(known[step.inputs[n]]) for n in floats))
+    found = back(relevance)
+    absorbed = sum((g.sum() for n, g in zip(floats, found) if step.inputs[n] not in values.depends), jnp.zeros(()))
+    return [(step.inputs[n], g) for n, g in zip(floats, found) if step.inputs[n] in values.depends], absorbed
+
+
+def _multiplied(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    step = part.step
+    multiply: Callable[[Array, Array], Array] = products.entrywise
+    if part.kind == "matrix_product":
+        a, b = (wide(known[r]) for r in step.inputs)
+        multiply = lambda left, right: bilinear(step, 0)(right, left)
+    else:
+        a, b = (_spread(part, setting, known, r) for r in step.inputs)
+    rule = with_options(rule_of(part, setting.composite), setting.options)
+    if step.primitive == "div":
+        b = 1 / b
+    found = shares(rule)(multiply, a, b, relevance[0], gate=part.gate)
+    return list(zip(step.inputs, found.inputs)), found.absorbed
+
+
+def _softmaxed(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    p = wide(known[part.outputs[0]])
+    rule = with_options(setting.composite.softmax, {**setting.options, "axes": part.axes})
+    found = shares(rule)(lambda v: p, wide(known[part.inputs[0]]), relevance[0])
+    return [(part.inputs[0], found.inputs)], found.absorbed
+
+
+def _chosen(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    """Through the branch that was taken."""
+    step, values = part.step, setting.values
+    at = {r: n for n, r in enumerate(step.inputs[1:])}
+
+    def through(parts: Parts) -> Callable[..., Any]:
+        def run(operands: list[Array], relevance: list[Array]) -> tuple[list[Array], Array]:
+            program = parts.program
+            inner = interpret.run(program, dict(zip(program.inputs, operands)))
+            ends = [program.outputs[step.outputs.index(r)] for r in part.outputs]
+            pending: dict[int, Array] = {}
+            lost = jnp.zeros(())
+            for r, share in zip(ends, relevance):
+                if r in parts.values.depends:
+                    pending[r] = pending[r] + share if r in pending else share
+                else:
+                    lost = lost + share.sum()
+            found, absorbed = walk(parts, setting._replace(values=parts.values, box=None), inner, pending)
+            none = [jnp.zeros(values.shape(r)) for r in part.inputs]
+            return [found.get(program.inputs[at[r]], zero) for r, zero in zip(part.inputs, none)], absorbed + lost
+
+        return run
+
+    operands = [known[r] for r in step.inputs[1:]]
+    found, absorbed = loops.switch(known[step.inputs[0]], [through(branch) for branch in part.branches], operands, relevance)
+    return list(zip(part.inputs, found)), absorbed
+
+
+def walk(
+    parts: Parts, setting: Setting, known: dict[int, Array], pending: dict[int, Array], meet: Callable[[int, dict[int, Array]], dict[int, Array]] | None = None
+) -> tuple[dict[int, Array], Array]:
+    """Relevance of values, walked back to what no part makes; and what was absorbed.
+
+    `meet(value, pending)` is told every value before its relevance is handed on, and says what is pending then.
+    """
+    absorbed = jnp.zeros(())
+    for part in reversed(parts.list):
+        for r in part.outputs:
+            pending = pending if meet is None else meet(r, pending)
+        if pending.keys().isdisjoint(part.outputs):
+            continue
+        arriving = [pending.pop(r) if r in pending else jnp.zeros(parts.values.shape(r)) for r in part.outputs]
+        handed, lost = passed(part, setting, known, arriving)
+        absorbed = absorbed + lost
+        for r, share in handed:
+            share = _fitted(share, parts.values.shape(r))
+            pending[r] = pending[r] + share if r in pending else share
+    return pending, absorbed
+
+
+def _fitted(share: Array, shape: tuple[int, ...]) -> Array:
+    """Relevance of a value that was spread along axes of size 1, or of a single number."""
+    if share.ndim != len(shape):
+        return share.sum()
+    spread = tuple(d for d, (now, own) in enumerate(zip(share.shape, shape)) if now != own)
+    return share.sum(spread, keepdims=True) if spread else share
+
+
+def _spread(part: Part, setting: Setting, known: dict[int, Array], r: int) -> Array:
+    """An operand at the shape of what the part gives."""
+    return jnp.broadcast_to(wide(known[r]), setting.values.shape(part.outputs[0]))
+
+
+def _function(part: Part, known: dict[int, Array]) -> Callable[..., Array]:
+    """A part as a function of its inputs, in float32 or wider."""
+    inside = {r for step in part.steps for r in step.outputs} | set(part.inputs)
+
+    def run(*given: Array) -> Array:
+        at = dict(zip(part.inputs, given))
+        for step in part.steps:
+            at.update(zip(step.outputs, _widened(step, [at[r] if r in at else known[r] for r in step.inputs])))
+        return at[part.outputs[0]]
+
+    assert part.outputs[0] in inside
+    return run
+
+
+def _widened(step: Step, values: list[Array]) -> list[Array]:
+    """A step at values of float32 or wider: what it rounds is not rounded."""
+    if step.primitive in ROUNDED and jnp.issubdtype(values[0].dtype, jnp.floating):
+        return values[:1]
+    return step.run([wide(v) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in values])
+
+
+_PASSING: dict[str, Callable[[Part, Setting, dict[int, Array], list[Array]], Found]] = {
+    "sum": _summed,
+    "average_pooling": _summed,
+    "shift": _shifted,
+    "scale": _scaled,
+    "kept": _unchanged,
+    "activation": _activated,
+    "max_pooling": _pooled,
+    "move": _moved,
+    "product": _multiplied,
+    "normalisation": _multiplied,
+    "matrix_product": _multiplied,
+    "softmax": _softmaxed,
+    "choice": _chosen,
+}

@@ -1,0 +1,131 @@
+"""Where in the parts of a program a layer is; masks and bounds that go there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai.relevance.parts import Parts
+from jxai.scores import wide
+from jxai.tracing import interpret, taps
+from jxai.tracing.choosing import Layer, find_in, listed
+from jxai.typing import Array
+
+
+class Place(NamedTuple):
+    """A layer in a program: the value that relevance is read at, and the layer itself."""
+
+    value: int
+    layer: Layer
+
+
+def reference(program: interpret.Program, traced: interpret.Traced, x: Array, layer: int | str) -> int:
+    """The value of a layer, by reference."""
+    return _located(program, find_in(traced, x, layer))
+
+
+def find(read: Parts, traced: interpret.Traced, x: Array, layer: int | str) -> Place:
+    """Where a layer is.
+
+    Of a linear map it is what leaves it, after its bias and after a batch norm that is folded into it; of an activation its value.
+
+    Raises:
+      ValueError: no such layer, or one that the score does not pass.
+    """
+    found = find_in(traced, x, layer)
+    r = _located(read.program, found)
+    r = read.owner.get(r, r)
+    on_path = {o for part in read.list for o in part.outputs}
+    if r not in on_path:
+        known = [f"{item.index} {item.name or item.primitive}" for item in _listed(read, traced)]
+        near = difflib.get_close_matches(str(found), known, 3, 0.2) or known[-3:]
+        raise ValueError(f"{layer=} ({found}) is not on the path of relevance; layers that are: {'; '.join(near)}")
+    if read.values.shape(r) != found.shape:
+        raise ValueError(f"{layer=} ({found}) is a step inside {read.program.makers[r].primitive!r}, whose value has shape {read.values.shape(r)}; name that")
+    return Place(r, found)
+
+
+def _listed(read: Parts, traced: interpret.Traced) -> list[Layer]:
+    """The layers that relevance passes."""
+    on_path = {o for part in read.list for o in part.outputs}
+    return [item for item in listed(traced)[2] if read.owner.get(_located(read.program, item), _located(read.program, item)) in on_path]
+
+
+def _located(program: interpret.Program, layer: Layer) -> int:
+    """A layer's value in a program that has calls open which the layer's listing keeps whole."""
+    exact = next((step for step in program.steps if step.path == layer.path), None)
+    if exact is not None:
+        return exact.outputs[layer.output]
+    inside = [step for step in program.steps if step.path[: len(layer.path)] == layer.path]
+    return inside[-1].outputs[-1]
+
+
+def mask(place: Place, name: Any, condition: Any) -> Array:
+    """A condition as a mask that broadcasts against its layer's value.
+
+    Raises:
+      ValueError: channels out of range, or a mask that does not broadcast.
+    """
+    shape = place.layer.shape
+    array = jnp.asarray(condition) if not isinstance(condition, (list, tuple, set, int)) else None
+    if array is not None and (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.floating)):
+        try:
+            fits = np.broadcast_shapes(array.shape, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"conditions[{name!r}] is a mask of shape {array.shape}, which must broadcast against the layer's value, {shape}")
+        return wide(array.astype(jnp.float32) if array.dtype == bool else array)
+    numbers_ = np.atleast_1d(np.asarray(list(condition) if isinstance(condition, set) else condition)) if array is None else array.reshape(-1)
+    channels = taps.channels(place.layer) if place.layer.grid is not None else np.arange(shape[-1])
+    count = int(channels.max()) + 1
+    if not isinstance(numbers_, jax.core.Tracer):
+        wrong = [int(n) for n in np.asarray(numbers_) if n != int(n) or not 0 <= n < count]
+        if wrong or (numbers_.size and np.asarray(numbers_).dtype.kind not in "iu"):
+            raise ValueError(
+                f"conditions[{name!r}] has the channels {wrong or list(np.asarray(numbers_))}, but layer {place.layer} has whole numbers 0 to {count - 1}"
+            )
+    if numbers_.size == 0:
+        return jnp.zeros(channels.shape)
+    return (jnp.asarray(channels)[..., None] == jnp.asarray(numbers_)).any(-1).astype(jnp.float32)
+
+
+def check_path(read: Parts, conditions: Mapping[Any, Place], begins: int) -> None:
+    """ValueError where no path from the start goes through all the conditions' layers."""
+    by_value = {place.value: name for name, place in conditions.items()}
+    pending, met = {begins}, []
+    for part in reversed(read.list):
+        for r in part.outputs:
+            if r in by_value and r in pending:
+                pending = {r}
+                met.append(by_value[r])
+        if not pending.isdisjoint(part.outputs):
+            pending = (pending - set(part.outputs)) | set(part.inputs)
+    missed = [name for name in conditions if name not in met]
+    if missed:
+        raise ValueError(f"conditions: no path goes through {missed[0]!r} and {met}; layers must follow one another, or give exclude_parallel=False")
+
+
+def box(x: Array, low: Any, high: Any) -> tuple[Array, Array]:
+    """The z-box of x, lower and upper.
+
+    Raises:
+      ValueError: x and the bounds are concrete, and it does not hold x.
+    """
+    sides = []
+    for name, bound in (("low", low), ("high", high)):
+        try:
+            sides.append(jnp.broadcast_to(jnp.asarray(bound, jnp.float32), x.shape))
+        except ValueError:
+            raise ValueError(f"{name} of shape {jnp.shape(bound)} must broadcast against x, {x.shape}") from None
+    if not any(isinstance(v, jax.core.Tracer) for v in (x, *sides)):
+        inside = (np.asarray(sides[0]) <= np.asarray(x)) & (np.asarray(x) <= np.asarray(sides[1]))
+        if not (inside | ~np.isfinite(np.asarray(x))).all():
+            worst = float(np.asarray(x)[~inside].flat[0])
+            raise ValueError(f"low={low!r} and high={high!r} must hold x, which has {worst}: give its range")
+    return sides[0], sides[1]
