@@ -79,7 +79,7 @@ def named(composite: str | Composite) -> Composite:
     if composite not in COMPOSITES:
         near = difflib.get_close_matches(str(composite), COMPOSITES, 3, 0.3) if isinstance(composite, str) else []
         known = f"; the nearest are {', '.join(near)}" if near else ""
-        raise ValueError(f"{composite=} must be a jxai.relevance.Composite or one of {', '.join(COMPOSITES)}{known}")
+        raise ValueError(f"{composite=} must be one of {tuple(COMPOSITES)}, or a jxai.relevance.Composite of your own{known}")
     return COMPOSITES[composite]
 
 

@@ -164,7 +164,7 @@ def assignments(f: Model, x: Array, composite: str | Composite = "epsilon_plus_f
     """
     check_example(x)
     table = named(composite)
-    read = parts(laid_open(interpret.trace(f, x)), one_of("batch_norm", batch_norm, BATCH_NORMS) or batch_norm)
+    read = parts(laid_open(interpret.trace(f, x)), one_of("batch_norm", batch_norm, BATCH_NORMS))
     return [Assignment(p.name, read.values.shape(p.outputs[0]), p.kind, _told(rule_of(p, table)), p.why) for p in read.list]
 
 

@@ -208,7 +208,7 @@ def stabilize(z: Array, epsilon: float) -> Array:
 def _one_sided(apply: Apply, w: PyTree, bias: Array | None, x: PyTree, relevance: Array, stabilizer: float, nonnegative: bool, sign: int) -> Shares:
     """The share of the contributions of one sign."""
     parts = (_positive, _negative) if sign > 0 else (_negative, _positive)
-    pairs = _pairs(x, *(jax.tree.map(part, w) for part in parts), nonnegative)
+    pairs = _pairs(x, jax.tree.map(parts[0], w), jax.tree.map(parts[1], w), nonnegative)
     b = parts[0](_or_zero(bias))
     z = sum(apply(v, u) for v, u in pairs) + b
     sides = sign * jnp.ones(())  # a side without contributions is a zero of its own sign
