@@ -17,6 +17,7 @@ LISTS = {
     "evaluate": ("--methods", "--metrics", "--seeds", "--window"),
     "certify": ("--window",),
     "counterfactual": ("--target", "--window"),
+    "concepts": ("--channels", "--window"),
     "suffice": ("--window",),
     "disambiguate": ("--labels", "--window"),
     "verify": ("--window",),

@@ -24,6 +24,7 @@ NEEDED = {
     "suffice": _PICTURES,
     "disambiguate": _PICTURES,
     "counterfactual": _PICTURES,
+    "concepts": _PICTURES,
     "report": {**_PICTURES, "jinja2": "jinja2"},
     "completion": {"shtab": "shtab"},
     "--html": {**_PICTURES, "jinja2": "jinja2"},

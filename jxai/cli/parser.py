@@ -33,6 +33,10 @@ _COUNTERFACTUAL_EPILOG = """\
 Every option of a method is an option here: --diffeomorphic.threshold 0.9, --wachter.distance l2. Methods: those of jxai.counterfactual.METHODS.
 The same command again goes on where it was stopped.
 """
+_CONCEPTS_EPILOG = """\
+Every option of LRP is an option here: --lrp.composite epsilon, --lrp.epsilon 1e-3. `jxai methods lrp` lists them.
+The same command again goes on where it was stopped; another image, or other channels, only need another picture.
+"""
 _DOCTOR = """\
 Says which versions, extras, devices, caches, data and weights there are, and tests a gradient, bounds and a Sobol map against closed forms, in seconds.
 The exit code is 1 where something is broken. Nothing is changed; the text can be pasted into an issue.
@@ -62,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _evaluation(commands)
     _certification(commands)
     _counterfactuals(commands)
+    _concepts(commands)
     _claims(commands)
     compare = commands.add_parser("compare", help="what differs between results of experiments", description="Lays results of experiments side by side.")
     for name in ("a", "b"):
@@ -170,6 +175,36 @@ def _counterfactuals(commands) -> None:
     arguments.medical(add)
     add("--seed", type=arguments.seed, default=0, help="of random starts (default: %(default)s)")
     add("--block", type=int, help="examples that are searched and written together (default: 100)")
+
+
+def _concepts(commands) -> None:
+    concepts = arguments.command(
+        commands,
+        "concepts",
+        "say what the channels that decided stand for",
+        "Collects what every channel of a layer does for the examples of a data set, and shows an image's most relevant channels beside the examples that speak most for each.",
+        _CONCEPTS_EPILOG,
+    )
+    add = concepts.add_argument
+    add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version)")
+    arguments.model(add, by_data=True)
+    add("--layer", help="an index or part of a name of the layers of jxai.taps (default: the last with positions)")
+    add("--by", default="relevance", choices=("relevance", "activation"), help="by what examples speak for a channel (default: %(default)s)")
+    add("--reduction", default="sum", choices=("sum", "max"), help="of a channel over positions (default: %(default)s)")
+    add("--of", default="label", choices=("label", "predicted"), help="which class of each example is explained (default: %(default)s)")
+    add("--image", help="whose channels are shown: an image file, an .npy, or a place in the data set (default: its first)")
+    add("--target", help="index or name of the class that is explained of the image (default: the top-1)")
+    add("--top", type=int, default=8, help="how many of its channels are shown (default: %(default)s)")
+    arguments.named(add, "--channels", "numbers of channels, 3 17 or 3,17, instead", metavar="CHANNEL")
+    add("--references", type=int, default=6, help="examples for each channel (default: %(default)s)")
+    add("--out", default="concepts", metavar="RUN", help="folder of the run, concepts.png and references.npz (default: %(default)s)")
+    arguments.anew(add)
+    arguments.limit(add)
+    arguments.prepared(add)
+    arguments.medical(add)
+    add("--seed", type=arguments.seed, default=0, help="of the sample (default: %(default)s)")
+    add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
+    add("--batch-size", type=int, help="examples at once (default: what suits their size)")
 
 
 def _claims(commands) -> None:

@@ -1,0 +1,1 @@
+"""Experiments on concepts: whether what relevance finds in channels is what decisions rest on."""

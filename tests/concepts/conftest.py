@@ -1,0 +1,6 @@
+"""Helper modules in this folder import by their name."""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
