@@ -42,6 +42,8 @@ def test_bash_completes_methods_metrics_models_data_sets_and_files(here, capsys)
         "evaluate digits --metrics ''": list(metrics.__all__),
         "evaluate ''": ["data", "digits", "mine", "yours"],
         "certify --model ''": list(models.available()),
+        "concepts ''": ["data", "digits", "mine", "yours"],
+        "concepts --by ''": ["activation", "relevance"],
         "certify --method cro": ["crown", "crown_ibp"],
         "methods ''": list(attribution.__all__),
         "explain ph": ["photo.png"],

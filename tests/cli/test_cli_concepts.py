@@ -95,7 +95,7 @@ def test_bad_input_is_one_line(here, capsys, arguments, message):
     assert message in main(capsys, "digits", *GIVEN, "--out", known, *arguments, code=2)
 
 
-def test_the_layers_of_a_model_in_the_catalogue(here, capsys):
-    """By activation, and of a layer given by its number; nothing but the picture is made anew for another image."""
+@pytest.mark.slow
+def test_by_activation_of_a_layer_by_its_number(here, capsys):
     out = main(capsys, "digits", "--limit", 12, "--by", "activation", "--layer", 3, "--top", 1, "--references", 2, "--model", "own_concepts:make")
     assert "1 of the 6 channels of 3 · relu [8, 8, 6], by activation" in out and os.path.exists("concepts/concepts.png")

@@ -48,7 +48,7 @@ def test_fewer_examples_than_asked_for_are_marked():
     assert np.array_equal(found.value, np.float32([[3, 1, np.nan], [4, 2, np.nan]]), equal_nan=True)
 
 
-@pytest.mark.parametrize("reduction", ["sum", "max"])
+@pytest.mark.parametrize("reduction", ["sum", pytest.param("max", marks=pytest.mark.slow)])
 def test_activations_are_numpys(whole, tmp_path, reduction):
     run = whole if reduction == "sum" else collected(tmp_path / "run", reduction="max")
     shares, places = expected(run, lambda x, target: hidden(x), reduction)

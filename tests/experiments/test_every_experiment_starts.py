@@ -27,6 +27,10 @@ SMALLEST = {
     "attribution/pointing_game": {**DIGITS, "limit": 2, "passes": 130, "steps": 2, "tolerance": 0.0},
     "bounds/certified_points": {"kinds": ("softmax, rolled",), "models": 1, "points": 10, "rounds": 2},
     "bounds/vnncomp_mnistfc": {"networks": (2,), "limit": 1, "rounding": "nearest", "steps": 1, "splits": 1, "attack_steps": 2, "restarts": 1},
+    "concepts/crp_ablation": {
+        **{**DIGITS, "limit": 2, "layers": ("layers[1].bias", "layers[2].bias"), "composites": ("epsilon",), "shares": (0.1, 0.5)},
+        **{"atlas": "layers[2].bias", "references": 20},
+    },
     "counterfactual/clue": {
         **{"images": 2, "seeds": 1, "members": 1, "train": 512, "tests": 300, "k": 2},
         **{"radii": (1.0,), "weights": (0.0,), "steps": 2, "uncertain": 2},
