@@ -12,7 +12,7 @@ import numpy as np
 
 from jxai.adapters import torch_pickle
 
-__all__ = ["read"]
+__all__ = ["read", "safetensors"]
 
 KINDS = ".npz, .safetensors, or a state dictionary that torch.save wrote"
 
@@ -32,7 +32,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if start[:2] == b"PK":
         return _archive(path)
     if start[8:] == b"{":
-        return _safetensors(path)
+        return safetensors(path, str(path))
     if start[:1] == b"\x80":
         return torch_pickle.load(path)
     raise ValueError(f"{path} is damaged or no file of weights that is known: {KINDS}")
@@ -51,12 +51,17 @@ def _archive(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(str(error) if str(path) in str(error) else f"{path} is damaged or no .npz of plain arrays ({error})") from None
 
 
-def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+def safetensors(source: pathlib.Path | bytes, name: str) -> dict[str, np.ndarray]:
+    """The arrays of a .safetensors file, or of its bytes, by name.
+
+    Raises:
+      ValueError: `name` is damaged or no such file. ImportError: the package safetensors is missing.
+    """
     package = _package()
     try:
-        return package.load_file(path)
+        return package.load(source) if isinstance(source, bytes) else package.load_file(source)
     except Exception as error:  # the package's own, of no common class
-        raise ValueError(f"{path} is damaged or no .safetensors file ({error})") from None
+        raise ValueError(f"{name} is damaged or no .safetensors file ({error})") from None
 
 
 def _package() -> ModuleType:

@@ -9,7 +9,7 @@ from flax import nnx
 
 from jxai import kernels
 
-__all__ = ["Conv", "check_input", "fold_batch_norm", "linear"]
+__all__ = ["Conv", "assign", "check_input", "fold_batch_norm", "linear"]
 
 
 class Conv(nnx.Module):
@@ -45,14 +45,14 @@ class Conv(nnx.Module):
 
     def load(self, kernel: np.ndarray, bias: np.ndarray) -> None:
         """Sets the weights from a PyTorch kernel `[O, I, kh, kw]` and a bias `[O]`."""
-        _assign(self.kernel, np.transpose(kernel, (2, 3, 1, 0)))
-        _assign(self.bias, bias)
+        assign(self.kernel, np.transpose(kernel, (2, 3, 1, 0)))
+        assign(self.bias, bias)
 
 
 def linear(layer: nnx.Linear, kernel: np.ndarray, bias: np.ndarray) -> None:
     """Sets the weights of `layer` from a PyTorch kernel `[out, in]` and a bias `[out]`."""
-    _assign(layer.kernel, kernel.T)
-    _assign(layer.bias, bias)
+    assign(layer.kernel, kernel.T)
+    assign(layer.bias, bias)
 
 
 def fold_batch_norm(kernel, weights, prefix, epsilon) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +75,8 @@ def check_input(x: jax.Array, channels: int) -> None:
         raise ValueError(f"x must be floating point with pixels in [0, 1], got {x.dtype}")
 
 
-def _assign(parameter, value):
+def assign(parameter: nnx.Param, value: np.ndarray) -> None:
+    """Sets a parameter to an array of its shape."""
     if parameter.shape != value.shape:
         raise ValueError(f"weights of shape {value.shape} do not fit a parameter of shape {parameter.shape}")
     parameter.set_value(jnp.asarray(value, jnp.float32))
