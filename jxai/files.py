@@ -38,6 +38,27 @@ def atomic(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def find(name: str, folder: str, path: str | os.PathLike | None = None) -> Path:
+    """A file of material that is fetched by hand: in `$JXAI_DATA/{folder}`, or where that is not set in `../shared/{folder}` of the current folder and of the
+    repository; or at a path given, that file or a folder that holds it.
+
+    Raises:
+      FileNotFoundError: it is in none of the places, which the message lists.
+    """
+    if path is not None:
+        path = Path(path)
+        candidates = [path / name if path.is_dir() else path]
+    elif place := os.environ.get("JXAI_DATA"):
+        candidates = [Path(place) / folder / name]
+    else:
+        candidates = [root / ".." / "shared" / folder / name for root in (Path.cwd(), Path(__file__).resolve().parents[1])]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    tried = ", ".join(dict.fromkeys(map(str, candidates)))
+    raise FileNotFoundError(f"no {name}: tried {tried}; set JXAI_DATA to the folder whose {folder}/ holds it, or pass its path")
+
+
 def digest(path: str | Path) -> str:
     """SHA-256 of a file's bytes; `""` where it cannot be read."""
     try:

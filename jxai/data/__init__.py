@@ -1,7 +1,7 @@
 """Data sets: a source is anything with `len` and `[i] -> Example`. Only `Prepared` needs tensorflow-datasets (not TensorFlow).
 
 - `sources`: what an example is; arrays and scikit-learn's digits. `folder`: images in folders. `medical`: DICOM and NIfTI, as `stored` reads them. `prepared`: TFDS. `named`: each of them by a name.
-- `classes`, `table`: what words and `labels.csv` say of labels. `sampling`: which examples, where not all.
+- `sentences`: SST-2. `classes`, `table`: what words and `labels.csv` say of labels. `sampling`: which examples, where not all.
 - `batches`: batches of one shape, padded, with a mark on what is real. `images`: files to pixels, as models want them.
 
 What may be touched: a new kind of source is a class with `__len__`, `__getitem__` and `name` (which is part of a run's identity, so it must change when the
@@ -14,6 +14,7 @@ from jxai.data.medical import Medical
 from jxai.data.named import source
 from jxai.data.prepared import Prepared
 from jxai.data.sampling import sampled
+from jxai.data.sentences import sst2
 from jxai.data.sources import Arrays, Digits, Example, Source, box_mask
 
-__all__ = ["Arrays", "Batch", "Digits", "Example", "Folder", "Medical", "Prepared", "Source", "batches", "box_mask", "load", "sampled", "source"]
+__all__ = ["Arrays", "Batch", "Digits", "Example", "Folder", "Medical", "Prepared", "Source", "batches", "box_mask", "load", "sampled", "source", "sst2"]

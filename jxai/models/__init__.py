@@ -4,7 +4,7 @@ Every model is a pytree callable on ONE example, channels last, that takes pixel
 and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists the trained ones by name. A generator has
 `decode(z) -> x` and `encode(x) -> z` instead; `generators()` lists the trained ones.
 
-- classifiers: `simple`, `lenet`, `resnet`, `efficientnet`, `digits`, `ddu`, `vnncomp`. Generators: `vae`, `burgess`, `flows`, `gan`, `semantic`, `vcnet`.
+- classifiers: `simple`, `lenet`, `resnet`, `efficientnet`, `vit`, `digits`, `ddu`, `vnncomp`; of sentences, `minilm`. Generators: `vae`, `burgess`, `flows`, `gan`, `semantic`, `vcnet`.
 - losses: `variational`, `adversarial`, `inversion`. Weights: `catalogue`, `weights`. `ordinary` trains small networks in seconds.
 
 What may be touched: a trained model is a file and a line in `catalogue`, with its accuracy as a test. The methods, metrics and bounds never import this room.
@@ -22,12 +22,14 @@ from jxai.models.gan import GAN, AdversarialAutoencoder, ConditionalGAN, mnist_g
 from jxai.models.generators import generators
 from jxai.models.inversion import Inverted, encoder_loss
 from jxai.models.lenet import LeNet5, lenet5
+from jxai.models.minilm import MiniLM, Tokenizer, Tokens, minilm
 from jxai.models.resnet import CifarResNet, cifar_resnet
 from jxai.models.semantic import SemanticAutoencoder
 from jxai.models.simple import CNN, MLP, RobustCNN, robust_cnn
 from jxai.models.vae import VAE, ConditionalVAE, ConvVAE, mnist_vae
 from jxai.models.variational import elbo, tc_vae_loss, vae_loss
 from jxai.models.vcnet import VCNet
+from jxai.models.vit import CifarViT, cifar_vit
 
 __all__ = [
     "CNN",
@@ -37,6 +39,7 @@ __all__ = [
     "AdversarialAutoencoder",
     "BurgessVAE",
     "CifarResNet",
+    "CifarViT",
     "ConditionalGAN",
     "ConditionalVAE",
     "ConvVAE",
@@ -45,17 +48,21 @@ __all__ = [
     "Glow",
     "Inverted",
     "LeNet5",
+    "MiniLM",
     "ModelInfo",
     "Pretrained",
     "RealNVP",
     "RobustCNN",
     "SemanticAutoencoder",
     "SpectralNorm",
+    "Tokenizer",
+    "Tokens",
     "VCNet",
     "adversarial_autoencoder",
     "available",
     "btcvae",
     "cifar_resnet",
+    "cifar_vit",
     "dequantised",
     "digits_cnn",
     "digits_vae",
@@ -68,6 +75,7 @@ __all__ = [
     "lenet5",
     "likelihood_loss",
     "load_image",
+    "minilm",
     "mnist_gan",
     "mnist_vae",
     "preprocess",

@@ -15,6 +15,7 @@ from jxai.models.digits import digits_cnn
 from jxai.models.efficientnet import INPUT_SIZES, efficientnet_lite
 from jxai.models.lenet import lenet5
 from jxai.models.resnet import CIFAR10_CLASSES, cifar_resnet
+from jxai.models.vit import KINDS, cifar_vit
 
 __all__ = ["ModelInfo", "Pretrained", "available", "imagenet_class_names"]
 
@@ -102,6 +103,16 @@ def available() -> dict[str, ModelInfo]:
             "He et al., Deep Residual Learning, CVPR 2016; akamaster/pytorch_resnet_cifar10",
             f"JXAI_DATA/weights/cifar10_resnet{depth}.npz",
         )
+    for kind, (layers, patch) in KINDS.items():
+        table[f"cifar10_vit_{kind}"] = ModelInfo(
+            functools.partial(_cifar_vit, kind),
+            (32, 32, 3),
+            10,
+            f"Vision transformer of {layers} layers and {patch}x{patch} patches, trained to be verified, CIFAR-10",
+            "none stated",
+            "Shi et al., Formal Verification with General Nonlinearities, 2023; shizhouxing/ViT_vnncomp2023",
+            f"JXAI_DATA/weights/cifar10_vit_{kind}_{layers}_3_{patch}.npz",
+        )
     for data in simple.ROBUST_CLASSES:
         table[f"robust_{data}"] = ModelInfo(
             functools.partial(_robust, data),
@@ -138,6 +149,11 @@ def _efficientnet_lite(variant):
 def _cifar_resnet(depth):
     preprocess = functools.partial(images.preprocess, size=32, short_side=32)
     return Pretrained(cifar_resnet(depth), preprocess, CIFAR10_CLASSES, (32, 32, 3))
+
+
+def _cifar_vit(kind):
+    preprocess = functools.partial(images.preprocess, size=32, short_side=32)
+    return Pretrained(cifar_vit(kind), preprocess, CIFAR10_CLASSES, (32, 32, 3))
 
 
 def _lenet5():

@@ -19,7 +19,7 @@ _ROOTS = frozenset(("rsqrt", "sqrt", "pow"))
 _SUMS = frozenset(("reduce_sum", "dot_general"))
 _SHAPED = frozenset("broadcast_in_dim reshape squeeze expand_dims transpose copy convert_element_type".split())
 _CENTRES = frozenset("reduce_sum broadcast_in_dim reshape squeeze expand_dims sub add mul div neg convert_element_type copy dot_general".split())
-_LONGEST, _FARTHEST, _DEEPEST, _LARGE = 64, 24, 12, 1e3
+_LONGEST, _FARTHEST, _DEEPEST, _LARGE = 64, 24, 3, 1e3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,27 +53,34 @@ class _Finder:
 
     def found(self) -> list[Normalisation]:
         roots = [s for s in self.program.steps if s.primitive in _ROOTS and s.outputs[0] in self.flow.depends]
-        kept = [one for root in roots for end in self.ends(root) if (one := self.read(root, end)) is not None]
+        kept = [one for root in roots for one in self.of(root)]
         return sorted(kept, key=lambda one: self.flow.place[id(one.steps[-1])])
 
-    def ends(self, root: Step) -> list[Step]:
-        """Where the root, spread and scaled, is multiplied with or divides another value that depends on x; the nearest first."""
-        reached, met = {root.outputs[0]}, []
+    def of(self, root: Step) -> list[Normalisation]:
+        """Those that end where the root, spread and scaled, is multiplied with or divides another value that depends on x."""
+        reached, kept, failed = {root.outputs[0]}, [], 0
         for step in self.program.steps[self.flow.place[id(root)] + 1 :]:
-            if reached.isdisjoint(step.inputs):
+            if reached.isdisjoint(step.inputs) or not (step.unit or step.primitive in _SHAPED):
                 continue
-            others = set(self.flow.varying(step)) - reached
-            if others and step.primitive in ("mul", "div"):
-                met.append(step)
-            if step.unit or step.primitive in _SHAPED:
+            if set(self.flow.varying(step)) <= reached:
                 reached.update(step.outputs)
-            if len(met) >= _DEEPEST:
-                break
-        return met
+            elif step.primitive in ("mul", "div"):
+                one = self.read(root, step)
+                if one is not None:
+                    kept.append(one)
+                    continue
+                reached.update(step.outputs)  # of two norms that are multiplied first
+                failed += 1
+                if failed == _DEEPEST:
+                    break
+        return kept
 
     def read(self, root: Step, end: Step) -> Normalisation | None:
         factor, value = root.outputs[0], end.outputs[0]
         for argument in self.behind(factor, _FARTHEST):
+            steps = self.flow.between([argument], factor)
+            if sum(step.primitive in ("dot_general", "conv_general_dilated") for step in steps) > 1:  # one may be a sum of squares
+                break
             piece, told = self.proved(argument, factor, value)
             if told is not None:
                 argument, piece = self.uncentred(argument, factor, value, piece)

@@ -8,7 +8,10 @@ import pytest
 import zoo
 from jax.tree_util import Partial
 
+from jxai import models
 from jxai.attribution import attention_rollout, chefer
+from jxai.models import weights
+from jxai.models.vit import KINDS
 from jxai.testing import attentive, example
 from jxai.tracing.stacks import stack
 
@@ -164,3 +167,39 @@ def test_bad_options():
     ):
         with pytest.raises(ValueError, match=message):
             jax.eval_shape(lambda x: attention_rollout(f, x, 0, **options), x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pgd", "ibp"])
+def test_trained_transformers_against_numpy(kind):
+    """The whole network by NumPy, from the arrays of its file."""
+    layers, patch = KINDS[kind]
+    try:
+        f, w = models.cifar_vit(kind), np.load(weights.find(f"cifar10_vit_{kind}_{layers}_3_{patch}.npz"))
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    x = np.random.default_rng(0).uniform(size=(32, 32, 3)).astype(np.float32)
+
+    def norm(v, name):
+        g, b, mean, var = (w[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var"))
+        return (v - mean) / np.sqrt(var + 1e-5) * g + b
+
+    dense = lambda v, name: v @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+    side = 32 // patch
+    pixels = ((x - (0.4914, 0.4822, 0.4465)) / (0.2023, 0.1994, 0.2010)).reshape(side, patch, side, patch, 3).transpose(0, 2, 4, 1, 3).reshape(side**2, -1)
+    v = pixels @ w["projection.weight"].reshape(48, -1).T + w["projection.bias"]
+    v = np.concatenate([w["cls_token"].reshape(1, -1), v]) + w["positions"]
+    r = np.eye(len(v))
+    for n in range(layers):
+        y = norm(v, f"block{n}.attn.norm")
+        q, k, u = (dense(y, f"block{n}.attn.{part}").reshape(-1, 3, 16).transpose(1, 0, 2) for part in ("query", "key", "value"))
+        e = np.exp(q @ k.transpose(0, 2, 1) * 0.25)
+        p = e / e.sum(-1, keepdims=True)
+        v = v + dense((p @ u).transpose(1, 0, 2).reshape(-1, 48), f"block{n}.attn.out")
+        v = v + dense(np.maximum(dense(norm(v, f"block{n}.mlp.norm"), f"block{n}.mlp.fc1"), 0), f"block{n}.mlp.fc2")
+        r = (p.mean(0) + np.eye(len(v))) / 2 @ r
+    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(f, x), dense(norm(v.mean(0), "head.norm"), "head"), atol=1e-4)
+    got = jax.jit(lambda f, x: attention_rollout(f, x, 0, interpolation="nearest"))(f, x)
+    np.testing.assert_allclose(got[::patch, ::patch, 0], r.mean(0)[1:].reshape(side, side), atol=1e-6)
+    evidence = jax.jit(lambda f, x: chefer(f, x, 0))(f, x)
+    assert np.isfinite(evidence).all() and evidence.shape == (32, 32, 1) and float(evidence.std()) > 0

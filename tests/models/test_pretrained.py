@@ -41,6 +41,7 @@ def accuracy(pretrained, images, labels, batch_size):
     [
         ("efficientnet_lite0", "imagenet_nips2017", 16, 0.65),
         ("cifar10_resnet20", "cifar10", 128, 0.84),
+        ("cifar10_vit_ibp", "cifar10", 128, 0.50),
         ("robust_mnist", "mnist", 256, 0.94),
         ("robust_fashion_mnist", "fashion_mnist", 256, 0.70),
         ("mnist_lenet5", "mnist", 256, 0.96),
@@ -49,6 +50,8 @@ def accuracy(pretrained, images, labels, batch_size):
         pytest.param("efficientnet_lite2", "imagenet_nips2017", None, 0.900, marks=pytest.mark.slow),
         pytest.param("cifar10_resnet20", "cifar10", None, 0.9172, marks=pytest.mark.slow),
         pytest.param("cifar10_resnet56", "cifar10", None, 0.9338, marks=pytest.mark.slow),
+        pytest.param("cifar10_vit_pgd", "cifar10", None, 0.5977, marks=pytest.mark.slow),
+        pytest.param("cifar10_vit_ibp", "cifar10", None, 0.6220, marks=pytest.mark.slow),
         pytest.param("mnist_lenet5", "mnist", 2000, 0.985, marks=pytest.mark.slow),
         pytest.param("robust_mnist", "mnist", None, 0.97, marks=pytest.mark.slow),
         pytest.param("robust_fashion_mnist", "fashion_mnist", None, 0.78, marks=pytest.mark.slow),

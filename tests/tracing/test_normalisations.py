@@ -72,6 +72,13 @@ def test_what_looks_like_a_normalisation_is_none(name):
     assert normalisations(program_of(NONE[name])[0]) == []
 
 
+def test_what_follows_a_normalisation_is_no_part_of_it():
+    """A gate, for one: with it given, the product is linear, too."""
+    program, values = program_of(lambda x: two_pass(x) * jax.nn.sigmoid(x @ W))
+    (found,) = normalisations(program)
+    np.testing.assert_allclose(values[found.value], two_pass(X), atol=1e-5)
+
+
 def test_each_norm_of_a_cosine_is_one():
     """Of two embeddings that both follow from x, the other one being given."""
 
