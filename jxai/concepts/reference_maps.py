@@ -64,11 +64,9 @@ def reference_map(
     _check(channel=(channel, channels), position=(position, math.prod(shape)))
     order = jnp.arange(math.prod(found.shape)).reshape(found.shape)
     entry = laid_out(order, found)[0].at[position, channel].get(mode="fill", fill_value=-1, wrap_negative_indices=False)
-    one, at = order == entry, layer_name(layer, found)
-    if start == "relevance":
-        value = propagate(f, x, target, composite=composite, conditions={at: one.astype(jnp.float32)}, **options).map
-    else:
-        value = propagate_from(f, x, at, jnp.where(one, taps.read(f, x, layer), 0), composite=composite, **options).map
+    at = layer_name(layer, found)
+    options |= {"composite": composite, "conditions": {at: order == entry}}
+    value = propagate(f, x, target, **options).map if start == "relevance" else propagate_from(f, x, at, None, **options).map
     return ReferenceMap(jnp.where(entry < 0, jnp.nan, value), _field(f, x, found, at, position))
 
 

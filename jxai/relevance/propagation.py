@@ -120,7 +120,7 @@ def propagate_from(
     f: Model,
     x: Array,
     layer: int | str,
-    relevance: Array,
+    relevance: Array | None,
     *,
     composite: str | Composite = "epsilon_plus_flat",
     epsilon: float = 1e-6,
@@ -136,7 +136,8 @@ def propagate_from(
     """As `propagate`, from relevance given at a layer instead of from a class.
 
     Args:
-      layer: where it starts (see `jxai.taps.find`). relevance: what broadcasts against that layer's value.
+      layer: where it starts (see `jxai.taps.find`). relevance: what broadcasts against that layer's value; None starts from the value itself, of which conditions at the
+        layer leave what is to be explained: a channel, a neuron.
       f, x, composite, epsilon, gamma, low, high, bias, batch_norm, at, conditions, exclude_parallel: as for `propagate`.
 
     Raises:
@@ -145,6 +146,8 @@ def propagate_from(
     check_example(x)
     plan = _Plan.make(f, x, composite, bias, batch_norm, at, conditions, exclude_parallel, epsilon, gamma, low, high, layer)
     shape = plan.parts.values.shape(plan.begins)
+    if relevance is None:
+        return plan.run(x, plan.begins, lambda out, _: wide(out), None)
     try:
         np.broadcast_shapes(jnp.shape(relevance), shape)
     except ValueError:

@@ -122,3 +122,19 @@ def test_a_traced_place_out_of_range_gives_nan():
 def test_pixels_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="must be finite"):
         concepts.channel_relevance(model(), np.full_like(X, np.nan), 4)
+
+
+def test_a_convolution_is_its_value_with_the_bias():
+    """As a layer, what a convolution gives is what leaves it after its bias: the map and what the bias took are that value."""
+    kernel, bias = jnp.asarray(KERNEL), jnp.linspace(-0.5, 0.5, 6)
+
+    def net(w, x):
+        h = jax.lax.conv_general_dilated(x[None], w[0], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + w[1]
+        return jnp.tanh(h[0]).mean((0, 1))
+
+    f = jax.tree_util.Partial(net, [kernel, bias])
+    convolved, added = (taps.read(f, X, layer)[0, 4, 4, 5] for layer in ("[0]", "[1]"))
+    for layer in ("[0]", "[1]"):
+        found = concepts.reference_map(f, X, layer, 5, 36, **EPSILON)
+        # The bias keeps its share of the value that leaves the layer: value · (z − b) / z.
+        assert np.isclose(found.map.sum(), convolved, rtol=1e-4) and not np.isclose(convolved, added)
