@@ -13,7 +13,7 @@ relevances takes arrays, never a model and a loader at once; runs over data sets
 """
 
 from jxai.concepts.atlas import Atlas, ClassRanking, atlas, class_ranking
-from jxai.concepts.channels import channel_relevance
+from jxai.concepts.channels import channel_relevance, shares
 from jxai.concepts.collection import Vectors, collect, vectors
 from jxai.concepts.colours import colour_correlation
 from jxai.concepts.conditional import conditional
@@ -63,6 +63,7 @@ __all__ = [
     "reference_crops",
     "reference_map",
     "references",
+    "shares",
     "strongest",
     "unexpectedness",
     "vectors",

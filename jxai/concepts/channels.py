@@ -95,9 +95,11 @@ def channel_numbers(layer: taps.Layer) -> np.ndarray:
     return np.arange(layer.shape[-1] if layer.shape else 1) if layer.grid is None else taps.channels(layer)
 
 
+@plainly
 def shares(value: Array) -> Array:
-    """`v_c / (Σ_c |v_c| + 1e-10)`."""
-    return value / (jnp.abs(value).sum() + _SMALL)
+    """`v_c / (Σ_c |v_c| + 1e-10)`, `[…, C]`: what each channel has of all there is, in [−1, 1], so that sure and unsure decisions compare."""
+    value = wide(jnp.asarray(value))
+    return value / (jnp.abs(value).sum(-1, keepdims=True) + _SMALL)
 
 
 def sizes(layer: taps.Layer) -> tuple[tuple[int, ...], int]:

@@ -104,11 +104,11 @@ def atlas(
     coloured = [] if groups is None else numbers[np.argsort(-sizes, kind="stable")][:_COLOURS]
     rest = there & ~np.isin(group, coloured)
     axes.scatter(
-        *place[rest].T, s=10, color=_OTHERS if groups is not None else "C0", linewidths=0, label="others" if groups is not None and rest.any() else None
+        *place[rest].T, s=14, color=_OTHERS if groups is not None else "C0", linewidths=0, label="others" if groups is not None and rest.any() else None
     )
     for n, number in enumerate(coloured):
         own = there & (group == number)
-        axes.scatter(*place[own].T, s=14, color=f"C{n}", linewidths=0, label=str(number) if names is None else str(names[number]))
+        axes.scatter(*place[own].T, s=20, color=f"C{n}", linewidths=0, label=str(number) if names is None else str(names[number]))
     for n, channel in enumerate(shown):
         if pictures is not None:
             box = OffsetImage(rgb(pictures[n]), zoom=zoom)

@@ -65,6 +65,11 @@ def test_a_difference_is_to_the_strategy_that_made_it():
     assert np.isnan(jax.jit(concepts.difference)(found, jnp.float32(planted), 1).delta).all()
 
 
+def test_shares_are_of_the_sum_of_magnitudes():
+    value = np.float32([[1, -3, 0], [0, 0, 0]])
+    np.testing.assert_allclose(concepts.shares(value), [[0.25, -0.75, 0], [0, 0, 0]], rtol=1e-6)
+
+
 def test_they_are_kept_in_a_file(tmp_path):
     found = FIT("full")
     found.save(tmp_path / "strategies.npz")

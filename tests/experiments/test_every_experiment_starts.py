@@ -31,6 +31,7 @@ SMALLEST = {
         **{**DIGITS, "limit": 2, "layers": ("layers[1].bias", "layers[2].bias"), "composites": ("epsilon",), "shares": (0.1, 0.5)},
         **{"atlas": "layers[2].bias", "references": 20},
     },
+    "concepts/visualised": {**DIGITS, "judge": "digits_cnn", "layer": None, "images": 60, "channels": 1, "classes": 1, "passes": 4},
     "counterfactual/clue": {
         **{"images": 2, "seeds": 1, "members": 1, "train": 512, "tests": 300, "k": 2},
         **{"radii": (1.0,), "weights": (0.0,), "steps": 2, "uncertain": 2},
