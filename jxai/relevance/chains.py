@@ -47,9 +47,13 @@ class Values:
         self.place: dict[int, int] = {}
         """Where in the program a value is computed."""
         self._users: dict[int, list[Step]] = {}
+        self.held: set[int] = set()
+        """What depends on x, but is held constant: by `stop_gradient`, or since it follows from whole numbers and comparisons alone."""
         for n, step in enumerate(program.steps):
             if not self.depends.isdisjoint(step.inputs):
                 self.depends.update(step.outputs)
+                if step.primitive == "stop_gradient" or all(r in self.held or not self.is_float(r) for r in step.inputs if r in self.depends):
+                    self.held.update(step.outputs)
             self.place.update(dict.fromkeys(step.outputs, n))
             for r in step.inputs:
                 self._users.setdefault(r, []).append(step)
@@ -68,16 +72,8 @@ class Values:
         return self.program.avals[r].shape
 
     def data(self, step: Step) -> list[int]:
-        """The floating-point operands that depend on x, each as often as it stands there; what the code holds constant (`stop_gradient`) is none."""
-        return [r for r in step.inputs if r in self.depends and self.is_float(r) and not self.held(r)]
-
-    def held(self, r: int) -> bool:
-        """Whether a value is held constant by the code, by `stop_gradient`, and moved then or not."""
-        while (step := self.program.makers.get(r)) is not None and step.primitive in MOVES | ROUNDED and step.inputs:
-            if step.primitive == "stop_gradient":
-                return True
-            r = step.inputs[0]
-        return False
+        """The floating-point operands that depend on x and are not held constant, each as often as it stands there."""
+        return [r for r in step.inputs if r in self.depends and self.is_float(r) and r not in self.held]
 
     def scaled(self, r: int) -> Scaled | None:
         """The step that makes a value of one other by a product or a sum with what does not depend on x."""

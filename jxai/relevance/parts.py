@@ -19,7 +19,7 @@ CONVOLUTIONS = frozenset(("conv_general_dilated", "conv2d", "conv2d_transpose", 
 BILINEAR = CONVOLUTIONS | {"dot_general"}
 SUMS = frozenset(("reduce_sum", "reduce_window_sum", "cumsum", "add_any", "scatter-add"))
 _MAXIMA = frozenset(("max", "min", "reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min"))
-_NEAR = frozenset(("clamp", "min", "log", "log1p", "sqrt", "rsqrt", "pow", "integer_pow", "square", "exp", "exp2", "relu6", "div"))
+_NEAR = frozenset(("clamp", "clip", "min", "log", "log1p", "sqrt", "rsqrt", "pow", "integer_pow", "square", "exp", "exp2", "relu6", "div"))
 """Functions that a number added before them belongs to: `clip(v + 3, 0, 6)`, `log(v + eps)`."""
 
 
@@ -125,7 +125,7 @@ class _Reader:
             return linear
         data = values.data(step)
         if not data:
-            raise self.unsupported(step, "its value depends on x through whole numbers or choices alone")
+            raise self.unsupported(step, "its value depends on x through what carries no relevance: whole or complex numbers, choices")
         return self.alone(step, r, data)
 
     def linear(self, r: int) -> Part | None:

@@ -162,7 +162,8 @@ def z_box(
 def w_square(apply: Apply, w: PyTree, bias: Array | None, x: PyTree, relevance: Array, *, stabilizer: float = 1e-6) -> Shares:
     """w² rule: `(W²)ᵀ(R / st(Σ W² + b²))`, whatever x is; the bias absorbs its share. `stabilizer`: ε."""
     square = jax.tree.map(jnp.square, w)
-    scale = jax.tree.map(jnp.square, getattr(apply, "scale", None) or jax.tree.map(jnp.ones_like, x))
+    known = getattr(apply, "scale", None)
+    scale = jax.tree.map(jnp.square, jax.tree.map(jnp.ones_like, x) if known is None else known)
     b = jnp.square(_or_zero(bias))
     s = relevance / stabilize(apply(square, scale) + b, stabilizer)
     return Shares(_times(scale, _back(apply, square, x, s)), (s * (b + stabilizer)).sum())

@@ -1,0 +1,63 @@
+"""What arrives and what was absorbed make up the score, whatever the network is made of."""
+
+from __future__ import annotations
+
+import jax
+import nets
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jxai import relevance
+from jxai.attribution import lrp
+
+CONSERVES = [name for name in relevance.COMPOSITES if name not in ("attn_lrp", "excitation_backprop")]
+X = nets.image()
+
+
+def gaps(f, x, composites, target=1, **options):
+    """By composite the score less all of the relevance, and the map."""
+    score = f(x)[target]
+    found = {name: relevance.propagate(f, x, target, composite=name, **options) for name in composites}
+    return {name: (score - one.map.sum() - one.absorbed, one.map, score) for name, one in found.items()}
+
+
+def test_nothing_is_lost_in_a_network_of_every_kind_of_layer():
+    kinds = ("batch_normed", "grouped", "residual", "concatenated", "max", "excited", "dilated", "layer_normed", "mean")
+    f = nets.net(kinds)
+    for options in ({}, {"bias": "ignore", "batch_norm": "epsilon"}):
+        for name, (gap, found, score) in jax.jit(lambda f, x, options=options: gaps(f, x, CONSERVES, **options))(f, X).items():
+            assert abs(gap) < 1e-4 * max(1, abs(score)), (name, options, gap)
+            assert np.isfinite(found).all() and found.any()
+
+
+def test_attention_and_loops_conserve_where_probabilities_are_constants():
+    f = nets.net(("attended", "layer_normed", "scanned"))
+    for name, (gap, found, score) in jax.jit(lambda f, x: gaps(f, x, ("cp_lrp", "attn_lrp")))(f, X).items():
+        assert (abs(gap) < 1e-4 * max(1, abs(score))) == (name == "cp_lrp"), (name, gap)
+        assert found.any()
+
+
+def test_without_biases_epsilon_maps_add_up_to_the_score():
+    f = nets.net(("residual", "max"))
+    params = {**f.args[0], "stem_bias": np.zeros(4, np.float32), "head_bias": np.zeros(4, np.float32)}
+    bare = lambda x: jax.nn.relu(nets.conv(x, params["stem"])).mean((0, 1)) @ params["head"]
+    found = relevance.propagate(bare, X, 0, composite="epsilon")
+    assert float(found.map.sum()) == pytest.approx(float(bare(X)[0]), rel=1e-4) and abs(float(found.absorbed)) < 1e-4
+    np.testing.assert_allclose(found.map, X * jax.grad(lambda v: bare(v)[0])(X), rtol=2e-2, atol=1e-4)  # of ReLU networks, ε → 0 is gradient × input
+    np.testing.assert_array_equal(lrp(bare, X, 0, composite="epsilon"), found.map)
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(kinds=st.lists(st.sampled_from(nets.KINDS), min_size=1, max_size=4), seed=st.integers(0, 99), target=st.integers(0, 3))
+def test_nothing_is_lost_in_networks_that_are_drawn(kinds, seed, target):
+    while kinds.count("max") + kinds.count("mean") > 2:
+        kinds.remove("max" if "max" in kinds else "mean")
+    f = nets.net(kinds, seed)
+    names = CONSERVES if "attended" not in kinds else ["cp_lrp"]
+    batch_norm, bias = ("fold", "pass", "epsilon")[seed % 3], ("absorb", "ignore")[seed % 2]
+    for name, (gap, found, score) in jax.jit(lambda f, x: gaps(f, x, names, target, batch_norm=batch_norm, bias=bias))(f, X).items():
+        scale = max(1, abs(score), np.abs(found).sum())  # shares of both signs may be many times the whole
+        assert abs(gap) < 1e-4 * scale and np.isfinite(found).all(), (name, kinds, gap, scale)
