@@ -150,7 +150,7 @@ def test_bad_input_is_named():
         "layer='conv9' is part of no layer's name": lambda: bad(at=("conv9",)),
         "whole numbers 0 to 3": lambda: bad(conditions={relus[1]: [4]}),
         r"mask of shape \(5,\)": lambda: bad(conditions={relus[1]: np.ones(5, bool)}),
-        "no path goes through": lambda: relevance.propagate(side, np.ones(4, np.float32), 1, conditions=dict.fromkeys(ends, [0])),
+        "no path goes through": lambda: relevance.propagate(side, np.ones(4, np.float32), 1, conditions={end: [0] for end in ends}),
         "is not on the path of relevance; layers that are": lambda: relevance.propagate(unused, np.ones(4, np.float32), 1, at=(1,)),
         r"conditions=\{\} must name a layer": lambda: concepts.conditional(F, X, 1, {}),
         r"relevance of shape \(3,\) must broadcast": lambda: relevance.propagate_from(F, X, relus[1], np.ones(3, np.float32)),
@@ -159,4 +159,4 @@ def test_bad_input_is_named():
     }.items():
         with pytest.raises(ValueError, match=said):
             call()
-    assert relevance.propagate(side, np.ones(4, np.float32), 1, conditions=dict.fromkeys(ends, [0]), exclude_parallel=False).map.any()
+    assert relevance.propagate(side, np.ones(4, np.float32), 1, conditions={end: [0] for end in ends}, exclude_parallel=False).map.any()
