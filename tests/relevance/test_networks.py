@@ -28,7 +28,7 @@ def test_the_zoo_conserves(family, name):
     f, x = ZOO[family, name](1), jax.random.uniform(jax.random.key(3), zoo.SHAPES[family])
     names = ("cp_lrp", "attn_lrp") if name in ATTENDED else CONSERVES
     for batch_norm in ("fold", "pass"):
-        for composite, (gap, size, found) in jax.jit(lambda f, x, way=batch_norm: gaps(f, x, 2, names, batch_norm=way))(f, x).items():
+        for composite, (gap, size, found) in jax.jit(lambda x, way=batch_norm: gaps(f, x, 2, names, batch_norm=way))(x).items():
             assert np.isfinite(found).all() and size > 0
             if composite != "attn_lrp":
                 assert abs(gap) < 1e-4 * max(1.0, size), (composite, batch_norm, gap)
