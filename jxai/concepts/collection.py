@@ -117,6 +117,7 @@ def collect(
     return record
 
 
+@plainly
 def vectors(run: Run) -> Vectors:
     """The channel vectors of all examples of a run that count, in the order of the data set: what prototypes and clusters are made of.
 

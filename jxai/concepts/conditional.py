@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jxai.callables import plainly
 from jxai.relevance import Composite, Relevance, propagate
 from jxai.typing import Array, Model
 
 __all__ = ["conditional"]
 
 
+@plainly
 def conditional(
     f: Model,
     x: Array,

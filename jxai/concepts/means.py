@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jxai.callables import plainly
 from jxai.concepts.collection import VALUE, kept_blocks, told
 from jxai.evaluate import Run
 from jxai.scores import positive
@@ -23,6 +24,7 @@ class ClassMeans(NamedTuple):
     count: np.ndarray  # type: ignore[assignment]  # a tuple has a method of this name
 
 
+@plainly
 def class_means(run: Run, *, top: int | None = None) -> ClassMeans:
     """The mean share of every channel over the examples of every class, streamed: memory is that of the result (times `top`).
 

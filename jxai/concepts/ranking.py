@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jxai.callables import plainly
 from jxai.concepts.collection import POSITION, VALUE, collect, kept_blocks, told
 from jxai.data import Source
 from jxai.data.batches import number
@@ -34,6 +35,7 @@ class References(NamedTuple):
     position: np.ndarray
 
 
+@plainly
 def references(
     f: Model, source: Source, layer: int | str | None = None, by: str = "relevance", count: int = 40, *, out: str | Path | None = None, **options: Any
 ) -> References:
@@ -62,6 +64,7 @@ def references(
         return strongest(collect(f, source, layer, Path(folder) / "run", by=by, **options), count)
 
 
+@plainly
 def strongest(run: Run, count: int = 40) -> References:
     """The references of a run, as far as it is.
 

@@ -70,6 +70,7 @@ def reference_map(
     return ReferenceMap(jnp.where(entry < 0, jnp.nan, value), _field(f, x, found, at, position))
 
 
+@plainly
 def crop(found: ReferenceMap, share: float = 0.9) -> tuple[tuple[int, int], ...]:
     """The part of a concrete map worth looking at: along each position axis the shortest span within the field that holds `share` of the map's magnitude.
 
