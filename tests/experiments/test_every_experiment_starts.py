@@ -54,6 +54,7 @@ SMALLEST = {
     "counterfactual/vcnet": {"tables": ("compas",), "examples": 10, "seeds": 1, "limit": 200, "steps": 20, "search_steps": 3},
     "metrics/metric_validity": {"digits": "digits", "images": 8, "train": 200, "steps": 20, "names": "deletion,sparseness"},
     "metrics/sanity_checks": {**DIGITS, "limit": 1},
+    "relevance/words": {"limit": 3, "fitted": 40, "methods": ("input_x_gradient",), "shares": (0.3,), "orders": 1, "pictures": 1},
     "sufficiency/disambiguation": {
         **{**DIGITS, "images": 60, "pairs": 1, "exact": 1, "least": 1e-6, "coarse": 3, "segments": 4},
         **{"steps": 1, "masks": 4, "designs": 2, "pictures": 1},
