@@ -16,7 +16,7 @@ from jxai.concepts.atlas import Atlas, ClassRanking, atlas, class_ranking
 from jxai.concepts.channels import channel_relevance, shares
 from jxai.concepts.collection import Vectors, collect, vectors
 from jxai.concepts.colours import colour_correlation
-from jxai.concepts.conditional import conditional
+from jxai.concepts.conditional import channel_maps, conditional
 from jxai.concepts.means import ClassMeans, class_means
 from jxai.concepts.objectives import Channel, channel
 from jxai.concepts.parametrisations import Fourier, Maco, Parametrisation, Pixel, magnitude_spectrum
@@ -48,6 +48,7 @@ __all__ = [
     "Visualization",
     "atlas",
     "channel",
+    "channel_maps",
     "channel_relevance",
     "class_means",
     "class_ranking",

@@ -90,11 +90,6 @@ def laid_out(value: Array, layer: taps.Layer) -> tuple[Array, Array | None]:
     return mapped.reshape(-1, mapped.shape[-1]), moved[left] if len(left) else None
 
 
-def channel_numbers(layer: taps.Layer) -> np.ndarray:
-    """For every entry of a layer's value the number of its channel; it broadcasts against the value."""
-    return np.arange(layer.shape[-1] if layer.shape else 1) if layer.grid is None else taps.channels(layer)
-
-
 @plainly
 def shares(value: Array) -> Array:
     """`v_c / (Σ_c |v_c| + 1e-10)`, `[…, C]`: what each channel has of all there is, in [−1, 1], so that sure and unsure decisions compare."""

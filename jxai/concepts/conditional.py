@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from jxai.callables import plainly
-from jxai.relevance import Composite, Relevance, propagate
+from jxai.relevance import Composite, Relevance, propagate, propagate_each
+from jxai.relevance.places import channel_numbers
+from jxai.tracing import taps
 from jxai.typing import Array, Model
 
-__all__ = ["conditional"]
+__all__ = ["channel_maps", "conditional"]
 
 
 @plainly
@@ -47,3 +53,40 @@ def conditional(
     if not conditions:
         raise ValueError("conditions={} must name a layer and its channels, as in {'conv5': [3, 17]}; without any it is jxai.relevance.propagate")
     return propagate(f, x, target, composite=composite, at=at, conditions=conditions, exclude_parallel=exclude_parallel, **options)
+
+
+@plainly
+def channel_maps(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    layer: int | str,
+    channels: Sequence[int] | Array | None = None,
+    *,
+    composite: str | Composite = "epsilon_plus_flat",
+    chunk: int | None = None,
+    **options: Any,
+) -> Array:
+    """The conditional map of each of many channels of a layer; what is above the layer is done once, for all.
+
+    Args:
+      f, x, target: as for `conditional`. layer: which (see `jxai.taps.find`). channels: their numbers; None is all.
+      composite: a name or a `jxai.relevance.Composite`, and options: others of `jxai.relevance.propagate`.
+      chunk: channels at once (None: `jxai.loops.at_once`), which bounds memory.
+
+    Returns:
+      `[n, *x.shape]`, in the order of `channels`. Over all channels they add up to the map of what runs through the layer.
+
+    Raises:
+      ValueError: as `conditional`.
+
+    Cost: 1 forward pass, and one walk back from the layer for each channel.
+    """
+    numbers = np.asarray(channel_numbers(taps.find(f, x, layer)))
+    count = int(numbers.max()) + 1
+    chosen = np.arange(count) if channels is None else channels
+    known = None if isinstance(chosen, jax.core.Tracer) else np.asarray(chosen)
+    if known is not None and (known.ndim != 1 or not known.size or known.dtype.kind not in "iu" or known.min() < 0 or known.max() >= count):
+        raise ValueError(f"{channels=} must be numbers from 0 to {count - 1}, the channels of {layer=}")
+    masks = jnp.asarray(chosen).reshape(-1, *(1,) * numbers.ndim) == numbers
+    return propagate_each(f, x, target, layer, masks, chunk=chunk, composite=composite, **options)

@@ -10,13 +10,14 @@ import numpy as np
 
 from jxai.batching import each
 from jxai.callables import plainly
-from jxai.concepts.channels import REDUCTIONS, by_channel, channel_numbers, shares, sizes
+from jxai.concepts.channels import REDUCTIONS, by_channel, shares, sizes
 from jxai.concepts.collection import BY
 from jxai.concepts.conditional import conditional
 from jxai.concepts.ranking import References
 from jxai.concepts.reference_maps import ReferenceMap, crop, reference_map
 from jxai.data import Source, load
 from jxai.relevance import Composite, propagate
+from jxai.relevance.places import channel_numbers
 from jxai.scores import one_of, positive
 from jxai.tracing import taps
 from jxai.typing import Array, Model

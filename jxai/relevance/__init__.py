@@ -1,6 +1,6 @@
 """Layer-wise relevance propagation on any traced function: the score, shared out step by step among what made it.
 
-- `propagation` is the public face: `propagate`, `propagate_from`, `assignments`; `composites` the tables from kinds of steps to rules.
+- `propagation` is the public face: `propagate`, `propagate_each`, `propagate_from`, `assignments`; `plan` runs them; `composites` are the tables from kinds of steps to rules.
 - `rules` are those of linear maps, sums and activations, `products` those of products and softmaxes: pure functions of arrays.
 - `parts` reads a program as parts of these kinds (`chains`, `factors` and `linear` tell what belongs together), `passing` takes relevance through each;
   `places` finds layers in them.
@@ -16,6 +16,7 @@ entries gets its name in `chains.MOVES` or `parts.SUMS`. What has no rule is an 
 
 from jxai.relevance import products, rules
 from jxai.relevance.composites import COMPOSITES, Composite
-from jxai.relevance.propagation import Assignment, Relevance, assignments, propagate, propagate_from
+from jxai.relevance.plan import Relevance
+from jxai.relevance.propagation import Assignment, assignments, propagate, propagate_each, propagate_from
 
-__all__ = ["COMPOSITES", "Assignment", "Composite", "Relevance", "assignments", "products", "propagate", "propagate_from", "rules"]
+__all__ = ["COMPOSITES", "Assignment", "Composite", "Relevance", "assignments", "products", "propagate", "propagate_each", "propagate_from", "rules"]

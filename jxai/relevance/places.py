@@ -66,12 +66,14 @@ def _located(program: interpret.Program, layer: Layer) -> int:
 
 
 def mask(place: Place, name: Any, condition: Any) -> Array:
-    """A condition as a mask that broadcasts against its layer's value.
+    """A condition as a mask that broadcasts against its layer's value; True lets all through.
 
     Raises:
       ValueError: channels out of range, or a mask that does not broadcast.
     """
     shape = place.layer.shape
+    if condition is True:
+        return jnp.ones(())
     array = jnp.asarray(condition) if not isinstance(condition, (list, tuple, set, int)) else None
     if array is not None and (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.floating)):
         try:
@@ -82,7 +84,7 @@ def mask(place: Place, name: Any, condition: Any) -> Array:
             raise ValueError(f"conditions[{name!r}] is a mask of shape {array.shape}, which must broadcast against the layer's value, {shape}")
         return wide(array.astype(jnp.float32) if array.dtype == bool else array)
     numbers_ = np.atleast_1d(np.asarray(list(condition) if isinstance(condition, set) else condition)) if array is None else array.reshape(-1)
-    channels = taps.channels(place.layer) if place.layer.grid is not None else np.arange(shape[-1])
+    channels = channel_numbers(place.layer)
     count = int(channels.max()) + 1
     if not isinstance(numbers_, jax.core.Tracer):
         wrong = [int(n) for n in np.asarray(numbers_) if n != int(n) or not 0 <= n < count]
@@ -93,6 +95,11 @@ def mask(place: Place, name: Any, condition: Any) -> Array:
     if numbers_.size == 0:
         return jnp.zeros(channels.shape)
     return (jnp.asarray(channels)[..., None] == jnp.asarray(numbers_)).any(-1).astype(jnp.float32)
+
+
+def channel_numbers(layer: Layer) -> np.ndarray:
+    """For every entry of a layer's value the number of its channel; it broadcasts against the value. Without positions the last axis is the channels."""
+    return np.arange(layer.shape[-1] if layer.shape else 1) if layer.grid is None else taps.channels(layer)
 
 
 def check_path(read: Parts, conditions: Mapping[Any, Place], begins: int) -> None:

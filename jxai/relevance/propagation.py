@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import numbers
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,31 +13,15 @@ import numpy as np
 
 from jxai import loops
 from jxai.callables import Adapter, plainly
-from jxai.relevance import places, rules
 from jxai.relevance.composites import Composite, named
-from jxai.relevance.parts import Parts, laid_open, parts
-from jxai.relevance.passing import Setting, rule_of, walk
-from jxai.relevance.places import Place
-from jxai.scores import check_example, objective, one_of, scored, wide, within
+from jxai.relevance.parts import laid_open, parts
+from jxai.relevance.passing import rule_of
+from jxai.relevance.plan import BATCH_NORMS, Plan, Relevance
+from jxai.scores import check_example, objective, one_of, scored, wide
 from jxai.tracing import interpret
 from jxai.typing import Array, Model
 
 INITS = ("logit", "one", "absolute", "contrastive")
-BIASES = ("absorb", "ignore")
-BATCH_NORMS = ("fold", "pass", "epsilon")
-
-
-class Relevance(NamedTuple):
-    """Where the score came from.
-
-    Attributes:
-      map: x's shape, signed, in units of the score. absorbed: `[]`, what biases and stabilisers took, added up equation by equation.
-      at: relevance at the layers that were asked for, each of its value's shape, after the masks of conditions.
-    """
-
-    map: Array
-    absorbed: Array
-    at: dict[Any, Array]
 
 
 class Assignment(NamedTuple):
@@ -102,17 +85,49 @@ def propagate(
 
     Cost: 1 forward pass, and backward about as much as a gradient (ε), up to twice (z⁺, flat) or four times (γ and αβ of inputs of both signs) that.
     """
-    one_of("init", init, INITS)
-    if init == "contrastive" and target is None:
-        raise ValueError("init='contrastive' needs a target among several classes, and target=None explains a scalar")
-    objective(f, x, target, score)  # bad arguments fail before f is walked
-    model = f if score == "logit" else _Scored(f, score)
-    plan = _Plan.make(model, x, composite, bias, batch_norm, at, conditions, exclude_parallel, epsilon, gamma, low, high)
+    options = {"epsilon": epsilon, "gamma": gamma, "low": low, "high": high, "bias": bias, "batch_norm": batch_norm, "exclude_parallel": exclude_parallel}
+    plan = _plan(f, x, target, init, score, composite=composite, at=at, conditions=conditions, **options)
+    return plan.run(x, functools.partial(_start, init=init), target)
 
-    def begin(out: Array, target: Any) -> Array:
-        return _start(wide(out), target, init)
 
-    return plan.run(x, plan.parts.program.outputs[0], begin, target)
+@plainly
+def propagate_each(
+    f: Model,
+    x: Array,
+    target: int | Array | None,
+    layer: int | str,
+    masks: Array,
+    *,
+    chunk: int | None = None,
+    init: str = "logit",
+    score: str = "logit",
+    **options: Any,
+) -> Array:
+    """The map of relevance through each of many masks of one layer; what is above the layer is done once.
+
+    Args:
+      layer: which (see `jxai.taps.find`). masks: `[n, …]`, each of which broadcasts against the layer's value. chunk: masks at once (None: `jxai.loops.at_once`); memory is
+        bounded by it, and by the result.
+      f, x, target, init, score: as for `propagate`; options: its others (`composite`, `epsilon`, …, `exclude_parallel`).
+
+    Returns:
+      `[n, *x.shape]`.
+
+    Raises:
+      ValueError: as `propagate`; masks that do not fit the layer.
+
+    Cost: 1 forward pass, and one walk back from the layer for each mask.
+    """
+    size = loops.at_once(x, chunk)
+    plan = _plan(f, x, target, init, score, conditions={layer: True}, **options)
+    shape = plan.conditions[layer].layer.shape
+    try:
+        fits = np.broadcast_shapes(jnp.shape(masks)[1:], shape) == shape and jnp.ndim(masks) > 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"masks of shape {jnp.shape(masks)} must be n, each of which broadcasts against {layer=}, {shape}")
+    return plan.run_many(x, functools.partial(_start, init=init), target, wide(jnp.asarray(masks, jnp.float32)), size)
 
 
 @plainly
@@ -144,15 +159,16 @@ def propagate_from(
       ValueError: as `propagate`; relevance that does not broadcast against the layer's value.
     """
     check_example(x)
-    plan = _Plan.make(f, x, composite, bias, batch_norm, at, conditions, exclude_parallel, epsilon, gamma, low, high, layer)
+    options = {"epsilon": epsilon, "gamma": gamma, "low": low, "high": high, "bias": bias, "batch_norm": batch_norm, "exclude_parallel": exclude_parallel}
+    plan = Plan.make(f, x, composite=composite, at=at, conditions=conditions, start=layer, **options)
     shape = plan.parts.values.shape(plan.begins)
     if relevance is None:
-        return plan.run(x, plan.begins, lambda out, _: wide(out), None)
+        return plan.run(x, lambda out, _: wide(out), None)
     try:
         np.broadcast_shapes(jnp.shape(relevance), shape)
     except ValueError:
         raise ValueError(f"relevance of shape {jnp.shape(relevance)} must broadcast against {layer=}, {shape}") from None
-    return plan.run(x, plan.begins, lambda out, given: jnp.broadcast_to(wide(given), shape), relevance)
+    return plan.run(x, lambda out, given: jnp.broadcast_to(wide(given), shape), relevance)
 
 
 @plainly
@@ -192,8 +208,17 @@ class _Scored(Adapter):
         return scored(wide(self.f(x)), self.score)
 
 
+def _plan(f: Model, x: Array, target: Any, init: str, score: str, **options: Any) -> Plan:
+    one_of("init", init, INITS)
+    if init == "contrastive" and target is None:
+        raise ValueError("init='contrastive' needs a target among several classes, and target=None explains a scalar")
+    objective(f, x, target, score)  # bad arguments fail before f is walked
+    return Plan.make(f if score == "logit" else _Scored(f, score), x, **options)
+
+
 def _start(out: Array, target: Any, init: str) -> Array:
     """Relevance of the output."""
+    out = wide(out)
     if target is None:
         return {"logit": out, "one": jnp.ones_like(out), "absolute": jnp.abs(out)}[init]
     own = jnp.arange(out.shape[0]) == target
@@ -204,82 +229,3 @@ def _start(out: Array, target: Any, init: str) -> Array:
         return inside * out * jnp.where(own, 1, -1 / (out.shape[0] - 1))
     value = {"logit": out, "one": jnp.ones_like(out), "absolute": jnp.abs(out)}[init]
     return inside * jnp.where(own, value, 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What of a call does not depend on numbers, and its options that may."""
-
-    traced: interpret.Traced
-    parts: Parts
-    begins: int
-    composite: Composite
-    options: dict[str, Any]
-    bias: str
-    box: tuple[Any, Any] | None
-    at: dict[Hashable, Place]
-    conditions: dict[Hashable, Place]
-    masks: dict[Hashable, Array]
-    exclusive: bool
-
-    @classmethod
-    def make(cls, f, x, composite, bias, batch_norm, at, conditions, exclude_parallel, epsilon, gamma, low, high, start=None) -> _Plan:
-        table = named(composite)
-        one_of("bias", bias, BIASES)
-        one_of("batch_norm", batch_norm, BATCH_NORMS)
-        within(0, np.inf, epsilon=epsilon, gamma=gamma)
-        traced = interpret.trace(f, x)
-        program = laid_open(traced)
-        begins = program.outputs[0] if start is None else places.reference(program, traced, x, start)
-        read = parts(program, batch_norm, begins)
-        if start is not None:
-            begins = read.owner.get(begins, begins)
-        found = {name: places.find(read, traced, x, name) for name in at}
-        masked = {name: places.find(read, traced, x, name) for name in conditions or {}}
-        masks = {name: places.mask(place, name, (conditions or {})[name]) for name, place in masked.items()}
-        if exclude_parallel:
-            places.check_path(read, masked, begins)
-        boxed = any(_is_box(rule_of(p, table)) for p in read.list if p.first)
-        box = places.box(x, low, high) if boxed else None
-        options = {"epsilon": epsilon, "gamma": gamma, "low": low, "high": high}
-        return cls(traced, read, begins, table, options, bias, box, found, masked, masks, exclude_parallel)
-
-    def run(self, x: Array, begins: int, begin: Any, given: Any) -> Relevance:
-        """The walk, as one program where nothing is traced; a target that is a Python number is part of it."""
-        fixed = given is None or isinstance(given, numbers.Integral)
-        names = list(self.masks)
-
-        def walked(weights: list[Array], x: Array, given_: Any, masks: list[Array], box: Any) -> tuple[Array, Array, list[Array]]:
-            out = self._walk(weights, x, begins, lambda v: begin(v, given if fixed else given_), dict(zip(names, masks)), box)
-            return out.map, out.absorbed, list(out.at.values())
-
-        arrays = self.traced.weights, x, None if fixed else given, [self.masks[name] for name in names], self.box
-        found, absorbed, read = loops.staged(walked, *arrays)
-        return Relevance(found, absorbed, dict(zip(self.at, read)))
-
-    def _walk(self, weights: list[Array], x: Array, begins: int, begin: Any, masks: dict, box: Any) -> Relevance:
-        program, values = self.parts.program, self.parts.values
-        inputs = dict(zip(program.inputs, weights))
-        known = interpret.run(program, {**inputs, program.inputs[-1]: x})
-        sides = None
-        if box is not None:
-            raw = [step for step in program.steps if all(map(values.raw, step.outputs)) or values.depends.isdisjoint(step.outputs)]
-            sides = tuple(interpret.run(program, {**inputs, program.inputs[-1]: side.astype(x.dtype)}, raw) for side in box)
-        setting = Setting(self.composite, self.options, self.bias, values, sides)
-        named_by = {place.value: name for name, place in self.conditions.items()}
-        read: dict[Hashable, Array] = {}
-
-        def meet(r: int, pending: dict[int, Array]) -> dict[int, Array]:
-            if r in named_by and r in pending:
-                masked = pending[r] * masks[named_by[r]]
-                pending = {r: masked} if self.exclusive else {**pending, r: masked}
-            read.update((name, pending.get(r, jnp.zeros(values.shape(r)))) for name, place in self.at.items() if place.value == r)
-            return pending
-
-        found, absorbed = walk(self.parts, setting, known, {begins: begin(known[begins])}, meet)
-        return Relevance(found.get(program.inputs[-1], jnp.zeros_like(wide(x))), absorbed, {name: read[name] for name in self.at})
-
-
-def _is_box(rule: Any) -> bool:
-    inner = rule.func if isinstance(rule, functools.partial) else rule
-    return inner is rules.z_box

@@ -160,3 +160,20 @@ def test_bad_input_is_named():
         with pytest.raises(ValueError, match=said):
             call()
     assert relevance.propagate(side, np.ones(4, np.float32), 1, conditions={end: [0] for end in ends}, exclude_parallel=False).map.any()
+
+
+def test_many_channels_at_once_are_each_of_them_alone():
+    relus, _ = layers()
+    run = jax.jit(lambda f, x, chunk: concepts.channel_maps(f, x, 1, relus[1], chunk=chunk), static_argnames="chunk")
+    found, other = run(F, X, chunk=3), run(F, X, chunk=4)
+    alone = jax.jit(jax.vmap(lambda mask: concepts.conditional(F, X, 1, {relus[1]: mask}).map))(np.eye(4, dtype=bool))
+    np.testing.assert_allclose(found, alone, atol=1e-6)
+    np.testing.assert_allclose(other, alone, atol=1e-6)
+    np.testing.assert_allclose(concepts.channel_maps(F, X, 1, relus[1], [2, 0]), alone[np.array([2, 0])], atol=1e-6)
+    beside = concepts.channel_maps(F, X, 1, relus[0], [3], exclude_parallel=False)[0]
+    np.testing.assert_allclose(beside, relevance.propagate(F, X, 1, conditions={relus[0]: [3]}, exclude_parallel=False).map, atol=1e-6)
+    for channels in ([4], [-1], [0.5], []):
+        with pytest.raises(ValueError, match="must be numbers from 0 to 3, the channels of layer="):
+            concepts.channel_maps(F, X, 1, relus[1], channels)
+    with pytest.raises(ValueError, match=r"masks of shape \(2, 5\)"):
+        relevance.propagate_each(F, X, 1, relus[1], np.ones((2, 5)))
