@@ -11,6 +11,8 @@ METHODS = {
     "blur_integrated_gradients": "Blur IG",
     "chefer": "Generic Attention",
     "deconvnet": "Deconvnet",
+    "deep_lift": "DeepLIFT",
+    "deep_shap": "DeepSHAP",
     "eigen_cam": "Eigen-CAM",
     "eva": "EVA",
     "expected_gradients": "Expected Gradients",

@@ -77,6 +77,8 @@ CASES: dict[str, Case] = {
     "blur_integrated_gradients": Case({"steps": 4, "max_sigma": 2.0}, shapes=_SPATIAL, other={"steps": 7, "max_sigma": 1.0}),
     "chefer": Case(shapes=_SPATIAL, other={"start": 1}, passes=1, model=attentive),
     "deconvnet": Case(passes=1),
+    "deep_lift": Case(other={"baseline": 0.3, "rule": "reveal_cancel"}),
+    "deep_shap": Case({"baselines": baselines}, other={"rule": "reveal_cancel"}),
     "eigen_cam": Case(shapes=_SPATIAL, other={"layer": 2, "center": True}, blind=True, smooth=False),  # where singular values coincide
     "eva": Case(
         {"grid": 2, "radius": 0.2, "bound": "crown_ibp"},

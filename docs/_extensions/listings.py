@@ -29,6 +29,7 @@ KINDS = {
     "masking": "layer",
     "attention": "layer",
     "relevance": "relevance",
+    "deep_lift": "relevance",
     "occlusion": "removal",
     "rise": "removal",
     "sensitivity": "removal",

@@ -1,7 +1,7 @@
 """Attribution: which parts of x decided. Every method is `method(f, x, target, key=None, *, options) -> attribution`.
 
-- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs), `relevance` (LRP); by layer: `activation` (Grad-CAM and its kin), `masking`,
-  `attention`.
+- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs), `relevance` (LRP), `deep_lift` (differences);
+  by layer: `activation` (Grad-CAM and its kin), `masking`, `attention`.
 - by removal: `occlusion`, `rise`, `sensitivity` (Sobol, HSIC), `surrogate` (LIME, kernel SHAP), `shapley`, `regions`; by search: `meaningful`, `extremal`.
 - by proof: `verified` (EVA), on `overlap`. Not methods: `estimators` (Sobol's), `coalitions` (which features are in), `signs` (whether a map has one).
 
@@ -22,6 +22,7 @@ from jxai.attribution.activation import (
 from jxai.attribution.adaptive_path import blur_integrated_gradients, guided_integrated_gradients
 from jxai.attribution.attention import attention_rollout, chefer
 from jxai.attribution.backward import deconvnet, guided_backprop
+from jxai.attribution.deep_lift import deep_lift, deep_shap
 from jxai.attribution.extremal import extremal_perturbation
 from jxai.attribution.gradient import gradient, input_x_gradient, smoothgrad, squaregrad, vargrad
 from jxai.attribution.masking import ablation_cam, score_cam, sidu
@@ -43,6 +44,8 @@ __all__ = [
     "blur_integrated_gradients",
     "chefer",
     "deconvnet",
+    "deep_lift",
+    "deep_shap",
     "eigen_cam",
     "eva",
     "expected_gradients",

@@ -48,6 +48,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     ),
     "convert_element_type": ("new_dtype",),
     "cumsum": ("axis",),
+    **dict.fromkeys(("cumlogsumexp", "cumprod"), ("axis", "reverse")),
     "dot_general": ("dimension_numbers",),
     "dynamic_slice": ("slice_sizes",),
     "fft": ("fft_lengths",),

@@ -55,6 +55,11 @@ class Step:
         assert self.eqn is not None
         return equations.bind(self.eqn.replace(params=params), values)
 
+    @property
+    def called(self) -> bool:
+        """Whether it is a whole call: `primitive` is the name of a function then, which may be that of a primitive."""
+        return bool(self.unit and any(True for _ in jex.jaxprs_in_params(self.params)))
+
     def param(self, name: str) -> Any:
         """A parameter that `equations.PARAMETERS` lists."""
         return equations.param(self, name)

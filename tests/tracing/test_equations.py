@@ -87,6 +87,8 @@ TRACED = {
     ),
     "convert_element_type": (lambda x: x.astype(jnp.float16), X, dict(new_dtype=jnp.float16)),
     "cumsum": (lambda x: lax.cumsum(x, 1), X, dict(axis=1)),
+    "cumprod": (lambda x: lax.cumprod(x, 1), X, dict(axis=1, reverse=False)),
+    "cumlogsumexp": (lambda x: lax.cumlogsumexp(x, 1, True), X, dict(axis=1, reverse=True)),
     "dot_general": (lambda x: jnp.einsum("ij,kj->ik", x, x), X, dict(dimension_numbers=(((1,), (1,)), ((), ())))),
     "cond": (lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x), X, dict(branches=...)),
     "dynamic_slice": (lambda x: lax.dynamic_slice(x, (1, 0), (2, 3)), X, dict(slice_sizes=(2, 3))),
