@@ -76,18 +76,10 @@ def methods(config: Config, side: int, layer: int) -> dict[str, Callable | tuple
         "shapley_sampling": {"num_samples": max(1, n // grid**2), "grid": grid},
     }
     default = """gradient abs:gradient input_x_gradient guided_backprop grad_cam grad_cam_plus_plus layer_cam smoothgrad abs:smoothgrad
-        integrated_gradients gradient_shap xrai occlusion rise sobol hsic lime deep_lift lrp:epsilon lrp:epsilon_plus lrp:epsilon_plus_flat
-        lrp:epsilon_gamma_box lrp:epsilon_alpha2_beta1"""
+        integrated_gradients gradient_shap xrai occlusion rise sobol hsic lime"""
     names = {"default": default.split(), "all": list(attribution.__all__)}.get(config.methods, config.methods.split(","))
-    return {"random": random_map, "edges": edges, **{label: named(label, budgets) for label in names}}
-
-
-def named(label: str, budgets: dict[str, dict[str, Any]]) -> tuple[Callable, dict[str, Any]]:
-    """The method that a label stands for, `NAME`, `abs:NAME` or `lrp:COMPOSITE`, and its options."""
-    if label.startswith("lrp:"):
-        return attribution.lrp, {"composite": label.removeprefix("lrp:")}
-    name = label.removeprefix("abs:")
-    return getattr(attribution, name), budgets.get(name, {})
+    chosen = {label: (getattr(attribution, label.removeprefix("abs:")), budgets.get(label.removeprefix("abs:"), {})) for label in names}
+    return {"random": random_map, "edges": edges, **chosen}
 
 
 def judges(config: Config) -> dict[str, tuple[Callable, dict[str, Any]]]:

@@ -12,8 +12,27 @@ Each photograph's predicted class is explained. For every layer the channels are
 gradient × activation (the first-order estimate of what their removal costs) and at random; the first so many are set to 0 at that layer, and the rest of the
 network is run on. What is reported of a ranking is its logit over that of the whole network at every share of channels, and the mean over the shares
 (`area`; lower is better), with 95 % bootstrap intervals over photographs; and the difference of areas, of each composite's minus each other ranking's on the same
-photograph, negative where CRP's logit falls faster. Writes `out/crp_ablation/DIGEST/results.json`, `curves.png` and `curves.pdf`, and `atlas.png`: what the most relevant channels of one layer
-stand for. Cost: about 2 s a photograph on 2 quiet cores.
+photograph, negative where CRP's logit falls faster.
+
+What was found, on 200 photographs (areas): by the ε rule CRP is ahead of the gradient and of random orders in all four layers, of activation in all but the first, and
+of gradient × activation in the two middle ones, by little (.016 [.005, .027] and .006 [.003, .010]); in the first, neither activation nor gradient × activation can be told
+from it, and the last is followed by linear steps alone, where all composites are gradient × activation. By the paper's composite (ε, z⁺ and flat), by α2β1 and by γ, CRP is behind activation in all but the
+last layer and behind the gradient in the two middle ones; it is ahead of random orders, in blocks[13] by .03 to .10 only. So on this network the claim holds for the ε rule,
+and not for the rules that give clear maps.
+
+| | blocks[3] | blocks[8] | blocks[13] | head |
+|---|---|---|---|---|
+| CRP, epsilon_plus_flat | .432 | .654 | .928 | .142 |
+| CRP, epsilon_alpha2_beta1_flat | .481 | .737 | .922 | .142 |
+| CRP, epsilon_gamma_box | .467 | .592 | .865 | .142 |
+| CRP, epsilon | .306 | .366 | .623 | .142 |
+| gradient × activation | .311 | .381 | .630 | .142 |
+| gradient | .471 | .464 | .730 | .350 |
+| activation | .285 | .484 | .818 | .379 |
+| random | .713 | .771 | .962 | .889 |
+
+Writes `out/crp_ablation/DIGEST/results.json`, `curves.png` and `curves.pdf`, and `atlas.png`: what the most relevant channels of one layer
+stand for. Cost: 30 minutes for 200 photographs on 2 cores that others use, too.
 """
 
 from __future__ import annotations
@@ -162,7 +181,8 @@ def atlas(config: Config, here: Record, subject: Any, source: data.Source) -> No
     x = data.load(source, [0], preprocess=subject.preprocess).x[0]
     layer = taps.find(f, x, config.atlas).index + 1
     options = {"preprocess": subject.preprocess, "composite": composite}
-    told = {"limit": min(config.references, len(source)), "model_name": config.model, "seed": config.seed, "on_progress": here.on_progress}
+    told = {"limit": min(config.references, len(source)), "model_name": config.model, "seed": config.seed}
+    here.tell(f"references of {config.atlas}")
     done = concepts.collect(f, source, layer, here.path / "channels", target="predicted", **told, **options)
     found, means = concepts.strongest(done, 1), concepts.class_means(done)
     place = concepts.atlas(means.mean, jax.random.key(config.seed)).place

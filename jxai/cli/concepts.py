@@ -54,9 +54,17 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
         same = dict(by=args.by, reduction=args.reduction, top=args.top, channels=channels, preprocess=subject.preprocess, batch_size=args.batch_size)
         with said(f"{printable(name)}: compiling, and making the maps of its channels and of their references"):
             seen = library.portrait(subject.model, x, target, layer, found, source, **same, **how)
-    shown = Shown(name, x, target, seen)
-    _print(run, subject, shown)
-    _write(Path(args.out), run, subject, shown, found)
+    shown, out = Shown(name, x, target, seen), Path(args.out)
+    classes, captions = _classes(run, subject, seen), _captions(run, subject, seen)
+    about, title = run.config["concepts"], f"{printable(name)}, {_short(subject, target)}"
+    _print(run, subject, shown, classes)
+    _write(out, f"{title}: channels of {about['layer']}", shown, found, captions)
+    if args.html:
+        from jxai.cli import conceived
+
+        facts = [("image", printable(name)), ("class", subject.label(target)), ("model", subject.name), ("layer", about["layer"]), ("by", args.by)]
+        facts += [("examples", f"{run.config['data']['examples']} of {source.name}")]
+        conceived.write(out / "concepts.html", title, facts, x, seen, classes, captions, (getattr(attribution, METHOD), how), args)
 
 
 def _collected(args: argparse.Namespace, subject: inputs.Subject, source: data.Source, layer: int | str | None, how: dict[str, Any]) -> Run:
@@ -94,24 +102,32 @@ def _image(args: argparse.Namespace, source: data.Source, subject: inputs.Subjec
     return name, x, targets[0]
 
 
-def _print(run: Run, subject: inputs.Subject, shown: Shown) -> None:
+def _classes(run: Run, subject: inputs.Subject, seen: library.Portrait) -> list[str]:
+    """Of each channel the classes whose examples have most of it."""
+    best = library.class_ranking(library.class_means(run, top=_TOP).mean[seen.channels], _CLASSES).classes
+    return ["; ".join(_short(subject, label) for label in row[row >= 0]) for row in best]
+
+
+def _print(run: Run, subject: inputs.Subject, shown: Shown, classes: list[str]) -> None:
     about, seen = run.config["concepts"], shown.portrait
     said_of = f"{len(seen.channels)} of the {about['channels']} channels of {about['layer']}, by {about['by']}"
     print(f"{printable(shown.name)}, {subject.label(shown.target)}: {said_of}; and the classes that have most of each")
-    means = library.class_means(run, top=_TOP)
-    for channel, share in zip(seen.channels, seen.share):
-        order = np.argsort(-np.nan_to_num(means.mean[channel], nan=-np.inf), kind="stable")[:_CLASSES]
-        print(f"  channel {channel:<5} {share:7.2%}   {'; '.join(_short(subject, label) for label in order if means.count[label])}")
+    for channel, share, named in zip(seen.channels, seen.share, classes):
+        print(f"  channel {channel:<5} {share:7.2%}   {named}")
 
 
-def _write(out: Path, run: Run, subject: inputs.Subject, shown: Shown, found: library.References) -> None:
+def _captions(run: Run, subject: inputs.Subject, seen: library.Portrait) -> list[list[str]]:
+    """Of each reference of each channel its class."""
+    table = run.table()
+    of = dict(zip(table["index"].tolist(), table["target"].tolist()))
+    return [[_short(subject, of[i]) for i in row[row >= 0].tolist()] for row in seen.index]
+
+
+def _write(out: Path, title: str, shown: Shown, found: library.References, captions: list[list[str]]) -> None:
     from jxai import plot
 
-    table, seen = run.table(), shown.portrait
-    of = dict(zip(table["index"].tolist(), table["target"].tolist()))
+    seen = shown.portrait
     names = [f"channel {channel}\n{share:.1%}" for channel, share in zip(seen.channels, seen.share)]
-    captions = [[_short(subject, of[i]) for i in row[row >= 0].tolist()] for row in seen.index]
-    title = f"{printable(shown.name)}, {_short(subject, shown.target)}: channels of {run.config['concepts']['layer']}"
     plot.save(plot.concepts(shown.x, seen.maps, seen.crops, names, captions, title=title), out / "concepts.png", dpi=150)
     own = {"x": shown.x, "target": np.asarray(shown.target), "channels": seen.channels, "share": seen.share, "maps": seen.maps}
     save_arrays(out / "references.npz", **own, **found._asdict())

@@ -198,6 +198,7 @@ def _concepts(commands) -> None:
     arguments.named(add, "--channels", "numbers of channels, 3 17 or 3,17, instead", metavar="CHANNEL")
     add("--references", type=int, default=6, help="examples for each channel (default: %(default)s)")
     add("--out", default="concepts", metavar="RUN", help="folder of the run, concepts.png and references.npz (default: %(default)s)")
+    arguments.html(add)
     arguments.anew(add)
     arguments.limit(add)
     arguments.prepared(add)

@@ -12,12 +12,11 @@ from jxai.batching import each
 from jxai.callables import plainly
 from jxai.concepts.channels import REDUCTIONS, by_channel, shares, sizes
 from jxai.concepts.collection import BY
-from jxai.concepts.conditional import conditional
+from jxai.concepts.conditional import channel_maps
 from jxai.concepts.ranking import References
 from jxai.concepts.reference_maps import ReferenceMap, crop, reference_map
 from jxai.data import Source, load
 from jxai.relevance import Composite, propagate
-from jxai.relevance.places import channel_numbers
 from jxai.scores import one_of, positive
 from jxai.tracing import taps
 from jxai.typing import Array, Model
@@ -79,7 +78,7 @@ def portrait(
       ValueError: as `jxai.relevance.propagate`; `top` below 1; a channel that the layer does not have; references of a layer of another number of channels; a
         reference that cannot be read.
 
-    Cost: for each channel a relevance pass, and for each of its references a forward pass and a relevance pass from the layer down.
+    Cost: 2 forward and relevance passes, for each channel a relevance pass from the layer down, and `reference_crops`.
     """
     one_of("by", by, BY)
     one_of("reduction", reduction, REDUCTIONS)
@@ -94,8 +93,7 @@ def portrait(
     chosen = np.argsort(-share, kind="stable")[:top] if channels is None else np.asarray(channels, int)
     if not len(chosen) or chosen.min() < 0 or chosen.max() >= count:
         raise ValueError(f"channels={list(map(int, chosen))} must be in [0, {count})")
-    rows = np.zeros(len(chosen), int)
-    maps = np.asarray(each(_through, f, one(x)[rows], one(target)[rows], chosen, batch_size=batch_size, **task))
+    maps = np.asarray(channel_maps(f, jnp.asarray(x), target, named, chosen, composite=composite, **options))
     crops = reference_crops(f, layer, found, source, chosen, preprocess=preprocess, batch_size=batch_size, composite=composite, **options)
     return Portrait(chosen, share[chosen], maps, found.index[chosen], found.value[chosen], crops)
 
@@ -150,12 +148,6 @@ def _shares(f: Model, x: Array, target: Array, *, layer: int | str, by: str, red
     else:
         found, value = taps.find(f, x, layer), propagate(f, x, target, at=(layer,), **options).at[layer]
     return shares(by_channel(value, found, reduction).value)
-
-
-def _through(f: Model, x: Array, target: Array, channel: Array, *, layer: int | str, **options: Any) -> Array:
-    """What of x was relevant through one channel."""
-    mask = jnp.asarray(channel_numbers(taps.find(f, x, layer))) == channel
-    return conditional(f, x, target, {layer: mask}, **options).map
 
 
 def _seen(f: Model, x: Array, *, channel: Array, position: Array, layer: int | str, **options: Any) -> ReferenceMap:

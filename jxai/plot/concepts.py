@@ -44,10 +44,10 @@ def concepts(
     if not len(crops) == len(names) == len(maps) or [len(row) for row in captions] != [len(row) for row in crops]:
         raise ValueError(f"crops, names and captions must be of {len(maps)} channels, got {len(crops)}, {len(names)} and {[len(row) for row in captions]}")
     columns = 1 + max(len(row) for row in crops)
-    figure = Page(figsize=(1.5 * columns + 0.2, 1.72 * len(maps) + 0.4), layout="constrained")
+    figure = Page(figsize=(1.5 * columns + 0.2, 1.62 * len(maps) + 0.4), layout="constrained")
     panels = figure.subplots(len(maps), columns, squeeze=False)
     for row, axes in enumerate(panels):
-        _show(axes[0], blend(x, _joined(reduce_channels(maps[row]), 0.01)[..., None], signed=True), "")
+        _show(axes[0], over(x, maps[row]), "")
         axes[0].set_ylabel(textwrap.fill(names[row], 24), fontsize=8)
         for axis, (picture, seen), caption in zip(axes[1:], crops[row], captions[row]):
             _show(axis, spotlight(picture, seen), textwrap.shorten(caption, 26, placeholder=" …"))
@@ -56,6 +56,11 @@ def concepts(
     panels[0, 0].set_title("the image", fontsize=8, fontweight="bold")
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def over(x: ArrayLike, seen: ArrayLike, sigma: float = 0.02) -> np.ndarray:
+    """A signed map over the image as `blend` has it, its single pixels joined by a blur of `sigma` of the longer side: RGB in [0, 1]."""
+    return blend(x, _joined(reduce_channels(seen), sigma)[..., None], signed=True)
 
 
 def spotlight(picture: ArrayLike, seen: ArrayLike, sigma: float = 0.03) -> np.ndarray:

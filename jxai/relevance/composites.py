@@ -51,12 +51,6 @@ class Composite:
             value = getattr(self, field.name)
             if not (callable(value) or (field.name == "first" and value is None)):
                 raise ValueError(f"{field.name}={value!r} must be a rule: a function of jxai.relevance.rules or jxai.relevance.products, or one of your own")
-            where, other = (products, rules) if field.name in (*PRODUCTS, "softmax") else (rules, products)
-            plain = value.func if isinstance(value, functools.partial) else value
-            if any(plain is getattr(other, name) for name in other.__all__):
-                raise ValueError(
-                    f"{field.name}={plain.__name__} is a rule of {other.__name__}, but this kind takes one of {where.__name__}: {', '.join(where.__all__)}"
-                )
 
 
 COMPOSITES: Mapping[str, Composite] = {

@@ -10,6 +10,7 @@ from PIL import Image
 
 from jxai import pages
 from jxai.cli import main
+from jxai.plot.concepts import over
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -20,6 +21,10 @@ def make():
     class Bundle:
         model = staticmethod(jax.tree_util.Partial(lambda w, x: jnp.einsum("hwc,hwck->k", x, w), jnp.asarray(W))); class_names = ["a <b>", "b", "c", "d"]; input_shape = (8, 8, 3)
     return Bundle()
+def layered():
+    bundle = make()
+    bundle.model = jax.tree_util.Partial(lambda w, v, x: jax.nn.relu(x @ w).mean((0, 1)) @ v, jnp.asarray(W[0, 0]), jnp.asarray(W[:4, 0, 0]))
+    return bundle
 def table():
     return jax.tree_util.Partial(lambda w, x: x @ w, jnp.asarray(W[0, :, 0, :3]))
 """
@@ -87,6 +92,7 @@ def test_without_jinja2_it_is_said_before_any_work(here, monkeypatch, capsys):
         ["disambiguate", "folder/b.png"],
         ["counterfactual", "digits"],
         ["certify", "digits", "--radius", "1"],
+        ["concepts", "digits"],
     ):
         assert main([*command, "--html", "--out", "none"]) == 2
         assert capsys.readouterr().err == "jxai: error: --html needs jinja2: pip install 'jxai[demo]'\n" and not (here / "none").exists()
@@ -112,6 +118,19 @@ def test_counterfactuals_are_pages(here):
         for case, found, valid in zip(cases, kept["found"], kept["valid"]):
             assert case["l"][0]["u"] == pages.picture(found) == case["i"] and case["x"] == pages.picture(kept["x"]) and case.get("w", 0) == (not valid)
             assert case["l"][1]["u"] == pages.layer("", found - kept["x"], (8, 8, 3), signed=True).source
+
+
+def test_concepts_are_pages(here):
+    own = ["--model", "own_pages:layered", "--lrp.composite", "epsilon", "--of", "predicted", "--top", "2", "--references", "2", "--html"]
+    assert main(["concepts", "folder", *own, "--out", "c"]) == 0
+    parsed, cases = page(here / "c" / "concepts.html")
+    with np.load(here / "c" / "references.npz") as kept:
+        assert (
+            [case["n"] for case in cases] == [f"channel {channel}" for channel in kept["channels"]] == [row for row in said(parsed, "th") if "channel" in row]
+        )
+        assert [case["l"][0]["u"] for case in cases] == [pages.picture(over(kept["x"], a), 160) for a in kept["maps"]]
+        shares = [f"{share:.2%}".replace("-", "\N{MINUS SIGN}") for share in kept["share"]]
+    assert [case["f"][0][1] for case in cases] == shares and [len(case["l"]) for case in cases] == [3, 3]
 
 
 def test_claims_are_pages(here, capsys):

@@ -138,3 +138,20 @@ def test_a_convolution_is_its_value_with_the_bias():
         found = concepts.reference_map(f, X, layer, 5, 36, **EPSILON)
         # The bias keeps its share of the value that leaves the layer: value · (z − b) / z.
         assert np.isclose(found.map.sum(), convolved, rtol=1e-4) and not np.isclose(convolved, added)
+
+
+def test_a_portrait_refuses_what_is_not_there():
+    digits, none = data.Digits(), np.zeros((6, 1), int)
+    found = concepts.References(none, np.zeros((6, 1)), none)
+    cases = [
+        ({"channels": [1, 6]}, r"channels=\[1, 6\] must be in \[0, 6\)"),
+        ({"channels": []}, r"channels=\[\] must be in \[0, 6\)"),
+        ({"top": 0}, "top=0 must be a positive integer"),
+        ({"found": concepts.References(none[:5], none[:5], none[:5])}, "found must hold references of the layer's 6 channels, got those of 5"),
+        ({"by": "gradient"}, "by='gradient' must be one of"),
+    ]
+    for change, message in cases:
+        with pytest.raises(ValueError, match=message):
+            concepts.portrait(model(), X, 4, None, **{"found": found, "source": digits, **EPSILON, **change})
+    with pytest.raises(ValueError, match=r"channels=\[7\] must be in \[0, 6\)"):
+        concepts.reference_crops(model(), None, found, digits, [7])

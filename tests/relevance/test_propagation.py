@@ -141,9 +141,6 @@ def test_bad_input_is_named():
     for said, call in {
         r"composite='epsilon_plusflat' must be one of .* the nearest are epsilon_plus": lambda: bad(composite="epsilon_plusflat"),
         "first=3 must be a rule": lambda: relevance.Composite(first=3),
-        "dense=half is a rule of jxai.relevance.products, but this kind takes one of": lambda: relevance.Composite(dense=relevance.products.half),
-        "softmax=epsilon is a rule of jxai.relevance.rules": lambda: relevance.Composite(softmax=functools.partial(relevance.rules.epsilon, epsilon=1.0)),
-        "epsilon=0.0": lambda: bad(epsilon=0.0),
         "bias='keep' must be one of 'absorb', 'ignore'": lambda: bad(bias="keep"),
         "batch_norm='merge'": lambda: bad(batch_norm="merge"),
         "init='zero'": lambda: bad(init="zero"),
