@@ -120,6 +120,7 @@ def test_counterfactuals_are_pages(here):
             assert case["l"][1]["u"] == pages.layer("", found - kept["x"], (8, 8, 3), signed=True).source
 
 
+@pytest.mark.slow
 def test_concepts_are_pages(here):
     own = ["--model", "own_pages:layered", "--lrp.composite", "epsilon", "--of", "predicted", "--top", "2", "--references", "2", "--html"]
     assert main(["concepts", "folder", *own, "--out", "c"]) == 0

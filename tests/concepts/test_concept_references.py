@@ -27,7 +27,7 @@ def same(found, wanted):
     return all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_streamed_references_are_those_of_the_whole_set_in_any_order(seed):
     random = np.random.default_rng(seed)
     n, count = 50, 6
@@ -58,6 +58,7 @@ def test_activations_are_numpys(whole, tmp_path, reduction):
     assert same(found, by_numpy(table["index"], table["channel/value"], table["channel/position"], COUNT))
 
 
+@pytest.mark.slow
 def test_relevances_are_those_by_hand(tmp_path):
     """By the ε rule each position of the net has `relu(h)_c · V_{c,k}`."""
     run = collected(tmp_path / "run", by="relevance", composite="epsilon", target="predicted", options={"epsilon": 1e-9})
