@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+
 from jxai.callables import plainly
 from jxai.relevance import Composite, propagate
+from jxai.removal.doubts import flat
+from jxai.scores import objective
 from jxai.typing import Array, Model
 
 __all__ = ["lrp"]
@@ -54,6 +58,8 @@ def lrp(
     Reference: Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation", PLOS ONE; composites:
     Kohlbrenner et al. 2020, "Towards Best Practice in Explaining Neural Network Decisions with LRP", IJCNN; attention: Achtibat et al. 2024, "AttnLRP", ICML.
     """
-    return propagate(
+    found = propagate(
         f, x, target, composite=composite, epsilon=epsilon, gamma=gamma, low=low, high=high, bias=bias, batch_norm=batch_norm, init=init, score=score
     ).map
+    flat("lrp", found, objective(f, x, target, score), x, [jnp.zeros_like(x)])
+    return found

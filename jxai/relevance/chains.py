@@ -8,19 +8,14 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.tracing import equations
+from jxai.tracing import equations, linear
 from jxai.tracing.interpret import Program, Step
 from jxai.tracing.probes import Chain
 
-MOVES = frozenset(
-    (
-        *("broadcast_in_dim", "concatenate", "copy", "dynamic_slice", "dynamic_update_slice", "expand_dims", "gather", "pad", "reshape", "rev"),
-        *("scan_slice", "scan_stack", "scatter", "select_n", "slice", "sort", "split", "squeeze", "stack", "tile", "top_k", "transpose", "unstack"),
-    )
-)
+MOVES = linear.MOVES | linear.PICKS - {"scatter-add"} | {"expand_dims", "optimization_barrier", "select_n", "sort", "top_k"}
 """Primitives that take entries from one place to another and change none."""
 
-ROUNDED = frozenset(("convert_element_type", "copy", "pvary", "reduce_precision", "stop_gradient"))
+ROUNDED = linear.SAME - {"optimization_barrier"}
 _AFFINE = frozenset(("add", "sub", "mul", "div", "neg")) | ROUNDED
 _KEPT_SIGN = frozenset("add mul div min cumsum reduce_sum reduce_max reduce_min reduce_window_sum reduce_window_max reduce_window_min".split())
 _FARTHEST, _LONGEST = 24, 64

@@ -12,14 +12,14 @@ from typing import Any
 from jxai.relevance.chains import MOVES, ROUNDED, Scaled, Values, is_single
 from jxai.relevance.factors import Factors
 from jxai.relevance.linear import BIJECTIVE, foldable
-from jxai.tracing import interpret
+from jxai.tracing import interpret, linear
 from jxai.tracing.interpret import Program, Step
 
-CONVOLUTIONS = frozenset(("conv_general_dilated", "conv2d", "conv2d_transpose", "conv2d_kernel_gradient"))
-BILINEAR = CONVOLUTIONS | {"dot_general"}
+CONVOLUTIONS = linear.PRODUCTS - {"mul", "dot_general"}
+BILINEAR = linear.PRODUCTS - {"mul"}
 SUMS = frozenset(("reduce_sum", "reduce_window_sum", "cumsum", "add_any", "scatter-add"))
 _MAXIMA = frozenset(("max", "min", "reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min"))
-_NEAR = frozenset(("clamp", "clip", "min", "log", "log1p", "sqrt", "rsqrt", "pow", "integer_pow", "square", "exp", "exp2", "relu6", "div"))
+_NEAR = frozenset(("clamp", "clip()", "min", "log", "log1p", "sqrt", "rsqrt", "pow", "integer_pow", "square", "exp", "exp2", "relu6()", "div"))
 """Functions that a number added before them belongs to: `clip(v + 3, 0, 6)`, `log(v + eps)`."""
 
 
@@ -70,8 +70,11 @@ class Parts:
 
 
 def laid_open(traced: interpret.Traced) -> Program:
-    """The program with every call open but for activations of one value."""
-    return interpret.flatten(traced, lambda eqn, path: not is_single(eqn))
+    """The program with every call open but for activations of one value, which are named as calls (`relu()`): a function may be called as a primitive is."""
+    program = interpret.flatten(traced, lambda eqn, path: not is_single(eqn))
+    program.steps = [dataclasses.replace(step, primitive=f"{step.primitive}()") if step.called else step for step in program.steps]
+    program.makers = {r: step for step in program.steps for r in step.outputs}
+    return program
 
 
 def parts(program: Program, batch_norm: str = "fold", output: int | None = None) -> Parts:
@@ -121,8 +124,8 @@ class _Reader:
         if joined := values.joined(r):
             source, steps = joined
             return Part("activation", (source,), (r,), step, f"{len(steps)} steps are one function of one value, entry by entry", steps)
-        if linear := self.linear(r):
-            return linear
+        if mapped := self.linear(r):
+            return mapped
         data = values.data(step)
         if not data:
             raise self.unsupported(step, "its value depends on x through what carries no relevance: whole or complex numbers, choices")
@@ -222,7 +225,7 @@ class _Reader:
         """The parts of the branches of a conditional."""
         read = []
         for closed in step.param("branches"):
-            program = interpret.flatten(interpret.Traced(closed, [], [], None), lambda eqn, path: not is_single(eqn))
+            program = laid_open(interpret.Traced(closed, [], [], None))
             start = {inner for inner, r in zip(program.inputs, step.inputs[1:]) if r in self.values.depends}
             read.append(_Reader(program, self.batch_norm, Values(program, start)).read(program.outputs))
         return tuple(read)

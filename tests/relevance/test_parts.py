@@ -172,3 +172,13 @@ def test_what_has_no_rule_is_an_error_that_names_it_and_its_place(f, said):
         relevance.propagate(f, np.abs(V), 1)
     with pytest.raises(ValueError, match=r"step \d+ of the trace"):
         relevance.assignments(f, np.abs(V))
+
+
+def test_a_function_that_is_called_as_a_primitive_is_not_taken_for_it():
+    @jax.jit
+    def rev(v):
+        return jnp.tanh(v)
+
+    both = [maps(lambda x, phi=phi: phi(x @ W2 + B2) @ W2.T, V, ["epsilon"]) for phi in (rev, jnp.tanh)]
+    same(*both)
+    assert [part.kind for part in relevance.assignments(lambda x: rev(x @ W2 + B2) @ W2.T, V)] == ["dense", "activation", "dense"]
