@@ -27,7 +27,7 @@ _SHARE, _ROOM = 0.8, 1.3
 """Of what was seen, how much a crop holds along each axis; and how much wider it is."""
 
 
-Crops = list[list[tuple[np.ndarray, np.ndarray]]]
+Seen = list[list[tuple[np.ndarray, np.ndarray]]]
 """For each channel, for each of its references, a picture and the map of what the channel saw in it."""
 
 
@@ -45,7 +45,7 @@ class Portrait(NamedTuple):
     maps: np.ndarray
     index: np.ndarray  # type: ignore[assignment]  # a tuple has a method of this name
     value: np.ndarray
-    crops: Crops
+    crops: Seen
 
 
 @plainly
@@ -110,7 +110,7 @@ def reference_crops(
     batch_size: int | None = None,
     composite: str | Composite = "epsilon_plus_flat",
     **options: Any,
-) -> Crops:
+) -> Seen:
     """What some channels saw in their references: for each channel, for each reference that there is, the part of the picture that it was in, and the map of it.
 
     Args:
@@ -134,7 +134,7 @@ def reference_crops(
     own_place = {"channel": chosen[owners], "position": found.position[chosen][there]}
     task = {"layer": at.index if layer is None else layer, "composite": composite, **options}
     seen = each(_seen, f, batch.x, per_example=own_place, batch_size=batch_size, **task)
-    made: Crops = [[] for _ in chosen]
+    made: Seen = [[] for _ in chosen]
     for n, owner in enumerate(owners):
         own = ReferenceMap(np.asarray(seen.map[n]), np.asarray(seen.field[n]))
         box = tuple(slice(*span) for span in _roomy(crop(own, _SHARE), batch.x.shape[1:-1]))
