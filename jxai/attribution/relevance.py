@@ -53,7 +53,7 @@ def lrp(
     Raises:
       ValueError: an unknown composite or option, an equation without a rule, a z-box that does not hold x; bad x, target or score.
 
-    Cost: 1 forward pass, and backward about what a gradient costs (ε), up to twice (z⁺, flat) or four times (γ, αβ) that.
+    Cost: 1 forward pass, and backward about what a gradient costs (ε), up to twice (z⁺, flat) or three times (γ, αβ) that.
 
     Reference: Bach et al. 2015, "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation", PLOS ONE; composites:
     Kohlbrenner et al. 2020, "Towards Best Practice in Explaining Neural Network Decisions with LRP", IJCNN; attention: Achtibat et al. 2024, "AttnLRP", ICML.

@@ -83,7 +83,7 @@ def propagate(
       ValueError: a composite that is not known, an option out of range, an equation without a rule (with its place), a layer that the score does not pass, a channel
         out of range, a z-box that does not hold x; see also `jxai.scores.objective`.
 
-    Cost: 1 forward pass, and backward about as much as a gradient (ε), up to twice (z⁺, flat) or four times (γ and αβ of inputs of both signs) that.
+    Cost: 1 forward pass, and backward about as much as a gradient (ε), up to twice (z⁺, flat) or three times (γ, and αβ of inputs of both signs) that.
     """
     options = {"epsilon": epsilon, "gamma": gamma, "low": low, "high": high, "bias": bias, "batch_norm": batch_norm, "exclude_parallel": exclude_parallel}
     plan = _plan(f, x, target, init, score, composite=composite, at=at, conditions=conditions, **options)

@@ -113,33 +113,23 @@ def alpha_beta(
 
 
 @public
-def gamma(
-    apply: Apply,
-    w: PyTree,
-    bias: Array | None,
-    x: PyTree,
-    relevance: Array,
-    *,
-    gamma: float = 0.25,
-    stabilizer: float = 1e-6,
-    nonnegative: bool = False,
-) -> Shares:
+def gamma(apply: Apply, w: PyTree, bias: Array | None, x: PyTree, relevance: Array, *, gamma: float = 0.25, stabilizer: float = 1e-6) -> Shares:
     """γ rule: contributions of the output's own sign count `1 + γ` times.
 
     Where z > 0 it is the ε rule of `(W + γW⁺)x⁺ + (W + γW⁻)x⁻ + b + γb⁺`, where z < 0 of `(W + γW⁻)x⁺ + (W + γW⁺)x⁻ + b + γb⁻`; z = 0 passes nothing on.
-    The sign is that of the unmodified output, bias included. `gamma`: γ ≥ 0. `stabilizer`, `nonnegative`: as for `z_plus`.
+    The sign is that of the unmodified output, bias included. `gamma`: γ ≥ 0. `stabilizer`: ε.
     """
-    z = _output(apply, w, bias, x)
-    more, less = (jax.tree.map(lambda v, part=part: v + gamma * part(v), w) for part in (_positive, _negative))
-    b, found, absorbed = _or_zero(bias), [], jnp.where(z == 0, relevance, 0).sum()
-    for own, here, other, part in ((z > 0, more, less, _positive), (z < 0, less, more, _negative)):
-        added = b + gamma * part(b)
-        pairs = _pairs(x, here, other, nonnegative)
-        total = sum(apply(v, u) for v, u in pairs) + added
-        s = jnp.where(own, relevance / stabilize(total, stabilizer), 0)
-        found += [_times(u, _back(apply, v, u, s)) for v, u in pairs]
-        absorbed = absorbed + (s * (added + stabilizer * _sign(total))).sum()
-    return Shares(_added(found), absorbed)
+    z, b = _output(apply, w, bias, x), _or_zero(bias)
+    heavy, size = jax.tree.map(jnp.abs, w), jax.tree.map(jnp.abs, x)
+    # W⁺x⁺ + W⁻x⁻ = (Wx + |W||x|)/2 and W⁻x⁺ + W⁺x⁻ = (Wx − |W||x|)/2: one product with |W| instead of four with the parts of W.
+    sign, magnitude = jnp.where(z > 0, 1, -1), apply(heavy, size)
+    added = b + gamma * jnp.where(z > 0, _positive(b), _negative(b))
+    own = sign * _positive((sign * (z - b) + magnitude) / 2)
+    total = z - b + gamma * own + added
+    s = jnp.where(z == 0, 0, relevance / stabilize(total, stabilizer))
+    plain, same = _times(x, _back(apply, w, x, s)), _times(size, _back(apply, heavy, x, sign * s))
+    absorbed = jnp.where(z == 0, relevance, s * (added + stabilizer * _sign(total))).sum()
+    return Shares(jax.tree.map(lambda p, q: (1 + gamma / 2) * p + gamma / 2 * q, plain, same), absorbed)
 
 
 @public
