@@ -4,7 +4,7 @@
 - `parser` says what can be typed, `options` reads `--sobol.grid 11` by the methods' signatures, `inputs` finds images, models and classes.
 - `compiler` and `programs` say how to compile, `cache` keeps what was compiled, `listing` prints what there is.
 - `calls`, `jobs`, `pictures` and `cost`: the programs of `explain`, one image of it, which images, and what it will cost.
-- `html`, `explained`, `certified`, `changed`, `sufficed`, `conceived`: the pages of `--html`.
+- `html`, `explained`, `certified`, `changed`, `clustered`, `sufficed`, `conceived`: the pages of `--html`.
 - `doctor` and `selftest`, `completion`: whether it works, and what a shell completes.
 - `errors` and `progress`: what a person sees of a mistake, of long work, and of Ctrl-C.
 
@@ -79,8 +79,8 @@ def _main(argv: list[str]) -> int:
         return importlib.import_module("jxai.cli.doctor").main(args.json)
     elif args.command == "completion":
         importlib.import_module("jxai.cli.completion").main(args.shell)
-    elif args.command == "compare":
-        importlib.import_module("jxai.cli.compare").main(args)
+    elif args.command in ("compare", "spray"):
+        importlib.import_module(f"jxai.cli.{args.command}").main(args)
     else:
         from jxai.cli import listing
 

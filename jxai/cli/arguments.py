@@ -18,6 +18,7 @@ LISTS = {
     "certify": ("--window",),
     "counterfactual": ("--target", "--window"),
     "concepts": ("--channels", "--window"),
+    "spray": ("--methods", "--label"),
     "suffice": ("--window",),
     "disambiguate": ("--labels", "--window"),
     "verify": ("--window",),

@@ -46,7 +46,7 @@ def _fill(commands: dict[str, argparse.ArgumentParser], shtab: Any) -> None:
         for action in command._actions:
             if action.dest in ("image", "images", "certificate", "a", "b"):
                 action.complete = shtab.FILE
-            elif action.dest in ("out", "runs", "masks", "data_dir"):
+            elif action.dest in ("out", "run", "runs", "masks", "data_dir"):
                 action.complete = shtab.FILE if name == "certify" else shtab.DIRECTORY
             elif action.dest in ("dataset", "input"):
                 action.complete = _data_sets(action.dest == "input")

@@ -25,6 +25,7 @@ NEEDED = {
     "disambiguate": _PICTURES,
     "counterfactual": _PICTURES,
     "concepts": _PICTURES,
+    "spray": {**_PICTURES, "sklearn": "scikit-learn"},
     "report": {**_PICTURES, "jinja2": "jinja2"},
     "completion": {"shtab": "shtab"},
     "--html": {**_PICTURES, "jinja2": "jinja2"},

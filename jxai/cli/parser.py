@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _certification(commands)
     _counterfactuals(commands)
     _concepts(commands)
+    _spray(commands)
     _claims(commands)
     compare = commands.add_parser("compare", help="what differs between results of experiments", description="Lays results of experiments side by side.")
     for name in ("a", "b"):
@@ -206,6 +207,30 @@ def _concepts(commands) -> None:
     add("--seed", type=arguments.seed, default=0, help="of the sample (default: %(default)s)")
     add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
     add("--batch-size", type=int, help="examples at once (default: what suits their size)")
+
+
+def _spray(commands) -> None:
+    spray = commands.add_parser(
+        "spray",
+        help="find clusters of the explanations of a run",
+        description="Finds clusters (SpRAy) of the explanations that an evaluation run keeps, by method and class: do all examples of a class have the same reasons?",
+    )
+    add = spray.add_argument
+    add("run", metavar="RUN", help="the folder of an evaluation")
+    arguments.named(add, "--methods", "of the run, a b c or a,b,c (default: all)")
+    arguments.named(add, "--label", "explained classes by index or name, a b c or a,b,c (default: each with at least 10 examples)", metavar="CLASS")
+    add("--together", action="store_true", help="the examples of all classes as one")
+    add("--size", type=int, default=32, help="side to which maps of images are made smaller, or 0 (default: %(default)s)")
+    add("--norm", default="none", choices=("none", "l1", "l2"), help="of every map, by which it is divided (default: %(default)s)")
+    add("--neighbours", type=int, help="of each example in the graph (default: the logarithm of their number)")
+    add("--clusters", type=int, help="how many (default: by eigengap and silhouette)")
+    add("--most", type=int, default=10, help="clusters among which is chosen (default: %(default)s)")
+    add("--gap", default="relative", choices=("relative", "absolute"), help="how eigengaps are compared (default: %(default)s)")
+    add("--layout", default="tsne", choices=("tsne", "umap", "none"), help="of the picture (default: %(default)s)")
+    add("--permutations", type=int, default=99, help="data without clusters to which the eigengap is compared; 0: no test (default: %(default)s)")
+    add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
+    add("--out", help="folder for pictures, summary.csv and labels.csv (default: spray in the run)")
+    arguments.html(add)
 
 
 def _claims(commands) -> None:

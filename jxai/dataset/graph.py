@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from scipy import linalg, sparse
-from scipy.sparse import csgraph
-from scipy.sparse.linalg import LinearOperator, eigsh
+
+if TYPE_CHECKING:  # scipy is loaded where it is used: what only asks for names need not wait for it
+    from scipy.sparse import csr_matrix
 
 T = TypeVar("T")
 DENSE = 3000
@@ -40,7 +40,7 @@ def default_neighbours(n: int) -> int:
     return max(2, round(float(np.log(n))))
 
 
-def affinity(x: np.ndarray, num_neighbours: int | None = None) -> sparse.csr_matrix:
+def affinity(x: np.ndarray, num_neighbours: int | None = None) -> csr_matrix:
     """`(G + Gᵀ)/2`, `[n, n]`: `G_ij = 1` where j is one of the k nearest of i by Euclidean distance, i itself left out by its index.
 
     Args:
@@ -55,23 +55,30 @@ def affinity(x: np.ndarray, num_neighbours: int | None = None) -> sparse.csr_mat
         if num_neighbours is None:
             raise ValueError(f"features has {n} examples, too few for {k} neighbours each: give more, or {num_neighbours=} below {n}")
         raise ValueError(f"{num_neighbours=} must be an integer in [1, {n}): each of {n} examples has {n - 1} others")
+    from scipy.sparse import csr_matrix
     from sklearn.neighbors import NearestNeighbors
 
     graph = NearestNeighbors(n_neighbors=int(k), algorithm="brute").fit(x).kneighbors_graph(mode="connectivity")  # of no X: by index, duplicates or not
-    return sparse.csr_matrix(graph + graph.T) / 2
+    return csr_matrix(graph + graph.T) / 2
 
 
-def components(a: sparse.csr_matrix) -> np.ndarray:
+def components(a: csr_matrix) -> np.ndarray:
     """`[n]`: the component of each node."""
+    from scipy.sparse import csgraph
+
     return csgraph.connected_components(a, directed=False)[1]
 
 
-def decomposed(a: sparse.csr_matrix, count: int, rng: np.random.Generator, *, vectors: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def decomposed(a: csr_matrix, count: int, rng: np.random.Generator, *, vectors: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The least eigenvalues of `L_sym = I − D^{−1/2} A D^{−1/2}`, ascending, `[count]` in [0, 2], and their vectors `[n, count]` (`[n, 0]` where not asked for).
 
     As many are 0 as the graph has components. Above `DENSE` nodes their vectors, `D^{1/2} 1_C`, are taken as known, so that Lanczos'
     method, which may miss copies of an eigenvalue, need not find them.
     """
+    from scipy import linalg
+    from scipy.sparse import csgraph
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
     n = a.shape[0]
     laplacian, root = csgraph.laplacian(a, normed=True, return_diag=True)
     if n <= DENSE:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from scipy import linalg, stats
 
 from jxai.dataset.features import rows
 from jxai.dataset.graph import affinity, components, decomposed, one_thread
@@ -54,7 +53,7 @@ def eigengap_test(
     Each time the graph is made anew, of as many examples: `"gaussian"` draws them from the normal distribution with the mean and the covariance of the data, so that
     only what is more than one cloud with the same axes counts (the null of SigClust); `"columns"` permutes every feature among the examples by itself, which keeps
     each feature's values and no dependence between features. Maps of pictures depend on each other in any data set, so that `"columns"`
-    is nearly always refused and says that maps are maps. The largest gap is taken of the null, too: the choice of c is paid for.
+    is nearly always refused and says that maps are maps. Of few examples with few neighbours one cloud falls apart by itself: then more neighbours say more. The largest gap is taken of the null, too: the choice of c is paid for.
 
     Args:
       features, num_neighbours, size, norm, most, gap: as for `spray`. key: for the null. null: `"gaussian"` or `"columns"`. num_permutations: P, how often; p is `1/(P + 1)` at the least.
@@ -92,6 +91,8 @@ def _without_clusters(x: np.ndarray, null: str) -> Callable[[np.random.Generator
     """Draws data as `null` says, of as many examples as x."""
     if null == "columns":
         return lambda rng: rng.permuted(x, axis=0)
+    from scipy import linalg
+
     # Distances do not depend on where the principal axes lie: the deviations along them are enough.
     deviations = linalg.svdvals(x - x.mean(0), check_finite=False) / np.sqrt(len(x) - 1)
     return lambda rng: rng.normal(size=(len(x), len(deviations))) * deviations
@@ -127,6 +128,8 @@ def enrichment(labels: Array, marked: Array) -> Enrichment:
     Raises:
       ValueError: no examples, marks of another number or kind; none, or all, of the examples are marked.
     """
+    from scipy import stats
+
     labels, marked = np.asarray(labels), np.asarray(marked)
     if labels.ndim != 1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be [n] integers, got {labels.dtype} of shape {labels.shape}")

@@ -95,7 +95,7 @@ def spray(
       most: the largest number of clusters among which is chosen, 2 at least; or the number of the graph's components, where that is larger.
       gap: `"relative"`, as above, or `"absolute"`, `λ_{c+1} − λ_c`, which the paper looks at: the larger the eigenvalues, the larger it is by chance, and of few examples
         two clouds apart may not show.
-      layout: `"tsne"` or `"umap"` (extra `umap`), of the rows of the first 32 eigenvectors; or `"none"`.
+      layout: `"tsne"` or `"umap"` (extra `umap`), of the rows of the first `most` eigenvectors (a third of n, where that is less); or `"none"`.
 
     Raises:
       ValueError: no key, unequal shapes, NaN, not more examples than neighbours, options out of range, arrays under a trace.
@@ -124,7 +124,7 @@ def spray(
         eigenvalues=values.astype(np.float32),
         embedding=embedding.astype(np.float32),
         labels=labels,
-        layout=None if layout == "none" else laid_out(_of_length_one(vectors), layout, rng),
+        layout=None if layout == "none" else laid_out(_of_length_one(vectors[:, : max(2, parts, min(most, n // 3))]), layout, rng),
         candidates=np.asarray(candidates, np.int32),
         silhouettes=silhouettes,
         num_neighbours=default_neighbours(n) if num_neighbours is None else int(num_neighbours),

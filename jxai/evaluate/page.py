@@ -178,12 +178,12 @@ def _case(
     label, predicted, target = (int(table[name][row]) for name in ("label", "predicted", "target"))
     explained, names = [method for method in run.methods if valid and method in kept], propers(run.methods)
     apart = disagreement([kept[method] for method in explained])
-    facts = [] if label == NO_LABEL else [("label", _named(run, label))]
+    facts = [] if label == NO_LABEL else [("label", told.named(run, label))]
     if valid and run.config["target"] is None:
         facts.append(("value", number(float(table["confidence"][row]))))
     elif valid:
-        facts.append(("predicted", f"{_named(run, predicted)}, {table['confidence'][row]:.1%}"))
-        facts += [("explained", _named(run, target))] if target != predicted else []
+        facts.append(("predicted", f"{told.named(run, predicted)}, {table['confidence'][row]:.1%}"))
+        facts += [("explained", told.named(run, target))] if target != predicted else []
     name = str(table["name"][row]) or str(int(table["index"][row]))
     name = f"example {name}" if name.isdecimal() else name
     grouped = predicted if label == NO_LABEL and run.config["target"] is not None else label
@@ -193,15 +193,10 @@ def _case(
         ", ".join([name, *(" ".join(pair) for pair in facts)]),
         [pages.layer(names[method], kept[method], shape, signed=signs[method], width=width) for method in explained],
         facts if apart is None else [*facts, ("disagreement", f"{apart:.2f}")],
-        "" if grouped == NO_LABEL else _named(run, grouped),
+        "" if grouped == NO_LABEL else told.named(run, grouped),
         valid and label != NO_LABEL and run.config["target"] is not None and predicted != label,
         apart,
         [list(map(float, own)) for method, own in zip(run.methods, scores) if method in explained],
         str(table["error"][row]),
         values=kept[PICTURE] if valid and PICTURE in kept and len(shape) == 1 else None,
     )
-
-
-def _named(run: Run, index: int) -> str:
-    names = run.config["data"].get("class_names")
-    return f"class {index}" if names is None else str(names[index]) if 0 <= index < len(names) else str(index)

@@ -176,14 +176,17 @@ class Run:
                         found[method, metric] = found.get((method, metric), 0) + len(block["index"])
         return found
 
-    def maps(self, method: str) -> dict[int, np.ndarray]:
-        """The explanations of a method by place in the data set; `{}` where the run kept none. ValueError where some are damaged."""
+    def maps(self, method: str, change: Callable[[np.ndarray], np.ndarray] | None = None) -> dict[int, np.ndarray]:
+        """The explanations of a method by place in the data set; `{}` where the run kept none. ValueError where some are damaged.
+
+        change: makes what is held of those of a block, `[n, …]`, of which all together may be large.
+        """
         found = {}
         for block in self._blocks():
             if self.config["keep_maps"] and method in block.methods():
                 if (maps := block.map(method)) is None:
                     raise ValueError(f"{block.explanations()} is damaged or missing; evaluating again mends it")
-                found |= dict(zip(block.columns()["index"].tolist(), maps))
+                found |= dict(zip(block.columns()["index"].tolist(), maps if change is None else change(maps)))
         return found
 
     def looked_at(self, places: Collection[int]) -> dict[int, dict[str, np.ndarray]]:

@@ -121,3 +121,9 @@ def _options(made: dict[str, Any]) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def named(run: Run, index: int) -> str:
+    """A class by its name, or as `class 3`."""
+    names = run.config["data"].get("class_names")
+    return f"class {index}" if names is None else str(names[index]) if 0 <= index < len(names) else str(index)

@@ -17,6 +17,7 @@ from jxai.plot.evaluation import critical_difference, curves, heatmap
 from jxai.plot.features import atlas, visualizations
 from jxai.plot.figures import explanations, overlay, save
 from jxai.plot.grids import grid
+from jxai.plot.spectrum import spectrum
 from jxai.plot.sufficiency import confidence, removals
 from jxai.plot.words import words
 
@@ -43,6 +44,7 @@ __all__ = [
     "removals",
     "save",
     "save_animation",
+    "spectrum",
     "spotlight",
     "visualizations",
     "words",
