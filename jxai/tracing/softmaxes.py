@@ -17,7 +17,7 @@ from jxai.tracing.interpret import Program, Step
 from jxai.tracing.pieces import Flow, Piece, tolerance
 
 _EXPONENTIALS = frozenset(("exp", "exp2", "expm1"))
-_ALONG = frozenset("reduce_sum reduce_max broadcast_in_dim reshape squeeze expand_dims transpose dot_general".split())
+_ALONG = frozenset("reduce_sum reduce_max reduce_min reduce_and reduce_or broadcast_in_dim reshape squeeze expand_dims transpose dot_general".split())
 _LONGEST, _MOST_ARGUMENTS, _SPREAD = 64, 16, 2.0
 
 

@@ -24,6 +24,11 @@ def reciprocal(x):
     return e * (1 / e.sum(-1, keepdims=True))
 
 
+def safe(x):
+    """PyTorch's: 0 where a row is masked whole."""
+    return jnp.where((x == -jnp.inf).all(-1, keepdims=True), 0, jax.nn.softmax(x))
+
+
 SPELLED = {
     "softmax": (jax.nn.softmax, lambda x: x, (1,)),
     "along the first axis": (lambda x: jax.nn.softmax(3 * x, axis=0), lambda x: 3 * x, (0,)),
@@ -36,6 +41,7 @@ SPELLED = {
     "computed twice": (lambda x: jnp.exp(x) / jnp.exp(x).sum(-1, keepdims=True), lambda x: x, (1,)),
     "times a reciprocal": (reciprocal, lambda x: x, (1,)),
     "exp of log-softmax": (lambda x: jnp.exp(jax.nn.log_softmax(x)), lambda x: x, (1,)),
+    "PyTorch's, safe": (lambda x: safe(2 * x), lambda x: 2 * x, (1,)),
     "half precision": (lambda x: jax.nn.softmax(x.astype(jnp.bfloat16)), lambda x: x, (1,)),
 }
 NONE = {
