@@ -50,7 +50,7 @@ class Config:
     """Photographs, the first of the data set."""
     channels: int = 12
     classes: int = 12
-    passes: int = 320
+    passes: int = 192
     """Forward and backward, for each picture."""
     views: int = 4
     """Of MACO in each step; of the others one."""

@@ -82,6 +82,7 @@ def test_colours_are_those_of_photographs():
     natural, plain = jax.jit(lambda key: [concepts.visualize(same, (4, 5, 3), None, key, colours=given, **options).image for given in ("natural", None)])(KEY)
     logit = lambda p: np.log(p / (1 - np.asarray(p, np.float64)))
     np.testing.assert_allclose(logit(natural), logit(plain) @ COLOURS, atol=1e-4)
+    assert abs(logit(plain).std() - 1) < 0.3  # as the start is drawn
 
 
 def test_colours_of_ones_own_have_their_covariance():
@@ -151,6 +152,7 @@ def test_a_channel_is_one_of_its_layer():
     values = tiles @ KERNEL[..., 2].ravel() / np.sqrt((tiles**2).sum(-1) + 1e-6)
     np.testing.assert_allclose(concepts.channel(NET, LAYER, 2)(x), values.mean(), rtol=1e-4)
     np.testing.assert_allclose(concepts.channel(NET, LAYER, 2, (0, 1))(x), values[0, 1], rtol=1e-4)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(concepts.channel(NET, LAYER, 2)))  # a number would be a program of its own
     traced = jax.jit(lambda c: concepts.channel(NET, LAYER, c)(x))
     assert np.isnan(traced(4)) and np.isnan(traced(-1)) and np.isfinite(traced(2))
     for wrong, said in ((4, "channel=4 must be one of 4"), (-1, "channel=-1 must be")):
