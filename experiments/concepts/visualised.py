@@ -12,7 +12,10 @@ For `channels` of a layer of EfficientNet-Lite0 (the mean over positions) and fo
 passes. Beside them, as a control, the photograph of the data set that excites the same feature most ("photograph"), and a picture made for nothing ("start": the Fourier start).
 `reach`: `(v − mean) / (best − mean)` of the objective v over photographs: 0 is a photograph on average, 1 the best one. `blurred`: the same of the picture blurred (sigma 2 pixels): what is
 left without fine noise. `alone`: the share of the layer's other channels (or other classes) that are raised less, in standard deviations over photographs. `judge_top5`: whether EfficientNet-Lite2
-has the class among its first five. Writes `out/visualised/DIGEST/results.json` and `pictures.png`. Cost: about 25 s a picture on 2 quiet cores, 30 minutes in all.
+has the class among its first five. Writes `out/visualised/DIGEST/results.json` and `pictures.png`.
+
+Found: `reach` is 4 for channels and 5 to 6 for logits in pixels and spectra; the noise of pixels is not finer than the spectrum's, for the blur takes no more from it, and the other network
+knows both. MACO stays below the best photograph, and is not known to the other network. Cost: 15 s a picture on 2 quiet cores, 10 minutes in all.
 """
 
 from __future__ import annotations
@@ -48,8 +51,8 @@ class Config:
     """Of `jxai.taps.layers`; None is the last with positions."""
     images: int = 1000
     """Photographs, the first of the data set."""
-    channels: int = 12
-    classes: int = 12
+    channels: int = 6
+    classes: int = 6
     passes: int = 192
     """Forward and backward, for each picture."""
     views: int = 4
