@@ -16,6 +16,10 @@ def make():
     class Bundle:
         model = staticmethod(jax.tree_util.Partial(lambda w, x: jnp.einsum("hwc,hwck->k", x, w), jnp.asarray(W))); class_names = ["a long name of a class, with synonyms", "b", "c", "d"]; input_shape = (40, 40, 3)
     return Bundle()
+def layered():
+    bundle = make()
+    bundle.model = jax.tree_util.Partial(lambda w, x: jax.nn.relu(x @ w).mean((0, 1)) @ w[:, :4].T @ jnp.eye(3, 4), jnp.asarray(40 * W[0, 0, :, :4]))
+    return bundle
 """
 NAME = "a_photograph_with_a_name_that_is_too_long_for_any_phone_there_is_0123456789.png"
 COMMANDS = {
@@ -25,6 +29,7 @@ COMMANDS = {
     "certify/certification.html": (["certify", "images", "--radius", "0.001", "--target", "predicted", "--steps", "5"], 0),
     "counterfactual/counterfactual.html": (["counterfactual", f"images/{NAME}", "--method", "wachter", "--target", "all"], 3),
     "counterfactuals/counterfactuals.html": (["counterfactual", "images", "--method", "wachter"], 3),
+    "concepts/concepts.html": (["concepts", "images", "--of", "predicted", "--top", "2", "--references", "3", "--lrp.composite", "epsilon"], 5),
     "suffice/sufficient.html": (["suffice", f"images/{NAME}", "--threshold", "0.3"], 3),
     "disambiguate/disambiguation.html": (["disambiguate", f"images/{NAME}", "--top", "3", "--disambiguate.score", "probability"], 3),
 }
@@ -46,7 +51,8 @@ def made(tmp_path_factory):
         patch.chdir(here)
         for page, (command, _) in COMMANDS.items():
             out = page.replace(".html", ".npz") if page == "certificate.html" else page.split("/")[0]
-            assert main([*command, "--model", "own_shown:make", "--html", "--out", out]) == 0
+            model = "own_shown:layered" if command[0] == "concepts" else "own_shown:make"
+            assert main([*command, "--model", model, "--html", "--out", out]) == 0
     return here
 
 
