@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,15 +12,12 @@ from numpy.typing import ArrayLike
 from jxai.plot.blending import Scaled, blend, normalize, paint, reduce_channels, within
 from jxai.plot.page import Page
 
-if TYPE_CHECKING:
-    from jxai.dataset import Spectrum
-
 _CLUSTERS = 10
 """That are drawn, the largest ones."""
 
 
 def spectrum(
-    found: Spectrum,
+    found: Any,
     means: np.ndarray | Sequence[ArrayLike] | None = None,
     examples: Sequence[Sequence[tuple[ArrayLike, ArrayLike]]] | None = None,
     *,
@@ -31,7 +28,7 @@ def spectrum(
     """What `jxai.dataset.spray` found: its eigenvalues, its layout coloured by cluster, and a row for each cluster.
 
     Args:
-      found: the clusters. means: `[clusters, H, W, C]`, the mean map of each, all on one scale; None draws no rows.
+      found: a `jxai.dataset.Spectrum`. means: `[clusters, H, W, C]`, the mean map of each, all on one scale; None draws no rows.
       examples: of each cluster some examples `[H, W, C]` with their maps, each on its own scale. signed: whether 0 is the middle of maps; None looks at them.
       notes: a text for each cluster, below its size. title: above.
 
@@ -70,7 +67,7 @@ def _color(cluster: int) -> str:
     return f"C{cluster % 10}"
 
 
-def _eigenvalues(axes: Any, found: Spectrum) -> None:
+def _eigenvalues(axes: Any, found: Any) -> None:
     """The eigenvalues in order, and after how many the clusters are."""
     values = np.asarray(found.eigenvalues)
     axes.plot(np.arange(1, len(values) + 1), values, "o", color="0.3", markersize=3)
@@ -82,7 +79,7 @@ def _eigenvalues(axes: Any, found: Spectrum) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _layout(axes: Any, found: Spectrum, labels: np.ndarray) -> None:
+def _layout(axes: Any, found: Any, labels: np.ndarray) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     if found.layout is None:
