@@ -9,14 +9,14 @@ Claims that are tested (Achtibat et al. 2024, "AttnLRP: Attention-Aware Layer-Wi
 than gradient × input, integrated gradients and attention; and LRP with attention held constant (CP-LRP; Ali et al. 2022) is less so than AttnLRP.
 
 MiniLM over the embeddings of its tokens, on sentences of SST-2's test part, two scores of each: the *margin* of the class that a linear head (fitted on the mean of token
-vectors of 500 training sentences) predicts, and the *similarity*, the cosine with the most similar other one of these sentences. A method's relevance of a word is the sum over its tokens.
+vectors of 500 training sentences) predicts, and the *similarity*, the cosine with the most similar other one of these sentences. A method's relevance of a word is the sum over its tokens, of attention the mean.
 Words are deleted, most relevant first: the sentence is run again without their tokens, as if it had been written so. What is reported of a method is the score less
 that without its first words, the mean over shares of the words (`drop`, ERASER's comprehensiveness; higher is better), the curve, what it is ahead of the mean of random orders on the
 same sentence (`ahead`), and each other method's `drop` less AttnLRP's. `felt` is the agreement with people: of words that VADER's lexicon knows, the share whose relevance for "positive"
 has the sign of the mean of ten people's ratings (.5 is chance), and `ranked` the area under the ROC curve by which |relevance| finds these words among the others of the sentence.
 All with 95 % bootstrap intervals over sentences.
 
-Writes `out/words/DIGEST/results.json`, `curves.png` and `words.png`, `similar.png` (sentences with their words coloured). Cost: about 6 s a sentence on 2 quiet cores.
+Writes `out/words/DIGEST/results.json`, `curves.png` and `words.png`, `similar.png` (sentences with their words coloured). Cost: about 6 s a sentence on 2 quiet cores, and minutes to compile.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Config:
     """Sentences of the test part; those of fewer than four words do not count."""
     fitted: int = 500
     """Training sentences that the head is fitted on."""
-    methods: tuple[str, ...] = ("attn_lrp", "cp_lrp", "input_x_gradient", "integrated_gradients", "chefer")
+    methods: tuple[str, ...] = ("attn_lrp", "cp_lrp", "deep_lift", "input_x_gradient", "integrated_gradients", "chefer")
     shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5, 0.7)
     """Of the words, how many are deleted; rounded up."""
     steps: int = 16
@@ -109,17 +109,13 @@ class Reader:
         size = size or -(-len(ids) // _PAD) * _PAD
         return np.pad(ids, (0, size - len(ids))), np.arange(size) < len(ids)
 
-    def vector(self, tokens: models.Tokens) -> np.ndarray:
-        """The mean of the tokens' vectors."""
-        return np.asarray(_mean(self.model, *self.padded(tokens.ids)))
-
     def relevance(self, f: Any, tokens: models.Tokens) -> np.ndarray:
         """`[methods, words]` of a score of the tokens."""
         ids, mask = self.padded(tokens.ids)
         f = dataclasses.replace(f, mask=mask)
         blank = self.model.embed(np.asarray(103))  # [MASK]
         maps = [_explained(f, self.model.embed(ids), blank, method=name, steps=self.config.steps) for name in named(self.config)]
-        return np.stack([tokens.by_word(np.asarray(a)[: len(tokens.ids)]) for a in maps])
+        return np.stack([tokens.by_word(np.asarray(a)[: len(tokens.ids)], mean=not signed(name)) for name, a in zip(named(self.config), maps)])
 
     def scores(self, f: Any, tokens: models.Tokens, deleted: list[np.ndarray]) -> np.ndarray:
         """The score without each of these sets of words."""
@@ -150,6 +146,11 @@ def _explained(f, x, blank, *, method: str, steps: int):
     return getattr(attribution, method)(f, x, None, **options).sum(-1)
 
 
+def signed(method: str) -> bool:
+    """Whether a method says for and against: shares of a score, which add up."""
+    return attribution.is_signed(getattr(attribution, method, attribution.lrp))
+
+
 def named(config: Config) -> tuple[str, ...]:
     """The methods that there are."""
     known = (*COMPOSITES, *attribution.__all__)
@@ -166,8 +167,9 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     reader = Reader(config, *models.minilm())
     fitted, labels = (part[: config.fitted] for part in data.sst2("train"))
     chosen = [tokens for text in data.sst2("test")[0][: config.limit] if len((tokens := reader.tokenizer(text)).words) >= _FEWEST]
-    means = here.kept("vectors", lambda: {name: np.stack([reader.vector(reader.tokenizer(t) if isinstance(t, str) else t) for t in some])
-                                          for name, some in (("fitted", fitted), ("chosen", chosen))})  # fmt: skip
+    taught = [reader.tokenizer(text) for text in fitted]
+    vectors = lambda some: np.stack([_mean(reader.model, *reader.padded(tokens.ids)) for tokens in some])
+    means = here.kept("vectors", lambda: {"fitted": vectors(taught), "chosen": vectors(chosen)})
     head = LogisticRegression(C=0.1, max_iter=5000).fit(means["fitted"], labels)
     sides = np.where(head.decision_function(means["chosen"]) > 0, 1.0, -1.0)
     units = means["chosen"] / np.linalg.norm(means["chosen"], axis=1, keepdims=True)
@@ -241,7 +243,7 @@ def felt(config: Config, chosen: list[models.Tokens], relevance: list[np.ndarray
             areas.append([roc_auc_score(known, np.abs(v)) for v in values])
     rows = []
     for n, name in enumerate(named(config)):
-        if attribution.is_signed(getattr(attribution, name, attribution.lrp)):
+        if signed(name):
             rows.append(findings.row(np.array(signs)[:, n], score="margin", method=name, metric="felt"))
         rows.append(findings.row(np.array(areas)[:, n], score="margin", method=name, metric="ranked"))
     return rows
@@ -278,8 +280,7 @@ def pages(config: Config, folder: Path, chosen: list[models.Tokens], relevance: 
         told = {"margin": "positive" if sides[n] > 0 else "negative", "similarity": f"cosine {likeness[n, other]:.2f} with: {chosen[other].text}"}
         for score, title in told.items():
             values = dict(zip(named(config), relevance[score][n]))
-            signed = {name: attribution.is_signed(getattr(attribution, name, attribution.lrp)) for name in values}
-            plot.save(plot.words(chosen[n].words, values, title=title, signed=signed), folder / f"{score} {n}.png")
+            plot.save(plot.words(chosen[n].words, values, title=title, signed={name: signed(name) for name in values}), folder / f"{score} {n}.png")
 
 
 def show(config: Config, rows: list[dict[str, Any]]) -> None:

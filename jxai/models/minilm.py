@@ -107,11 +107,14 @@ class Tokens:
     word: np.ndarray
     words: tuple[str, ...]
 
-    def by_word(self, values: np.ndarray | jax.Array) -> np.ndarray:
-        """Numbers of tokens added up over each word, `[T] -> [words]`; what falls on `[CLS]` and `[SEP]` is left out."""
-        found = np.zeros(len(self.words))
-        np.add.at(found, self.word[self.word >= 0], np.asarray(values, np.float64).reshape(-1)[self.word >= 0])
-        return found
+    def by_word(self, values: np.ndarray | jax.Array, mean: bool = False) -> np.ndarray:
+        """Numbers of tokens added up over each word, `[T] -> [words]`, or their means; what falls on `[CLS]` and `[SEP]` is left out.
+
+        Shares of a score add up; of attention, which every token has some of, the mean does not favour words of many pieces.
+        """
+        of = self.word[self.word >= 0]
+        found = np.bincount(of, np.asarray(values, np.float64).reshape(-1)[self.word >= 0], len(self.words))
+        return found / np.bincount(of, minlength=len(self.words)) if mean else found
 
 
 class Tokenizer:

@@ -60,6 +60,7 @@ def test_words_are_those_of_the_text(encoder):
     assert tokens.pieces[:6] == ("[CLS]", "cafe", "is", "una", "##ffa", "##ble")
     by_word = tokens.by_word(np.where(np.array(tokens.pieces) == "##ffa", 2.0, 1.0))
     assert list(by_word) == [1, 1, 4, 1, 1, 1, 1, 1, 1]
+    assert list(tokens.by_word(np.arange(13.0), mean=True))[1:4] == [2, 4, 6]
     with pytest.raises(ValueError, match="text='' has no words"):
         encoder[1]("")
     with pytest.raises(ValueError, match="text is of 302 tokens, of which the model knows 256"):
