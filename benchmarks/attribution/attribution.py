@@ -1,4 +1,4 @@
-"""Every attribution method beside Captum, Xplique and pytorch-grad-cam: EfficientNet-Lite0, the same weights, images and passes.
+"""Every attribution method beside Captum, shap, Xplique and pytorch-grad-cam: EfficientNet-Lite0, the same weights, images and passes.
 
     python benchmarks/attribution/attribution.py --out out/attribution      # about 12 minutes on 2 quiet cores
     python benchmarks/attribution/attribution.py --quick                    # about 2 minutes, few passes, no memory

@@ -1,4 +1,4 @@
-"""Captum and pytorch-grad-cam as workers of the benchmark. Maps come back as `[images, H, W, C or 1]`."""
+"""Captum, shap and pytorch-grad-cam as workers of the benchmark. Maps come back as `[images, H, W, C or 1]`."""
 
 from __future__ import annotations
 
@@ -99,6 +99,27 @@ class Captum(Torch):
 
         return _maps(GradientShap(self.model).attribute(x, self.x[1:5], num_samples, sigma, y))
 
+    def deep_lift(self, x, y, batch):
+        from captum.attr import DeepLift
+
+        self._settle()
+        return _maps(DeepLift(self.model).attribute(x, 0.0, y))
+
+    def deep_shap(self, x, y, batch):
+        from captum.attr import DeepLiftShap
+
+        self._settle()
+        return _maps(DeepLiftShap(self.model).attribute(x, self.x[1:5], y))
+
+    def _settle(self) -> None:
+        """Of an activation that is not in its table it takes the gradient, and says nothing; a block with two names it takes for one that runs twice."""
+        from captum.attr._core import deep_lift
+
+        self.model._modules.pop("last", None)
+
+        kinds = {type(module) for module in self.model.modules() if isinstance(module, torch.nn.ReLU)}
+        deep_lift.SUPPORTED_NON_LINEAR.update(dict.fromkeys(kinds, deep_lift.nonlinear))
+
     def grad_cam(self, x, y, batch):
         from captum.attr import LayerAttribution, LayerGradCam
 
@@ -146,6 +167,26 @@ class Captum(Torch):
         with torch.no_grad():
             maps = explain.attribute(x, 0.0, y, feature_mask=labels, perturbations_per_eval=batch, **options)
         return _maps(maps)[..., :1]
+
+
+class Shap(Torch):
+    """shap's DeepExplainer. It explains the class of the largest logit, which is the one that is asked for."""
+
+    packages = ("torch", "shap")
+
+    def deep_lift(self, x, y, batch):
+        return self._explained(torch.zeros_like(self.x[:1]), x)
+
+    def deep_shap(self, x, y, batch):
+        return self._explained(self.x[1:5], x)
+
+    def _explained(self, background, x):
+        import shap
+        from shap.explainers._deep import deep_pytorch
+
+        deep_pytorch.op_handler["ReLU6"] = deep_pytorch.nonlinear_1d  # it warns of what it does not know, and takes the gradient
+        found, _ = shap.DeepExplainer(self.model, background).shap_values(x, ranked_outputs=1, check_additivity=False)
+        return _maps(torch.as_tensor(np.asarray(found)[..., 0]))
 
 
 class GradCam(Torch):

@@ -55,7 +55,7 @@ class Row:
 def rows(scale: float = 1.0) -> list[Row]:
     """All rows, with `scale` times the usual number of passes."""
     few, many = max(2, round(50 * scale)), max(2 * GRID**2, round(256 * scale))
-    return [*_gradients(), *_paths(few), *_cams(), *_black_boxes(scale, many), *_without_peer(few)]
+    return [*_gradients(), *_differences(), *_paths(few), *_cams(), *_black_boxes(scale, many), *_without_peer(few)]
 
 
 def _gradients() -> list[Row]:
@@ -68,6 +68,13 @@ def _gradients() -> list[Row]:
         }, 8),
         Row("deconvnet", 0, 1, {}, _both(Peer("deconvnet")), 8),
     ]  # fmt: skip
+
+
+def _differences() -> list[Row]:
+    return [
+        Row("deep_lift", 1, 1, {}, {"captum": Peer("deep_lift"), "shap": Peer("deep_lift")}, 8),
+        Row("deep_shap", 1, 4, {"baselines": "@photographs"}, {"captum": Peer("deep_shap", passes=8), "shap": Peer("deep_shap", passes=8)}),
+    ]
 
 
 def _paths(few: int) -> list[Row]:

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = {
     "jxai": "benchmarks.attribution.ours:Jxai",
     "captum": "benchmarks.attribution.captum_peers:Captum",
+    "shap": "benchmarks.attribution.captum_peers:Shap",
     "grad-cam": "benchmarks.attribution.captum_peers:GradCam",
     "xplique": "benchmarks.attribution.xplique_peers:OnKeras",
     "xplique-torch": "benchmarks.attribution.xplique_peers:OnTorch",
