@@ -7,6 +7,7 @@ correlation that they have in photographs, give gradients what photographs have.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
@@ -101,7 +102,7 @@ class Fourier:
 
     def buffer(self, parameters: Array, shape: tuple[int, int, int]) -> Array:
         """The inverse transform of the scaled spectrum."""
-        scale = np.sqrt(shape[0] * shape[1]) * falling(shape, self.decay)
+        scale = math.sqrt(shape[0] * shape[1]) * falling(shape, self.decay)
         return jnp.fft.irfft2(jnp.asarray(scale, jnp.float32) * jax.lax.complex(parameters[0], parameters[1]), shape[:2], axes=(0, 1)) / 4
 
 
@@ -195,4 +196,4 @@ def _odd(phase: Array, width: int) -> Array:
     own[0] = True
     own[-1] |= width % 2 == 0
     mirrored = jnp.roll(phase[::-1], 1, 0)  # −f in the place of f
-    return jnp.where(own[None, :, None], (phase - mirrored) / np.sqrt(2), phase)
+    return jnp.where(own[None, :, None], (phase - mirrored) / math.sqrt(2), phase)

@@ -7,6 +7,7 @@ from 0 to 1. What is outside of the picture is grey, 0.5. Sizes are shares of th
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Protocol
 
 import jax
@@ -59,7 +60,7 @@ class Views:
         """One view."""
         draws = jax.random.uniform(key, (7,), jnp.float32, -1.0, 1.0)
         zoom, upright = 1 + self.scale * draws[0], jnp.abs(draws[1]) < _UPRIGHT
-        angle = jnp.where(upright, 0.0, np.deg2rad(self.rotate) * draws[2])
+        angle = jnp.where(upright, 0.0, math.radians(self.rotate) * draws[2])
         turn = jnp.stack([jnp.stack([jnp.cos(angle), -jnp.sin(angle)]), jnp.stack([jnp.sin(angle), jnp.cos(angle)])])
         seen = 1 + 2 * self.pad - self.jitter - self.jitter_after
         sides = np.asarray(picture.shape[:2], np.float32)

@@ -198,3 +198,17 @@ def test_what_is_wrong_is_said(said):
 def test_fields_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match="must lie in"):
         make()
+
+
+@pytest.mark.parametrize("name", ["fourier", "pixel", "maco"])
+def test_pictures_are_single_precision_whatever_the_default_is(name):
+    seen = set()
+
+    def objective(x):
+        seen.add(x.dtype)
+        return x.sum()
+
+    with jax.enable_x64(True):
+        made = lambda key: concepts.visualize(objective, (4, 5, 3), None, key, parametrisation=name, steps=2, num_samples=1)
+        found = jax.eval_shape(made, jax.eval_shape(lambda: jax.random.key(0)))
+    assert seen == {jnp.dtype(jnp.float32)} == {leaf.dtype for leaf in found}
