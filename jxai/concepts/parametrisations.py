@@ -47,7 +47,8 @@ class Parametrisation(Protocol):
         ...
 
     def buffer(self, parameters: PyTree, shape: tuple[int, int, int]) -> Array:
-        """The picture of these parameters, `[H, W, C]`: real numbers around 0, its colours uncorrelated."""
+        """The picture of these parameters, `[H, W, C]`: real numbers around 0, its colours uncorrelated. Its `inverse(buffer) -> parameters`, where there is one,
+        lets a search begin at a picture."""
         ...
 
 
@@ -73,6 +74,10 @@ class Pixel:
     def buffer(self, parameters: Array, shape: tuple[int, int, int]) -> Array:
         """The parameters themselves."""
         return parameters
+
+    def inverse(self, buffer: Array) -> Array:
+        """The parameters of a picture that is given."""
+        return buffer
 
 
 @jax.tree_util.register_dataclass
@@ -102,8 +107,15 @@ class Fourier:
 
     def buffer(self, parameters: Array, shape: tuple[int, int, int]) -> Array:
         """The inverse transform of the scaled spectrum."""
-        scale = math.sqrt(shape[0] * shape[1]) * falling(shape, self.decay)
-        return jnp.fft.irfft2(jnp.asarray(scale, jnp.float32) * jax.lax.complex(parameters[0], parameters[1]), shape[:2], axes=(0, 1)) / 4
+        return jnp.fft.irfft2(self._scale(shape) * jax.lax.complex(parameters[0], parameters[1]), shape[:2], axes=(0, 1)) / 4
+
+    def inverse(self, buffer: Array) -> Array:
+        """The parameters of a picture that is given."""
+        spectrum = 4 * jnp.fft.rfft2(buffer, axes=(0, 1)) / self._scale(buffer.shape)
+        return jnp.stack([spectrum.real, spectrum.imag])
+
+    def _scale(self, shape: tuple[int, ...]) -> Array:
+        return jnp.asarray(math.sqrt(shape[0] * shape[1]) * falling(shape, self.decay), jnp.float32)
 
 
 @jax.tree_util.register_dataclass

@@ -25,6 +25,8 @@ __all__ = ["Visualization", "visualize"]
 PARAMETRISATIONS: dict[str, type] = {"fourier": Fourier, "maco": Maco, "pixel": Pixel}
 SQUASHES = ("sigmoid", "clip")
 _START_STREAM, _VIEW_STREAM = 0, 1
+_MARGIN = 1e-3
+"""How near to an end of the range a sigmoid may begin, whose end is at infinity."""
 
 
 class Visualization(NamedTuple):
@@ -60,6 +62,7 @@ def visualize(
     low: float | Array = 0.0,
     high: float | Array = 1.0,
     score: str = "logit",
+    start: Array | None = None,
 ) -> Visualization:
     """The picture `argmax_x E_T L(T(x))`, `x = low + (high − low) σ(buffer(θ) @ M)`, by ascent in θ over random views T.
 
@@ -77,13 +80,15 @@ def visualize(
       squash: σ, `"sigmoid"`, or `"clip"`: adds the mean colour and cuts off, so that a pixel that is beyond the range has no gradient.
       low, high: the range of x, numbers or arrays that broadcast against it.
       score: as in attribution methods, where there is a target.
+      start: `[H', W', C]` in the range, a picture to begin at instead of noise (feature accentuation: with its distance in the objective, what in it the feature is about is enhanced);
+        `"fourier"` and `"pixel"` only. Of what is nearer to an end of the range than 0.001 of it, a sigmoid begins there.
 
     Returns:
       A `Visualization`.
 
     Raises:
       ValueError: key is None, shape is no picture's, an unknown parametrisation or squash, colours or a magnitude that do not fit, an objective that is no scalar,
-        a count, rate or range that is none.
+        a count, rate or range that is none, a start of another shape, or of a parametrisation that cannot begin at a picture.
 
     Cost: `steps · num_samples` forward and backward passes; memory does not depend on either.
     Reference: Olah et al. 2017, "Feature Visualization", Distill; Fel et al. 2023, "Unlocking Feature Visualization for Deeper Networks with MAgnitude Constrained
@@ -117,8 +122,16 @@ def visualize(
         draw = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, _VIEW_STREAM), t), i)
         return ranged(view(picture, shape, draw, t / max(steps - 1, 1)))
 
-    start = made.start(canvas, jax.random.fold_in(key, _START_STREAM))
-    first = unit(start)
+    if start is None:
+        begin = made.start(canvas, jax.random.fold_in(key, _START_STREAM))
+    else:
+        if jnp.shape(start) != canvas or not hasattr(made, "inverse"):
+            can = "Fourier and Pixel can begin at a picture"
+            raise ValueError(f"start has shape {jnp.shape(start)} and {parametrisation=}: it must be the picture {canvas}, and {can}")
+        given = (jnp.asarray(start, jnp.float32) - low) / (jnp.asarray(high, jnp.float32) - low)
+        given = jax.scipy.special.logit(jnp.clip(given, _MARGIN, 1 - _MARGIN)) if squash == "sigmoid" else given - middle
+        begin = made.inverse(given if mixed is None else jnp.matmul(given, jnp.linalg.inv(jnp.asarray(mixed)), precision="highest"))
+    first = unit(begin)
     value = scored(objective, ranged(whole(first)), target, score)
     once = loops.at_once(jax.ShapeDtypeStruct(shape, jnp.float32), chunk)
 
@@ -130,7 +143,7 @@ def visualize(
         update, state = optimiser.update(back(-slope)[0], state, parameters)
         return (optax.apply_updates(parameters, update), state, transparency + jnp.abs(slope)), now
 
-    carry = start, optimiser.init(start), jnp.zeros_like(first)
+    carry = begin, optimiser.init(begin), jnp.zeros_like(first)
     (parameters, _, transparency), history = loops.scan(step, carry, jnp.arange(steps))
     picture = unit(parameters)
     # The slope above is by the picture in [0, 1]; that by x is smaller where the range is larger.

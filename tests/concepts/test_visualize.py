@@ -101,6 +101,16 @@ def test_a_magnitude_is_the_mean_of_pictures_among_uncorrelated_colours():
     assert concepts.magnitude_spectrum(images[..., :1], size=(8, 8)).shape == (8, 5, 1)
 
 
+@pytest.mark.parametrize("squash", ["sigmoid", "clip"])
+def test_a_search_may_begin_at_a_picture(squash):
+    picture = RNG.uniform(-1.9, 2.9, size=(5, 7, 3)).astype(np.float32)
+    options = dict(squash=squash, low=-2.0, high=3.0, transformations=None, steps=1, learning_rate=1e-9, start=picture)
+    run = lambda key: [concepts.visualize(lambda x: x.sum(), (5, 7, 3), None, key, parametrisation=name, **options) for name in ("pixel", "fourier")]
+    for found in jax.jit(run)(KEY):
+        np.testing.assert_allclose(found.image, picture, atol=1e-3)
+        np.testing.assert_allclose(found.history[0], picture.sum(), rtol=1e-3)
+
+
 TEMPLATE = np.outer(np.sin(np.linspace(0.3, 6, 8)), np.sin(np.linspace(0.3, 2.8, 8)))[..., None] * np.float32([1, -1, 0.5])
 KERNEL = np.zeros((8, 8, 3, 4), np.float32)
 KERNEL[..., 2] = TEMPLATE / np.linalg.norm(TEMPLATE)
@@ -181,6 +191,8 @@ WRONG = {
     "learning_rate=0.0 must lie in": dict(learning_rate=0.0),
     r"magnitude has shape \(8, 8, 3\), but .* magnitude_spectrum\(images, size=\(8, 8\)\)": dict(parametrisation=concepts.Maco(np.ones((8, 8, 3)))),
     "target=None explains a scalar": dict(objective=NET),
+    r"start has shape \(8, 8, 3\) and parametrisation='maco'": dict(start=np.full((8, 8, 3), 0.5), parametrisation="maco"),
+    r"start has shape \(8, 8, 1\) .* must be the picture \(8, 8, 3\)": dict(start=np.full((8, 8, 1), 0.5)),
     r"size=\(8,\) must be": dict(size=(8,)),
 }
 
