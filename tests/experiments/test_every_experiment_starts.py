@@ -52,6 +52,18 @@ SMALLEST = {
     "counterfactual/sparse_vce": {"images": 1, "seeds": 1, "train": 512, "neighbours": 64, "norms": (2.0,), "budgets": (20,), "steps": 2},
     "counterfactual/steex": {"images": 1, "seeds": 1, "parts": 3, "train": 96, "steps": 60, "search_steps": 2, "targeted": 1},
     "counterfactual/vcnet": {"tables": ("compas",), "examples": 10, "seeds": 1, "limit": 200, "steps": 20, "search_steps": 3},
+    "dataset/clever_hans": {
+        **{
+            "worlds": ("fashion_mnist/anywhere",),
+            "rates": (0.0, 0.5),
+            "methods": ("gradient × input", "LRP"),
+            "seeds": 1,
+            "train": 200,
+            "tests": 40,
+            "epochs": 1,
+        },
+        "permutations": 1,
+    },
     "metrics/metric_validity": {"digits": "digits", "images": 8, "train": 200, "steps": 20, "names": "deletion,sparseness"},
     "metrics/sanity_checks": {**DIGITS, "limit": 1},
     "relevance/words": {"limit": 3, "fitted": 40, "methods": ("input_x_gradient",), "shares": (0.3,), "orders": 1, "pictures": 1},
