@@ -34,10 +34,11 @@ def deep_lift(
     """DeepLIFT: `(x − b) ⊙ m`, the multipliers m the product of every step's `Δoutput/Δinput` between the baseline b and x.
 
     Complete, `Σ = s(x) − s(b)`, to rounding: every step's rule is exact, also where layers are used again, called as functions, or meet in products.
-    Linear steps carry changes as they are; a nonlinearity has the slope of its chord, `(φ(z) − φ(z₀))/(z − z₀)`, or where z moves by at most 1e-6 of its
-    magnitude φ's derivative midway (the paper's code has the derivative at the baseline below 1e-7, captum the one at x below 1e-10); a product of two
-    values gives each the mean of the other, `a·b → b̄ Δa + ā Δb` (attention, gates, squeeze-and-excite; a normalisation is a product with 1/σ); a maximum
-    is due to the largest at x as far as it rose and to the largest at b as far as it fell (cross-max, as captum and shap).
+    Linear steps carry changes as they are; a nonlinearity has the slope of its chord, `(φ(z) − φ(z₀))/(z − z₀)`, or φ's derivative midway
+    where z, or φ(z), moves by at most 1e-6 of its magnitude (the paper's code has the derivative at the baseline below 1e-7, captum the one at x below
+    1e-10); a product of two values gives each the mean of the other, `a·b → b̄ Δa + ā Δb` (attention, gates, squeeze-and-excite; a normalisation is a
+    product with 1/σ); a softmax, however it is spelled, is one step with a slope of its own (`jxai.relevance.reductions`); a maximum is due to the largest
+    at x as far as it rose and to the largest at b as far as it fell (cross-max, as shap; captum 0.9's max pooling is not complete).
 
     Args:
       f: a model `x -> logits [K]`. x: one example of any rank. target: a class, or `None`. key: for a baseline that draws noise.
