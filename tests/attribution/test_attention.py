@@ -107,28 +107,28 @@ def test_chefer_by_hand(read, mask, score):
     np.testing.assert_allclose(got[:, 0], want, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vit_class_token", pytest.param("vit_mean", marks=pytest.mark.slow)])
-def test_patches_are_laid_back_on_the_picture(name):
-    """By the probabilities that the library's own modules hand out, or that are computed from their parts."""
-    f = zoo.IMAGE[name](0)
-    x = np.float32(np.random.default_rng(1).uniform(size=(16, 16, 3)))
-    found = stack(f, x)
-    assert [one.shape for one in found.layers] == [(2, 17, 17)] * 2 if name == "vit_class_token" else [(2, 16, 16)] * 2
-    assert list(found.read) == ([True] + [False] * 16 if name == "vit_class_token" else [True] * 16)
-    if name == "vit_class_token":
-        module, variables = f.module, f.variables
-        _, state = module.apply(variables, x, mutable=["intermediates"], capture_intermediates=lambda m, _: isinstance(m, nn.LayerNorm))
-        normed = [state["intermediates"][f"norm{i}a"]["__call__"][0] for i in range(2)]
-        r = np.eye(17)
-        for i, y in enumerate(normed):
-            w = variables["params"][f"attention{i}"]
-            q, k = (np.einsum("td,dhe->hte", y, w[part]["kernel"]) + np.asarray(w[part]["bias"])[:, None] for part in ("query", "key"))
-            p = np.asarray(jax.nn.softmax(np.einsum("hte,hse->hts", q, k) / np.sqrt(q.shape[-1]))).mean(0)
-            r = (0.5 * p + 0.5 * np.eye(17)) @ r
-        want = r[0, 1:].reshape(4, 4)
-        got = np.asarray(jax.jit(lambda f, x: attention_rollout(f, x, 0, interpolation="nearest"))(f, x))
-        assert got.shape == (16, 16, 1)
-        np.testing.assert_allclose(got[::4, ::4, 0], want, atol=1e-6)
+@pytest.mark.parametrize(("name", "tokens"), [("vit_class_token", 17), pytest.param("vit_mean", 16, marks=pytest.mark.slow)])
+def test_which_tokens_are_read_follows_from_the_program(name, tokens):
+    found = stack(zoo.IMAGE[name](0), jnp.zeros((16, 16, 3)))
+    assert [one.shape for one in found.layers] == [(2, tokens, tokens)] * 2 and found.pooling is None
+    assert list(found.read) == [True, *[name == "vit_mean"] * (tokens - 1)]
+
+
+@pytest.mark.slow
+def test_patches_are_laid_back_on_the_picture():
+    """By flax's own parts of the network: what its LayerNorms gave, and its weights."""
+    f, x = zoo.IMAGE["vit_class_token"](0), np.float32(np.random.default_rng(1).uniform(size=(16, 16, 3)))
+    module, variables = f.module, f.variables
+    _, state = module.apply(variables, x, mutable=["intermediates"], capture_intermediates=lambda m, _: isinstance(m, nn.LayerNorm))
+    r = np.eye(17)
+    for i in range(2):
+        w, y = variables["params"][f"attention{i}"], state["intermediates"][f"norm{i}a"]["__call__"][0]
+        q, k = (np.einsum("td,dhe->hte", y, w[part]["kernel"]) + np.asarray(w[part]["bias"])[:, None] for part in ("query", "key"))
+        p = np.asarray(jax.nn.softmax(np.einsum("hte,hse->hts", q, k) / np.sqrt(q.shape[-1]))).mean(0)
+        r = (0.5 * p + 0.5 * np.eye(17)) @ r
+    got = np.asarray(jax.jit(lambda f, x: attention_rollout(f, x, 0, interpolation="nearest"))(f, x))
+    assert got.shape == (16, 16, 1)
+    np.testing.assert_allclose(got[::4, ::4, 0], r[0, 1:].reshape(4, 4), atol=1e-6)
 
 
 def crossed(x):
