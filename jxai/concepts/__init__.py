@@ -19,7 +19,7 @@ from jxai.concepts.colours import colour_correlation
 from jxai.concepts.conditional import channel_maps, conditional
 from jxai.concepts.means import ClassMeans, class_means
 from jxai.concepts.objectives import Channel, channel
-from jxai.concepts.parametrisations import Fourier, Maco, Parametrisation, Pixel, magnitude_spectrum
+from jxai.concepts.parametrisations import Fourier, Maco, Parametrisation, Pixel, Settings, magnitude_spectrum
 from jxai.concepts.portraits import Portrait, portrait, reference_crops
 from jxai.concepts.prototypes import Difference, Prototypes, difference, log_likelihood, prototypes, unexpectedness
 from jxai.concepts.ranking import References, references, strongest
@@ -42,6 +42,7 @@ __all__ = [
     "Prototypes",
     "ReferenceMap",
     "References",
+    "Settings",
     "Transformation",
     "Vectors",
     "Views",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +23,15 @@ from jxai.concepts.transformations import Crops, Transformation, Views
 from jxai.scores import wide, within
 from jxai.typing import Array, PyTree
 
-__all__ = ["Fourier", "Maco", "Parametrisation", "Pixel", "magnitude_spectrum"]
+__all__ = ["Fourier", "Maco", "Parametrisation", "Pixel", "Settings", "magnitude_spectrum"]
 
 _STATIC = {"static": True}
 _EPSILON = 1e-5
 """Added to standard deviations that divide, as in Xplique."""
 
 
-class Parametrisation(Protocol):
-    """A picture `[H, W, C]` as a function of parameters, with the settings that suit it where `visualize` is given none."""
+class Settings(NamedTuple):
+    """What `visualize` takes where it is given nothing else."""
 
     learning_rate: float
     """Of the optimiser."""
@@ -41,6 +41,13 @@ class Parametrisation(Protocol):
     """Under which the picture is looked at."""
     num_samples: int
     """Such views in each step."""
+
+
+class Parametrisation(Protocol):
+    """A picture `[H, W, C]` as a function of parameters."""
+
+    settings: Settings
+    """Those that suit it."""
 
     def start(self, shape: tuple[int, int, int], key: Array) -> PyTree:
         """The parameters to start from, of a picture of this shape."""
@@ -52,6 +59,9 @@ class Parametrisation(Protocol):
         ...
 
 
+_LUCID = Settings(0.05, optax.adam, Views(), 1)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Pixel:
@@ -59,10 +69,7 @@ class Pixel:
 
     sigma: float = dataclasses.field(default=0.01, metadata=_STATIC)
     """Standard deviation of the start, at least 0."""
-    learning_rate: ClassVar[float] = 0.05
-    optimizer: ClassVar[Any] = staticmethod(optax.adam)
-    transformations: ClassVar[Transformation] = Views()
-    num_samples: ClassVar[int] = 1
+    settings: ClassVar[Settings] = _LUCID
 
     def __post_init__(self) -> None:
         within(0.0, np.inf, sigma=self.sigma)
@@ -93,10 +100,7 @@ class Fourier:
     """How fast high frequencies fall off, at least 0; photographs have 1."""
     sigma: float = dataclasses.field(default=0.01, metadata=_STATIC)
     """Standard deviation of the start, at least 0."""
-    learning_rate: ClassVar[float] = 0.05
-    optimizer: ClassVar[Any] = staticmethod(optax.adam)
-    transformations: ClassVar[Transformation] = Views()
-    num_samples: ClassVar[int] = 1
+    settings: ClassVar[Settings] = _LUCID
 
     def __post_init__(self) -> None:
         within(0.0, np.inf, decay=self.decay, sigma=self.sigma)
@@ -130,10 +134,7 @@ class Maco:
 
     magnitude: Array | None = None
     """`[H, ⌊W / 2⌋ + 1, C]`, at least 0, from `magnitude_spectrum`; None: one over the frequency, the same for all channels."""
-    learning_rate: ClassVar[float] = 1.0
-    optimizer: ClassVar[Any] = staticmethod(optax.nadam)
-    transformations: ClassVar[Transformation] = Crops()
-    num_samples: ClassVar[int] = 32
+    settings: ClassVar[Settings] = Settings(1.0, optax.nadam, Crops(), 32)
 
     def start(self, shape: tuple[int, int, int], key: Array) -> Array:
         """`[H, ⌊W / 2⌋ + 1, C]`: angles."""

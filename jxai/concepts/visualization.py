@@ -97,12 +97,13 @@ def visualize(
     shape, canvas, made = _checked(shape, size, parametrisation, squash, steps, learning_rate, low, high)
     key = need_key(key, "visualize")
     mixed, middle = matrix(colours, shape[2]), mean(colours, shape[2])
-    view = made.transformations if isinstance(transformations, str) else transformations
+    own = made.settings
+    view = own.transformations if isinstance(transformations, str) else transformations
     if isinstance(transformations, str):
         one_of("transformations", transformations, ("default",))
-    samples = made.num_samples if num_samples is None else num_samples
+    samples = own.num_samples if num_samples is None else num_samples
     positive(num_samples=samples)
-    optimiser = (made.optimizer if optimizer is None else optimizer)(made.learning_rate if learning_rate is None else learning_rate)
+    optimiser = (own.optimizer if optimizer is None else optimizer)(own.learning_rate if learning_rate is None else learning_rate)
 
     def unit(parameters) -> Array:
         """The picture in [0, 1]."""
