@@ -148,6 +148,7 @@ def test_channels_share_a_program_and_a_run():
     assert jnp.ptp(single[2].history) > 0
 
 
+@pytest.mark.slow
 def test_memory_does_not_depend_on_steps_or_views():
     def size(steps, num_samples):
         run = jax.jit(functools.partial(concepts.visualize, shape=(32, 32, 1), steps=steps, num_samples=num_samples, chunk=2))
