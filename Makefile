@@ -53,6 +53,7 @@ experiments: $(VENV)/.experiments
 		$(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
+	$(BIN)/python -m pip install --quiet --no-deps zennit-crp==0.6.0  # it asks for an older zennit, whose γ is another
 	$(BIN)/python benchmarks/attribution/attribution.py
 	$(BIN)/python benchmarks/attribution/cold_start.py
 	$(BIN)/python benchmarks/metrics/metrics.py

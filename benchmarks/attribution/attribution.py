@@ -1,4 +1,4 @@
-"""Every attribution method beside Captum, shap, Xplique and pytorch-grad-cam: EfficientNet-Lite0, the same weights, images and passes.
+"""Every attribution method beside Captum, shap, Xplique, zennit and pytorch-grad-cam: EfficientNet-Lite0, the same weights, images and passes.
 
     python benchmarks/attribution/attribution.py --out out/attribution      # about 12 minutes on 2 quiet cores
     python benchmarks/attribution/attribution.py --quick                    # about 2 minutes, few passes, no memory
@@ -8,7 +8,7 @@
 Needs the extra `bench`. Each library works in a process of its own while the others sleep; calls alternate (jxai, peer, peer, jxai …),
 and the fastest and the median of each are kept. Peers run at the batch size that was fastest for them, on convolutions with batch norm
 folded in, channels last in memory; Xplique runs twice, on a Keras model and on the PyTorch model through its wrapper. Ours run compiled
-with their default `chunk`. One-pass methods explain 8 images in one call, the others one.
+with their default `chunk`. Relevance is propagated on the same network, for Captum, which knows no skip connections, on LeNet-5. One-pass methods explain 8 images in one call, the others one.
 
 Columns: passes of a forward and of a forward-and-backward kind for one image; s/image (fastest); peer/ours (above 1: ours is faster);
 over the floor: time divided by the passes times the cost of one pass at the best batch size, measured between the same calls; the first
@@ -52,7 +52,7 @@ class Bench(Turns):
 
     def run(self, row: Row) -> dict:
         """One row: first calls, then rounds of alternating calls, then the agreement of the maps."""
-        ours = {"name": row.name, "images": row.images, "options": row.ours}
+        ours = {"name": row.ours_is, "images": row.images, "options": row.ours}
         result = {"method": row.name, "images": row.images, "forward": row.forward, "backward": row.backward, "options": row.ours}
         us = self.workers["jxai"]
         result["first_cold"] = us.ask(ask="first", id="jxai", batch=0, out=self.path("ours"), **ours)
@@ -68,7 +68,7 @@ class Bench(Turns):
         for library, seen in times.items():
             (result if library == "jxai" else result["peers"][library]).update(self.summary(seen, row.images))
         result["floor"] = sum(getattr(row, kind) * seconds for kind, seconds in floors.items())
-        result["over_floor"] = result["seconds"] / result["floor"]
+        result["over_floor"] = result["seconds"] / result["floor"] if result["floor"] else float("nan")
         for library in {"jxai", *row.peers} & set(self.workers):
             self.workers[library].ask(ask="forget", id=library)
         return result
@@ -86,7 +86,7 @@ class Bench(Turns):
             return {**result, "error": str(error)}
         mine = self.load("ours")
         if peer.ours:
-            request = {"name": row.name, "images": row.images, "batch": 0, "options": {**row.ours, **peer.ours}}
+            request = {"name": row.ours_is, "images": row.images, "batch": 0, "options": {**row.ours, **peer.ours}}
             self.workers["jxai"].ask(ask="first", id="matched", out=self.path("matched"), **request)
             mine = self.load("matched")
         return {**result, "agreement": compare(mine, self.load("theirs"), peer.match)}
@@ -97,7 +97,7 @@ class Bench(Turns):
         for library in ("jxai", *row.peers):
             if library not in self.workers or library == "xplique-torch":
                 continue
-            name = row.name if library == "jxai" else row.peers[library].name
+            name = row.ours_is if library == "jxai" else row.peers[library].name
             options = list(row.sizes)
             if library != "jxai":
                 known = row.peers[library].options
@@ -137,7 +137,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray, match: str) -> dict:
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> dict:
-    wanted = [row for row in rows(arguments.passes_scale) if not arguments.methods or row.name in arguments.methods]
+    wanted = [row for row in rows(arguments.passes_scale) if not arguments.methods or {row.name, row.ours_is} & set(arguments.methods)]
     started = time.perf_counter()
     bench = Bench(arguments.peers, arguments.rounds, arguments.clock, folder)
     facts = {library: worker.facts for library, worker in bench.workers.items()}
@@ -176,7 +176,9 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     peers = [library for library in BACKENDS if library != "jxai"]
-    parser.add_argument("--methods", type=names([row.name for row in rows()]), default=[], help="names with commas between; default: all")
+    parser.add_argument(
+        "--methods", type=names([name for row in rows() for name in (row.name, row.ours_is)]), default=[], help="names with commas between; default: all"
+    )
     parser.add_argument("--peers", type=names(peers), default=peers, help=f"of {', '.join(peers)}; default: all")
     parser.add_argument("--passes-scale", type=float, default=None, help="times the usual number of passes (1; with --quick 0.2)")
     add_options(parser, rounds=(3, 1), few="passes")

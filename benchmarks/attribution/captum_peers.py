@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from benchmarks.attribution import lite0
 from benchmarks.measuring.measure import photographs
+from benchmarks.metrics import nets
 
 
 class Torch:
@@ -64,52 +65,63 @@ class Captum(Torch):
     def gradient(self, x, y, batch):
         from captum.attr import Saliency
 
-        return _maps(Saliency(self.model).attribute(x, y, abs=False))
+        return channels_last(Saliency(self.model).attribute(x, y, abs=False))
 
     def input_x_gradient(self, x, y, batch):
         from captum.attr import InputXGradient
 
-        return _maps(InputXGradient(self.model).attribute(x, y))
+        return channels_last(InputXGradient(self.model).attribute(x, y))
 
     def guided_backprop(self, x, y, batch):
         from captum.attr import GuidedBackprop
 
-        return _maps(GuidedBackprop(self.model).attribute(x, y))
+        return channels_last(GuidedBackprop(self.model).attribute(x, y))
 
     def deconvnet(self, x, y, batch):
         from captum.attr import Deconvolution
 
-        return _maps(Deconvolution(self.model).attribute(x, y))
+        return channels_last(Deconvolution(self.model).attribute(x, y))
 
     def integrated_gradients(self, x, y, batch, steps):
         from captum.attr import IntegratedGradients
 
         explain = IntegratedGradients(self.model)
-        return _maps(explain.attribute(x, 0.0, y, n_steps=steps, method="riemann_middle", internal_batch_size=batch))
+        return channels_last(explain.attribute(x, 0.0, y, n_steps=steps, method="riemann_middle", internal_batch_size=batch))
 
     def noise_tunnel(self, x, y, batch, kind, num_samples, sigma):
         from captum.attr import NoiseTunnel, Saliency
 
         explain = NoiseTunnel(Saliency(self.model))
         options = {"nt_samples": num_samples, "nt_samples_batch_size": min(batch, num_samples), "stdevs": sigma, "abs": False}
-        return _maps(explain.attribute(x, nt_type=kind, target=y, **options))
+        return channels_last(explain.attribute(x, nt_type=kind, target=y, **options))
 
     def gradient_shap(self, x, y, batch, num_samples, sigma):
         from captum.attr import GradientShap
 
-        return _maps(GradientShap(self.model).attribute(x, self.x[1:5], num_samples, sigma, y))
+        return channels_last(GradientShap(self.model).attribute(x, self.x[1:5], num_samples, sigma, y))
+
+    def lrp(self, x, y, batch, net):
+        from captum.attr import LRP
+        from captum.attr._utils.lrp_rules import EpsilonRule
+
+        model = nets.pytorch(net)
+        for module in model:
+            if not isinstance(module, torch.nn.ReLU):
+                module.rule = EpsilonRule(1e-6)
+        x = x[:, :, ::7, ::7].mean(1, keepdim=True).contiguous()
+        return LRP(model).attribute(x, model(x).argmax(1)).detach().permute(0, 2, 3, 1).numpy()
 
     def deep_lift(self, x, y, batch):
         from captum.attr import DeepLift
 
         self._settle()
-        return _maps(DeepLift(self.model).attribute(x, 0.0, y))
+        return channels_last(DeepLift(self.model).attribute(x, 0.0, y))
 
     def deep_shap(self, x, y, batch):
         from captum.attr import DeepLiftShap
 
         self._settle()
-        return _maps(DeepLiftShap(self.model).attribute(x, self.x[1:5], y))
+        return channels_last(DeepLiftShap(self.model).attribute(x, self.x[1:5], y))
 
     def _settle(self) -> None:
         """Of an activation that is not in its table it takes the gradient, and says nothing; a block with two names it takes for one that runs twice."""
@@ -124,19 +136,19 @@ class Captum(Torch):
         from captum.attr import LayerAttribution, LayerGradCam
 
         maps = LayerGradCam(self.model, self.model.top).attribute(x, y, relu_attributions=True)
-        return _maps(LayerAttribution.interpolate(maps, (224, 224), "bilinear"))
+        return channels_last(LayerAttribution.interpolate(maps, (224, 224), "bilinear"))
 
     def guided_grad_cam(self, x, y, batch):
         from captum.attr import GuidedGradCam
 
-        return _maps(GuidedGradCam(self.model, self.model.top).attribute(x, y, interpolate_mode="nearest"))
+        return channels_last(GuidedGradCam(self.model, self.model.top).attribute(x, y, interpolate_mode="nearest"))
 
     def occlusion(self, x, y, batch, window, stride):
         from captum.attr import Occlusion
 
         sizes = {"sliding_window_shapes": (3, window, window), "strides": (3, stride, stride)}
         with torch.no_grad():
-            return _maps(Occlusion(self.model).attribute(x, baselines=0.0, target=y, perturbations_per_eval=batch, **sizes))[..., :1]
+            return channels_last(Occlusion(self.model).attribute(x, baselines=0.0, target=y, perturbations_per_eval=batch, **sizes))[..., :1]
 
     def feature_ablation(self, x, y, batch, grid):
         from captum.attr import FeatureAblation
@@ -166,7 +178,7 @@ class Captum(Torch):
         x = x.contiguous()  # its Shapley sampling views the pixels as one vector, which channels last in memory forbids
         with torch.no_grad():
             maps = explain.attribute(x, 0.0, y, feature_mask=labels, perturbations_per_eval=batch, **options)
-        return _maps(maps)[..., :1]
+        return channels_last(maps)[..., :1]
 
 
 class Shap(Torch):
@@ -186,7 +198,7 @@ class Shap(Torch):
 
         deep_pytorch.op_handler["ReLU6"] = deep_pytorch.nonlinear_1d  # it warns of what it does not know, and takes the gradient
         found, _ = shap.DeepExplainer(self.model, background).shap_values(x, ranked_outputs=1, check_additivity=False)
-        return _maps(torch.as_tensor(np.asarray(found)[..., 0]))
+        return channels_last(torch.as_tensor(np.asarray(found)[..., 0]))
 
 
 class GradCam(Torch):
@@ -227,7 +239,8 @@ def _need_torchvision() -> None:
         sys.modules.update({name: unittest.mock.MagicMock(__spec__=None) for name in names})
 
 
-def _maps(values: torch.Tensor) -> np.ndarray:
+def channels_last(values: torch.Tensor) -> np.ndarray:
+    """`[N, C, h, w]` as `[N, 224, 224, C]`."""
     if values.shape[-2:] != (224, 224):
         values = functional.interpolate(values, (224, 224), mode="bilinear")
     return values.detach().permute(0, 2, 3, 1).numpy()

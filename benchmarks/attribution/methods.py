@@ -31,6 +31,11 @@ PAPERS = {"score": "probability"}
 """The score that the papers of some methods explain."""
 
 
+CENTRED = {"centred": True}
+"""Pixels in [−1, 1] rather than [0, 1], and their range."""
+BOX = {"low": -1.0, "high": 1.0}
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A method of ours with the passes that it needs, its options, and the peers that have it.
@@ -39,7 +44,7 @@ class Row:
       forward, backward: passes for one image; a backward pass counts with the forward pass that it needs.
       ours: options. peers: by worker. images: at once; one where a single image is work enough.
       sizes: options for N and 4 N masks, for ours and (by worker) for peers: what peak memory is measured with.
-      random: whether another key gives another map.
+      random: whether another key gives another map. method: of ours, where it is not the row's name.
     """
 
     name: str
@@ -50,12 +55,17 @@ class Row:
     images: int = 1
     sizes: tuple[dict, dict] | None = None
     random: bool = False
+    method: str = ""
+
+    @property
+    def ours_is(self) -> str:
+        return self.method or self.name
 
 
 def rows(scale: float = 1.0) -> list[Row]:
     """All rows, with `scale` times the usual number of passes."""
     few, many = max(2, round(50 * scale)), max(2 * GRID**2, round(256 * scale))
-    return [*_gradients(), *_differences(), *_paths(few), *_cams(), *_black_boxes(scale, many), *_without_peer(few)]
+    return [*_gradients(), *_differences(), *_paths(few), *_cams(), *_relevance(), *_black_boxes(scale, many), *_without_peer(few)]
 
 
 def _gradients() -> list[Row]:
@@ -126,6 +136,26 @@ def _cams() -> list[Row]:
         Row("guided_grad_cam", 1, 1, {}, {"captum": Peer("guided_grad_cam", {}, {"interpolation": "nearest"})}, 8),
         Row("ablation_cam", 1, 0, last, {"grad-cam": dataclasses.replace(package("AblationCAM", "last"), passes=320)}),
         Row("score_cam", 321, 0, last, {"grad-cam": package("ScoreCAM", "last", corners)}),
+    ]  # fmt: skip
+
+
+def _relevance() -> list[Row]:
+    shift = "a shift inside the model is a bias of the first convolution of ours, not of its"
+
+    def composite(name: str, note: str = "", **ours) -> Row:
+        ours = {"composite": name, **ours}
+        peer = Peer("lrp", {"composite": name}, {**CENTRED, **(BOX if "box" in name else {})}, note=note)
+        return Row(f"lrp {name}", 0, 1, ours, {"zennit": peer}, 8, method="lrp")
+
+    channels = {"composite": "epsilon_plus_flat", "layer": "@block10", "channels": 64, "chunk": 8}
+    conditions = {"composite": "epsilon_plus_flat", "channels": 64}
+    return [
+        *(composite(name, shift) for name in ("epsilon_plus", "epsilon_alpha2_beta1", "excitation_backprop")),
+        composite("epsilon_plus_flat", "the zeros that its network pads with by a module of its own take a share of the flat rule"),
+        composite("epsilon_gamma_box"),
+        Row("lrp epsilon LeNet-5", 0, 0, {"composite": "epsilon", "net": "lenet5"}, {"captum": Peer("lrp", {"net": "lenet5"})}, 8, method="lrp"),
+        Row("conditional 64 channels", 0, 64, channels, {"zennit": Peer("conditional", conditions, CENTRED)},
+            sizes=({**channels, "channels": 16}, channels), method="conditional"),
     ]  # fmt: skip
 
 

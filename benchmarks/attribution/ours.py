@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 
@@ -11,9 +12,10 @@ import numpy as np
 
 import jxai.attribution
 from benchmarks.measuring.measure import photographs
-from jxai import batching, fills, taps
+from jxai import batching, concepts, fills, taps
 from jxai.masks import regular
-from jxai.models import efficientnet_lite
+from jxai.models import efficientnet_lite, lenet5
+from jxai.typing import PyTree
 
 if "JXAI_BENCHMARK_CACHE" in os.environ:
     jax.config.update("jax_compilation_cache_dir", os.environ["JXAI_BENCHMARK_CACHE"])
@@ -58,6 +60,7 @@ class Jxai:
         stands_for = {
             "@top": lambda: None,
             "@last": lambda: [layer for layer in taps.layers(self.f, self.x[0]) if layer.shape == (7, 7, 320)][-1].index,
+            "@block10": lambda: [layer for layer in taps.layers(self.f, self.x[0]) if layer.shape == (14, 14, 112)][-1].index,
             "@photographs": lambda: self.x[1:5],
             "@blur": lambda: fills.Blur(10.0),
             "@segments": lambda: jnp.asarray(regular((224, 224), 8)),
@@ -65,14 +68,37 @@ class Jxai:
         return {k: stands_for[v]() if isinstance(v, str) and v.startswith("@") else v for k, v in options.items()}
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Centred:
+    """A model of pixels in [−1, 1]."""
+
+    f: PyTree
+
+    def __call__(self, v):
+        return self.f((v + 1) / 2)
+
+
+def conditional(f, x, target, key, *, composite: str, layer: int, channels: int, chunk: int):
+    """Maps of a layer's first channels, `chunk` at once: memory does not grow with their number."""
+    masks = jnp.eye(taps.find(f, x, layer).shape[-1])[:channels]
+    one = lambda mask: concepts.conditional(f, x, target, {layer: mask}, composite=composite).map.sum(-1, keepdims=True)
+    return jax.lax.map(one, masks, batch_size=chunk)
+
+
 class _Call:
     """One image as it is, several in the blocks that `jxai.each` takes; the arrays among the options are arguments of the compiled program."""
 
     def __init__(self, jxai_, name: str, images: int, options: dict):
         self.f, self.x, self.y = jxai_.f, jxai_.x, jxai_.y
+        if options.pop("centred", False):
+            self.f, self.x = Centred(self.f), 2 * self.x - 1
+        if options.pop("net", ""):
+            self.f, self.x = lenet5(), self.x[:, ::7, ::7].mean(-1, keepdims=True)
+            self.y = jax.vmap(self.f)(self.x).argmax(-1)
         self.images = images
         block = batching.default_batch_size(self.x[0])
-        method = getattr(jxai.attribution, name)
+        method = conditional if name == "conditional" else getattr(jxai.attribution, name)
         arrays = {k: v for k, v in options.items() if isinstance(v, jax.Array)}
         static = {k: v for k, v in options.items() if k not in arrays}
         if "segments" in arrays:

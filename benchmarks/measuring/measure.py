@@ -29,6 +29,7 @@ BACKENDS = {
     "captum": "benchmarks.attribution.captum_peers:Captum",
     "shap": "benchmarks.attribution.captum_peers:Shap",
     "grad-cam": "benchmarks.attribution.captum_peers:GradCam",
+    "zennit": "benchmarks.attribution.zennit_peers:Zennit",
     "xplique": "benchmarks.attribution.xplique_peers:OnKeras",
     "xplique-torch": "benchmarks.attribution.xplique_peers:OnTorch",
 }
