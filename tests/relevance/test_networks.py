@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import skimage.data
 import zoo
-from skimage.transform import resize
+from trained import NETWORKS, network
 
-from jxai import models, relevance, taps
+from jxai import concepts, relevance, taps
 
 CONSERVES = ("epsilon", "z_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1_flat", "cp_lrp")
 ZOO = {(family, name): make for family in zoo.SHAPES for name, make in getattr(zoo, family).items()}
@@ -34,24 +33,10 @@ def test_the_zoo_conserves(family, name):
                 assert abs(gap) < 1e-4 * max(1.0, size), (composite, batch_norm, gap)
 
 
-REAL = {
-    "efficientnet_lite0": (lambda: models.efficientnet_lite(0), 224),
-    "resnet20": (lambda: models.cifar_resnet(20), 32),
-    "resnet56": (lambda: models.cifar_resnet(56), 32),
-    "vit_pgd": (lambda: models.cifar_vit("pgd"), 32),
-    "vit_ibp": (lambda: models.cifar_vit("ibp"), 32),
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_trained_networks_conserve_on_a_photograph(name):
-    make, size = REAL[name]
-    try:
-        f = make()
-    except (ImportError, FileNotFoundError) as missing:
-        pytest.skip(str(missing))
-    x = jnp.asarray(resize(skimage.data.chelsea(), (size, size), anti_aliasing=True), jnp.float32)
+    f, x = network(name)
     target = int(f(x).argmax())
     names = ("cp_lrp", "attn_lrp") if "vit" in name else CONSERVES
     for composite, (gap, size, found) in jax.jit(lambda f, x: gaps(f, x, target, names))(f, x).items():
@@ -63,15 +48,10 @@ def test_trained_networks_conserve_on_a_photograph(name):
 @pytest.mark.slow
 def test_channels_of_a_trained_network_add_up_to_its_map():
     """Conditional maps of all channels of the last block's input, and the relevance of each."""
-    try:
-        f = models.cifar_resnet(20)
-    except FileNotFoundError as missing:
-        pytest.skip(str(missing))
-    x = jnp.asarray(resize(skimage.data.chelsea(), (32, 32), anti_aliasing=True), jnp.float32)
+    f, x = network("resnet20")
     layer = [item.index for item in taps.layers(f, x) if item.primitive == "relu"][-3]
     whole = relevance.propagate(f, x, 3, at=(layer,))
-    one = lambda mask: relevance.propagate(f, x, 3, conditions={layer: mask}).map
-    maps = jax.jit(lambda masks: jax.lax.map(one, masks, batch_size=16))(np.eye(64, dtype=np.float32))
+    maps = jax.jit(lambda f, x: concepts.channel_maps(f, x, 3, layer, chunk=16))(f, x)
     np.testing.assert_allclose(maps.sum(0), whole.map, atol=1e-4 * float(jnp.abs(whole.map).max()))
     strong = np.asarray(whole.at[layer].sum((0, 1)))
     sums = np.asarray(maps.sum((1, 2, 3)))
