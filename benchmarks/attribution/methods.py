@@ -147,14 +147,13 @@ def _relevance() -> list[Row]:
         peer = Peer("lrp", {"composite": name}, {**CENTRED, **(BOX if "box" in name else {})}, note=note)
         return Row(f"lrp {name}", 0, 1, ours, {"zennit": peer}, 8, method="lrp")
 
-    channels = {"composite": "epsilon_plus_flat", "layer": "@block10", "channels": 64, "chunk": 8}
+    channels = {"composite": "epsilon_plus_flat", "channels": 64, "chunk": 8}
     conditions = {"composite": "epsilon_plus_flat", "channels": 64}
     return [
         *(composite(name, shift) for name in ("epsilon_plus", "epsilon_alpha2_beta1", "excitation_backprop")),
-        composite("epsilon_plus_flat", "the zeros that its network pads with by a module of its own take a share of the flat rule"),
-        composite("epsilon_gamma_box"),
+        *(composite(name, "the zeros that its network pads with by a module of its own take a share at the border") for name in ("epsilon_plus_flat", "epsilon_gamma_box")),
         Row("lrp epsilon LeNet-5", 0, 0, {"composite": "epsilon", "net": "lenet5"}, {"captum": Peer("lrp", {"net": "lenet5"})}, 8, method="lrp"),
-        Row("conditional 64 channels", 0, 64, channels, {"zennit": Peer("conditional", conditions, CENTRED)},
+        Row("conditional 64 channels", 0, 64, channels, {"zennit": Peer("conditional", conditions, CENTRED, note="zeros as for epsilon_plus_flat")},
             sizes=({**channels, "channels": 16}, channels), method="conditional"),
     ]  # fmt: skip
 

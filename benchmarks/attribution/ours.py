@@ -60,7 +60,6 @@ class Jxai:
         stands_for = {
             "@top": lambda: None,
             "@last": lambda: [layer for layer in taps.layers(self.f, self.x[0]) if layer.shape == (7, 7, 320)][-1].index,
-            "@block10": lambda: [layer for layer in taps.layers(self.f, self.x[0]) if layer.shape == (14, 14, 112)][-1].index,
             "@photographs": lambda: self.x[1:5],
             "@blur": lambda: fills.Blur(10.0),
             "@segments": lambda: jnp.asarray(regular((224, 224), 8)),
@@ -79,11 +78,12 @@ class Centred:
         return self.f((v + 1) / 2)
 
 
-def conditional(f, x, target, key, *, composite: str, layer: int, channels: int, chunk: int):
-    """Maps of a layer's first channels, `chunk` at once: memory does not grow with their number."""
-    masks = jnp.eye(taps.find(f, x, layer).shape[-1])[:channels]
-    one = lambda mask: concepts.conditional(f, x, target, {layer: mask}, composite=composite).map.sum(-1, keepdims=True)
-    return jax.lax.map(one, masks, batch_size=chunk)
+def conditional(f, x, target, key, *, composite: str, channels: int, chunk: int):
+    """Maps of the first channels that leave the eleventh block, `chunk` at once: memory does not grow with their number."""
+    layer = [one for one in taps.layers(f, x) if one.shape == (14, 14, 112)][-1]
+    masks = jnp.eye(layer.shape[-1])[:channels]
+    explain = lambda mask: concepts.conditional(f, x, target, {layer.index: mask}, composite=composite).map.sum(-1, keepdims=True)
+    return jax.lax.map(explain, masks, batch_size=chunk)
 
 
 class _Call:
