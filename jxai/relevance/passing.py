@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jxai import loops
+from jxai.callables import is_array
 from jxai.relevance import products
 from jxai.relevance.chains import ROUNDED, Values
 from jxai.relevance.composites import Composite, Rule, with_options
@@ -39,6 +40,12 @@ class Setting(NamedTuple):
     bias: str
     values: Values
     box: tuple[dict[int, Array], dict[int, Array]] | None
+
+
+def evaluated(program: interpret.Program, values: dict[int, Array], steps: list[Step] | None = None) -> dict[int, Array]:
+    """Every value of a program, numbers in the code as arrays of their types, from those of its inputs."""
+    numbers = {r: jnp.asarray(c, program.avals[r].dtype) for r, c in program.constants.items() if not is_array(c)}
+    return interpret.run(program, {**numbers, **values}, steps)
 
 
 def rule_of(part: Part, composite: Composite) -> Rule | None:
@@ -197,7 +204,7 @@ def _chosen(part: Part, setting: Setting, known: dict[int, Array], relevance: li
     def through(parts: Parts) -> Callable[..., Any]:
         def run(operands: list[Array], relevance: list[Array]) -> tuple[list[Array], Array]:
             program = parts.program
-            inner = interpret.run(program, dict(zip(program.inputs, operands)))
+            inner = evaluated(program, dict(zip(program.inputs, operands)))
             ends = [program.outputs[step.outputs.index(r)] for r in part.outputs]
             pending: dict[int, Array] = {}
             lost = jnp.zeros(())

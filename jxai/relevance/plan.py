@@ -15,7 +15,7 @@ from jxai import loops
 from jxai.relevance import places, rules
 from jxai.relevance.composites import Composite, named
 from jxai.relevance.parts import Parts, laid_open, parts
-from jxai.relevance.passing import Setting, rule_of, walk
+from jxai.relevance.passing import Setting, evaluated, rule_of, walk
 from jxai.relevance.places import Place
 from jxai.scores import one_of, wide, within
 from jxai.tracing import interpret
@@ -134,11 +134,11 @@ class Plan:
         """Every value at x, and of a z-box what x's bounds make of what is x moved, scaled and shifted."""
         program, values = self.parts.program, self.parts.values
         inputs = dict(zip(program.inputs, weights))
-        known = interpret.run(program, {**inputs, program.inputs[-1]: x})
+        known = evaluated(program, {**inputs, program.inputs[-1]: x})
         sides = None
         if box is not None:
             raw = [step for step in program.steps if all(map(values.raw, step.outputs)) or values.depends.isdisjoint(step.outputs)]
-            low, high = (interpret.run(program, {**inputs, program.inputs[-1]: side.astype(x.dtype)}, raw) for side in box)
+            low, high = (evaluated(program, {**inputs, program.inputs[-1]: side.astype(x.dtype)}, raw) for side in box)
             sides = low, high
         return known, Setting(self.composite, self.options, self.bias, values, sides)
 
