@@ -82,7 +82,8 @@ SPELLED = {
 
 @pytest.mark.parametrize("name", SPELLED)
 def test_an_activation_passes_relevance_on_however_it_is_spelled(name):
-    both = [maps(lambda x, phi=phi: phi(x @ W2 + B2) @ W2.T, V, ["epsilon", "excitation_backprop"]) for phi in SPELLED[name]]
+    tables = ["epsilon"] if name.startswith("hard") else ["epsilon", "excitation_backprop"]  # a sixth is a step of its own, which slopes would count
+    both = [maps(lambda x, phi=phi: phi(x @ W2 + B2) @ W2.T, V, tables) for phi in SPELLED[name]]
     same(*both)
     kinds = [part.kind for part in relevance.assignments(lambda x: SPELLED[name][1](x @ W2 + B2) @ W2.T, V, "epsilon")]
     assert kinds[0] == kinds[-1] == "dense" and set(kinds[1:-1]) <= {"activation", "scale"}, kinds
