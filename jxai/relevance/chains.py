@@ -109,7 +109,10 @@ class Values:
         return self._before[r]
 
     def joined(self, r: int) -> tuple[int, tuple[Step, ...]] | None:
-        """Where several functions of one value meet in r (`v · sigmoid(v)`, `where(v > 0, v, a · v)`): that value, and the steps from it."""
+        """Where several functions of one value meet in r (`v · sigmoid(v)`, `where(v > 0, v, a · v)`): that value, and the steps from it.
+
+        One that adds what the model holds, as a batch norm does, is no activation: `v + relu(norm(v))` is a sum.
+        """
         step = self.program.makers[r]
         operands = [operand for operand in step.inputs if operand in self.depends]
         if not step.unit or len(operands) < 2:
@@ -117,8 +120,14 @@ class Values:
         for source in self.before(r)[1:]:
             if self.is_float(source):
                 steps = self.between(source, r)
-                return (source, steps) if len(steps) <= _LONGEST and not all(one.primitive in _AFFINE for one in steps if one is not step) else None
+                is_function = len(steps) <= _LONGEST and not all(one.primitive in _AFFINE for one in steps if one is not step)
+                return (source, steps) if is_function and not any(map(self._adds_weights, steps)) else None
         return None
+
+    def _adds_weights(self, step: Step) -> bool:
+        """Whether a step adds what the model holds as an array to a value."""
+        shift = None if (scaled := self.scaled(step.outputs[0])) is None else scaled.shift
+        return shift is not None and shift not in self.depends and self.written(shift) is None
 
     def between(self, source: int, r: int) -> tuple[Step, ...]:
         """The steps by which a value is made of another, in order."""

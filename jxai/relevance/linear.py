@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jxai.relevance.chains import Values
+from jxai.relevance.chains import MOVES, Values
 from jxai.scores import wide
 from jxai.tracing.interpret import Step
 from jxai.typing import Array
@@ -40,6 +40,8 @@ class Folded(NamedTuple):
     shift: Array | None
     """What was taken off the map's input to make x: it is in the bias."""
     back: Callable[[Array], Array]
+    held: Array | None
+    """Where x has entries of the input; elsewhere it has constants, such as padding. None where it has no others."""
 
 
 def bilinear(step: Step, place: int) -> Callable[[Array, Array], Array]:
@@ -109,7 +111,7 @@ def folded(part: Any, values: Values, known: dict[int, Array], bias: str) -> Fol
     (data,) = values.data(step)
     w = wide(known[next(r for r in step.inputs if r != data)])
     run = bilinear(step, step.inputs.index(data))
-    x, shift, scale, back = _before(part, values, known, data)
+    x, shift, scale, back, held = _before(part, values, known, data)
     factor, added = _after(part, values, known, step)
     moves = [one for one in part.after if one.primitive in BIJECTIVE]
     plain, shape = run, values.shape(step.outputs[0])
@@ -128,7 +130,7 @@ def folded(part: Any, values: Values, known: dict[int, Array], bias: str) -> Fol
     out = wide(known[part.outputs[0]])
     if bias == "ignore" and added is not None:
         out, added = out - added, None
-    return Folded(step, Applied(run, out, scale), w, added, x, shift, back)
+    return Folded(step, Applied(run, out, scale), w, added, x, shift, back, held)
 
 
 def _moved(moves: Sequence[Step], v: Array) -> Array:
@@ -176,10 +178,10 @@ def _after(part: Any, values: Values, known: dict[int, Array], step: Step) -> tu
     return factor, added
 
 
-def _before(part: Any, values: Values, known: dict[int, Array], data: int) -> tuple[Array, Array | None, Array | None, Callable]:
-    """Of what is folded in before a linear map: its input without shifts, these, the scale of each input, and the way back."""
+def _before(part: Any, values: Values, known: dict[int, Array], data: int) -> tuple[Array, Array | None, Array | None, Callable, Array | None]:
+    """Of what is folded in before a linear map: its input without shifts, these, the scale of each input, the way back, and where it leads to the input."""
     if not part.before:
-        return wide(known[data]), None, None, lambda relevance: relevance
+        return wide(known[data]), None, None, lambda relevance: relevance, None
     source = part.inputs[0]
 
     def run(v: Array) -> Array:
@@ -205,7 +207,8 @@ def _before(part: Any, values: Values, known: dict[int, Array], data: int) -> tu
         wider = jax.ShapeDtypeStruct(like.shape, relevance.dtype)
         return jax.linear_transpose(moved, wider)(relevance)[0]
 
-    return wide(known[data]) - nothing, nothing, scale, back
+    held = moved(jnp.ones(like.shape, like.dtype)) != 0 if any(one.primitive in MOVES for one in part.before) else None
+    return wide(known[data]) - nothing, nothing, scale, back, held
 
 
 def _zeros_like(v: Array) -> Array:

@@ -75,7 +75,8 @@ def _linear(part: Part, setting: Setting, known: dict[int, Array], relevance: Ar
         options["low"], options["high"] = jnp.minimum(low, high), jnp.maximum(low, high)
     rule = with_options(rule_of(part, setting.composite), options)
     found = shares(rule)(at.apply, at.w, at.bias, at.x, relevance)
-    return [(part.inputs[0], at.back(found.inputs))], found.absorbed
+    to_constants = jnp.zeros(()) if at.held is None else jnp.where(at.held, 0, found.inputs).sum()
+    return [(part.inputs[0], at.back(found.inputs))], found.absorbed + to_constants
 
 
 def _summed(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:

@@ -12,6 +12,7 @@ Sources: Bach et al. 2015 (ε, αβ), Montavon et al. 2017 (z⁺, z-box, w²), L
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ def alpha_beta(
 
     `alpha`, `beta`: not negative, α − β = 1. `stabilizer`, `nonnegative`: as for `z_plus`.
     """
-    if alpha - beta != 1 or beta < 0:
+    if not math.isclose(alpha - beta, 1, abs_tol=1e-6) or beta < 0:
         raise ValueError(f"{alpha=} and {beta=} must not be negative, and alpha − beta must be 1")
     up = _one_sided(apply, w, bias, x, relevance, stabilizer, nonnegative, +1)
     if beta == 0:

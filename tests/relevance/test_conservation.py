@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import nets
 import numpy as np
 import pytest
@@ -47,6 +48,21 @@ def test_without_biases_epsilon_maps_add_up_to_the_score():
     assert float(found.map.sum()) == pytest.approx(float(bare(X)[0]), rel=1e-4) and abs(float(found.absorbed)) < 1e-4
     np.testing.assert_allclose(found.map, X * jax.grad(lambda v: bare(v)[0])(X), rtol=2e-2, atol=1e-4)  # of ReLU networks, ε → 0 is gradient × input
     np.testing.assert_array_equal(lrp(bare, X, 0, composite="epsilon"), found.map)
+
+
+def test_what_a_rule_gives_to_padding_is_absorbed():
+    kernel, head = (nets.normal(np.random.default_rng(1), *shape) for shape in ((3, 3, 3, 2), (2, 4)))
+    f = lambda x: nets.conv(jnp.pad((x - 0.4) / 0.25, ((1, 1), (1, 1), (0, 0))), kernel, padding="VALID").mean((0, 1)) @ head
+    gap, found, score = gaps(f, X, ["epsilon_plus_flat"])["epsilon_plus_flat"]
+    assert abs(gap) < 1e-4 * max(1, abs(score)) and abs(found.sum() - score) > 0.1 * abs(score)
+
+
+def test_a_sum_with_a_normalised_branch_of_itself_is_no_activation():
+    w = nets.normal(np.random.default_rng(0), 2, 5, 4)
+    f = lambda v: (lambda h: jax.nn.relu((h - w[0, 0]) / jnp.sqrt(w[1, 0] ** 2 + 1) * w[0, 1] + w[0, 2]) + h)(v @ w[1, 1:]) @ w[0, 1:]
+    v = X[:4, 0, 0]
+    found = relevance.propagate(f, v, 1, composite="epsilon")
+    np.testing.assert_allclose(found.map, v * jax.grad(lambda v: f(v)[1])(v), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -117,6 +117,7 @@ def test_a_side_without_contributions_is_absorbed_whole_and_nothing_is_divided_b
 
 
 def test_alpha_and_beta_differ_by_one():
+    rules.alpha_beta(dense, jnp.ones((2, 2)), None, jnp.ones(2), jnp.ones(2), alpha=2.3, beta=1.3)  # as numbers go: 2.3 − 1.3 is not 1 in binary
     with pytest.raises(ValueError, match=r"alpha=2.0 and beta=2.0"):
         rules.alpha_beta(dense, jnp.ones((2, 2)), None, jnp.ones(2), jnp.ones(2), alpha=2.0, beta=2.0)
 
