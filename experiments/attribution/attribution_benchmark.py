@@ -45,7 +45,7 @@ class Config:
     steps: int = 32
     """Forward and backward passes of every method that averages gradients."""
     methods: str = "default"
-    """"default", "all", or names separated by commas."""
+    """"default", "all" that can explain the model, or names separated by commas."""
     seed: int = 0
     out: str = "out/attribution_benchmark"
 
@@ -102,6 +102,10 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     source = data.source(config.dataset, num_classes=len(subject.class_names))
     last_map = taps.find(subject.model, jnp.zeros(subject.input_shape)).index
     explained = methods(config, subject.input_shape[0], last_map)
+    if config.methods == "all":
+        explained, left_out = evaluate.possible(subject.model, source, explained, preprocess=subject.preprocess)
+        for name, why in left_out.items():
+            print(f"{name} is left out: {why}")
     done, report = evaluated(here, subject, source, explained, judges(config))
     rows = [{**{k: getattr(r, k) for k in ("method", "metric", "mean", "low", "high", "n")}, "more": {"failed": r.failed, "rank": r.rank}} for r in report]
     return rows + sobol_against_rise(done)

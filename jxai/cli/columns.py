@@ -11,6 +11,8 @@ from jxai.cli import options
 from jxai.cli.errors import UserError, known
 from jxai.naming import ABSOLUTE, APART
 
+ALL = "all"
+"""Every method that can explain the model (`jxai.evaluate.possible`)."""
 Given = list[tuple[str, str, str]]
 Made = dict[str, tuple[Callable, dict[str, Any]]]
 
@@ -24,7 +26,7 @@ def chosen(methods: str, metrics: str, given: Given, score: str | None) -> tuple
       methods, metrics: names separated by commas; methods may be all. given: `(name, option, text)` of `--name.option text`. score: of all methods that name none.
     """
     every, judges = options.methods(), options.judges()
-    asked = _asked("--methods", "method", ",".join(every) if methods.strip() == "all" else methods, every, ABSOLUTE)
+    asked = _asked("--methods", "method", ",".join(every) if methods.strip() == ALL else methods, every, ABSOLUTE)
     judging = _asked("--metrics", "metric", metrics, judges)
     functions = {name: fn for name, fn, _ in (*asked.values(), *judging.values())}
     texts: dict[str, dict[str, list[str]]] = {name: {} for name in functions}

@@ -24,6 +24,11 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     try:
         subject = inputs.subject(args.model or EMBEDDED.get(args.dataset, "efficientnet_lite0"))
         source = inputs.source(args, args.dataset, subject, masks=args.masks)
+        if args.methods.strip() == columns.ALL:
+            asked = {name for name, *_ in given}
+            methods, left_out = evaluate.possible(subject.model, source, methods, preprocess=subject.preprocess, scalar=args.target is None, always=asked)
+            for name, why in left_out.items():
+                print(f"{name} is left out: {why}", flush=True)
         options = dict(target=args.target, where=args.where, limit=args.limit, sample=args.sample, shuffle=args.shuffle, seed=args.seed, block=args.block)
         options |= dict(
             seeds=columns.seeds(args.seeds),

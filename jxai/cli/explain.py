@@ -15,6 +15,7 @@ import numpy as np
 from jxai.attribution import is_signed
 from jxai.cli import inputs, jobs, options, pictures
 from jxai.cli.calls import Calls, Made, Prepared
+from jxai.cli.columns import ALL
 from jxai.cli.errors import UserError, first_line, known
 from jxai.cli.jobs import Job, begin
 from jxai.evaluate import blank
@@ -40,6 +41,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     from rich.console import Console
 
     chosen = method_names(args.methods)
+    optional = frozenset(chosen).difference(name for name, *_ in given) if args.methods and args.methods.strip() == ALL else frozenset()
     values = options.parse(given, {name: options.methods()[name] for name in chosen})
     options.share_score(args.score, values)
     shown = args.score or next((own["score"] for own in values.values() if own.get("score") == "sigmoid"), "probability")
@@ -55,13 +57,16 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     try:
         for number, named in enumerate(images, 1):
             try:
-                job, methods = begin(named, calls, chosen, args, how, alone, console)
+                job, methods, left_out = begin(named, calls, chosen, args, how, alone, console, optional)
             except UserError as error:
                 if alone or not (index.explained or isinstance(error, inputs.Unreadable)):  # else the command itself is wrong
                     raise
                 print(f"failed: {first_line(error)}", file=sys.stderr, flush=True)
                 index.fail(named, first_line(error))
                 continue
+            chosen, optional = [name for name in chosen if name not in left_out], frozenset()
+            for name, why in left_out.items():
+                print(f"  {name} is left out: {why}", flush=True)
             _print_classes(job, subject, shown, "" if alone else f"{number}/{len(images)} ")
             if methods is None:
                 print(f"  explained in {named.folder} already (--anew explains it again)\n", flush=True)
@@ -90,11 +95,11 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
 
 
 def method_names(text: str | None) -> list[str]:
-    """The methods that `--methods` names, separated by commas: the default nine, or `all`."""
+    """The methods that `--methods` names, separated by commas: the default nine, or `all`, of which `main` leaves out those that the model cannot have."""
     every = options.methods()
     if text is None:
         return list(DEFAULT)
-    if text.strip() == "all":
+    if text.strip() == ALL:
         return list(every)
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:

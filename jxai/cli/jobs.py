@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 import jxai
 from jxai.cli import cost, inputs, pictures, programs
 from jxai.cli.calls import Calls, Made, Prepared
+from jxai.cli.errors import UserError
 from jxai.cli.progress import said
 from jxai.data.medical import Medical
 from jxai.files import DAMAGE, printable
@@ -36,13 +38,18 @@ class Begun(NamedTuple):
     job: Job
     methods: dict[str, Prepared | Made] | None
     """By name, traced, or done with the prediction; None where all of it is in the folder already."""
+    left_out: dict[str, str]
+    """Why methods that may be left out cannot explain this model, by name."""
 
 
-def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse.Namespace, how: Medical, alone: bool, console: Any) -> Begun:
+def begin(
+    named: pictures.Named, calls: Calls, chosen: list[str], args: argparse.Namespace, how: Medical, alone: bool, console: Any, optional: Collection[str] = ()
+) -> Begun:
     """Reads an image, checks it and all that is asked of it, and says what it will cost.
 
     Args:
       named: the image. calls: the programs. chosen: methods. args: of the command. how: medical files are read. alone: whether it is the only image, which is explained again though it be there.
+      optional: those of the methods that are left out where they cannot explain this model, instead of an error.
 
     Raises:
       inputs.Unreadable: what is wrong with this image. UserError: what is wrong with the command or the model.
@@ -52,6 +59,8 @@ def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse
         x = inputs.example(named.path, inputs.read(named.path, how), calls.subject)
         prediction = calls.prediction(x)
         targets = inputs.targets(args.target, calls.subject, prediction.traced.out_info.shape[0])
+        left_out = _impossible(calls, x, chosen, optional)
+        chosen = [name for name in chosen if name not in left_out]
         kept = None if alone or args.anew else _kept(named, x, settings(calls, chosen, args.target, x.shape))
         if targets is None and len(chosen) == 1 and kept is None:
             at_once = calls.method(chosen[0], x, None)
@@ -61,13 +70,27 @@ def begin(named: pictures.Named, calls: Calls, chosen: list[str], args: argparse
     if not methods:
         with said(f"{name}: {cost.line(calls, at_once)}") if calls.is_new(at_once) else contextlib.nullcontext():
             (logits, maps), *took = calls.call(at_once)
-        return Begun(_job(named, x, logits, None, calls.subject), {chosen[0]: Made(maps, *took)})
+        return Begun(_job(named, x, logits, None, calls.subject), {chosen[0]: Made(maps, *took)}, left_out)
     with console.status(f"predicting {name}"):
         job = _job(named, x, calls.call(prediction).value, targets, calls.subject)
     if kept is not None and np.allclose(job.logits, kept, rtol=1e-4, atol=1e-4 * np.abs(kept).max()):
-        return Begun(job, None)
+        return Begun(job, None, left_out)
     cost.say(calls, prediction, methods)
-    return Begun(job, {name: method.of(job.targets) for name, method in methods.items()})
+    return Begun(job, {name: method.of(job.targets) for name, method in methods.items()}, left_out)
+
+
+def _impossible(calls: Calls, x: np.ndarray, chosen: list[str], optional: Collection[str]) -> dict[str, str]:
+    """Of the methods that may be left out, those that raise, and what they say; `UserError` where no method is left."""
+    found: dict[str, str] = {}
+    for name in chosen:
+        if name in optional:
+            try:
+                calls.method(name, x, [0])
+            except UserError as error:
+                found[name] = str(error).removeprefix(f"{name}: ")
+    if len(found) == len(chosen):
+        raise UserError(f"no method can explain {calls.subject.name}: " + "; ".join(f"{name}: {why}" for name, why in found.items()))
+    return found
 
 
 def settings(calls: Calls, chosen: list[str], target: str | None, shape: tuple[int, ...] | None) -> dict[str, Any]:

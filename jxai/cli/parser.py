@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     explain = arguments.command(commands, "explain", "explain the classes of images", "Explains images; without one, a photograph of a cup of coffee.", _EPILOG)
     explain.add_argument("images", nargs="*", metavar="IMAGE", help="an image file, an .npy with an example as the model takes it, or a folder of images")
     arguments.model(explain.add_argument)
-    arguments.named(explain.add_argument, "--methods", "names, a b c or a,b,c, or all (default: nine that differ)")
+    arguments.named(explain.add_argument, "--methods", "names, a b c or a,b,c, or all that can explain the model (default: nine that differ)")
     arguments.named(explain.add_argument, "--target", "indices or names of classes (default: the top-1)")
     arguments.score(explain.add_argument)
     arguments.medical(explain.add_argument)
@@ -95,7 +95,7 @@ def _evaluation(commands) -> None:
     add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version)")
     arguments.model(add, by_data=True)
     own = "package.module:function is one of your own"
-    arguments.named(add, "--methods", f"names, a b c or a,b,c, or all; {own}; abs:NAME takes the magnitudes of a map", required=True)
+    arguments.named(add, "--methods", f"names, a b c or a,b,c, or all that can explain the model; {own}; abs:NAME takes the magnitudes of a map", required=True)
     arguments.named(add, "--metrics", f"names, a b c or a,b,c; {own}", required=True)
     arguments.score(add)
     add("--out", required=True, metavar="RUN", help="folder of the run; one that is there is gone on with")

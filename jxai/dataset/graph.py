@@ -53,11 +53,14 @@ def affinity(x: np.ndarray, num_neighbours: int | None = None) -> csr_matrix:
     k = default_neighbours(n) if num_neighbours is None else num_neighbours
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k < n:
         if num_neighbours is None:
-            raise ValueError(f"features has {n} examples, too few for {k} neighbours each: give more, or {num_neighbours=} below {n}")
+            few = "one example" if n == 1 else f"{n} examples"
+            raise ValueError(f"features has {few}, too few for {k} neighbours each: give more" + (f", or num_neighbours below {n}" if n > 1 else ""))
         raise ValueError(f"{num_neighbours=} must be an integer in [1, {n}): each of {n} examples has {n - 1} others")
     from scipy.sparse import csr_matrix
     from sklearn.neighbors import NearestNeighbors
 
+    x = x - x.mean(0)  # distances are found from squares: far from 0, or beyond 1e±150, these would drown or overflow
+    x = x / (np.abs(x).max() or 1)
     graph = NearestNeighbors(n_neighbors=int(k), algorithm="brute").fit(x).kneighbors_graph(mode="connectivity")  # of no X: by index, duplicates or not
     return csr_matrix(graph + graph.T) / 2
 

@@ -1,7 +1,7 @@
 """Runs over a data set, in blocks that survive being killed: explanations judged by metrics, with a report; certification; counterfactuals.
 
 - runs: `run` (methods × metrics), `certification`, `counterfactual_runs`; each hands a block's work to `loop`, which takes a block that no other process has (`locks`; `processes` joins a JAX cluster).
-- what a run is: `tasks` and `examples`, `evaluation` (what is asked for, and a block of it), `columns` (their names), `variants`; `growth` and `selection` say which examples, and
+- what a run is: `tasks` and `examples`, `evaluation` (what is asked for, and a block of it), `columns` (their names), `variants`, `possible` (which methods a model can have); `growth` and `selection` say which examples, and
   what may be added to a run that is there. What is kept: `store`, its files `blocks` (whole or absent). What it says: `statistics`, `table`, `told`, `pictures`, `page`, `page_differences`, `report`;
   of several: `comparison` (tests), `joined`, and as text `verdicts`, `latex`. `clusters`: of the explanations that a run keeps.
 - of experiments: `record` keeps their configuration, pieces, code and results, `experiment` makes commands of them, `findings` are their rows and tables,
@@ -14,6 +14,7 @@ from jxai.evaluate.certification import Counts, certify, counts
 from jxai.evaluate.clusters import Clustered, clusters
 from jxai.evaluate.counterfactual_runs import Found, counterfactuals, found
 from jxai.evaluate.joined import Joined, joined
+from jxai.evaluate.possible import Possible, possible
 from jxai.evaluate.processes import join
 from jxai.evaluate.report import report
 from jxai.evaluate.run import run
@@ -26,6 +27,7 @@ __all__ = [
     "Counts",
     "Found",
     "Joined",
+    "Possible",
     "Progress",
     "Run",
     "certify",
@@ -35,6 +37,7 @@ __all__ = [
     "found",
     "join",
     "joined",
+    "possible",
     "report",
     "run",
     "variants",

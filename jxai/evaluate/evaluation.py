@@ -156,29 +156,30 @@ def _columns(name: str, judged: PyTree, valid: np.ndarray) -> Columns:
     return {SCORE + name: real(judged)}
 
 
+def looked(task: tasks.Task, examples: Examples, *rows: Any) -> tuple[Any, bool]:
+    """What a method, or a metric on rows after x and target, returns in shapes, and whether it draws random numbers; ValueError for whatever is wrong with it."""
+    (arrays, static), probe = partition(examples.f), examples.probe
+    x, target = jax.ShapeDtypeStruct(examples.shape, jnp.float32), None if examples.scalar else jax.ShapeDtypeStruct((), jnp.int32)
+    own = jax.tree.map(lambda v: v[0], task.per_example(probe.x, probe.mask))
+
+    def call(key, arrays, own, *rows):
+        return task.fn(static.combine(arrays), *rows, key, **own, **task.options)
+
+    made, out = program_of(call, jax.random.key(0), arrays, own, x, target, *rows, label=task.label)
+    return out, 0 in read(made.jaxpr)
+
+
 def _checked(explainers: Sequence[tasks.Task], judges: Mapping[str, Mapping[str, tasks.Task]], examples: Examples) -> dict[Any, bool]:
     """Whether each method, and each metric on a method, draws random numbers; ValueError for whatever is wrong with it."""
-    (arrays, static), probe = partition(examples.f), examples.probe
-    x, target = jax.ShapeDtypeStruct(probe.x.shape[1:], jnp.float32), None if examples.scalar else jax.ShapeDtypeStruct((), jnp.int32)
-
-    def look(task: tasks.Task, *rows: Any) -> tuple[Any, bool]:
-        own = jax.tree.map(lambda v: v[0], task.per_example(probe.x, probe.mask))
-
-        def call(key, arrays, own, *rows):
-            return task.fn(static.combine(arrays), *rows, key, **own, **task.options)
-
-        made, out = program_of(call, jax.random.key(0), arrays, own, *rows, label=task.label)
-        return out, 0 in read(made.jaxpr)
-
     draws: dict[Any, bool] = {}
     seen: dict[Any, bool] = {}
     for task in explainers:
-        attribution, draws[task.label] = look(task, x, target)
+        attribution, draws[task.label] = looked(task, examples)
         for label, by in judges.items():
             judge = by[task.label]
             at = id(judge), attribution.shape
             if at not in seen:
-                judged, seen[at] = look(judge, x, target, attribution)
+                judged, seen[at] = looked(judge, examples, attribution)
                 if not isinstance(judged, Curve) and judged.shape != ():
                     raise ValueError(f"{judge.label} must return a scalar or a Curve, got shape {judged.shape}")
             draws[task.label, label] = seen[at] or bool(judge.of_seed)

@@ -90,7 +90,7 @@ def methods(given: Given, source: Source, shape: tuple[int, ...], preprocess: Ca
       ValueError: an unknown name, a label twice, or an option that the method does not have.
     """
     tasks = []
-    for label, fn, options in _chosen(given, attribution, "method"):
+    for label, fn, options in chosen(given, attribution, "method"):
         options = dict(options)
         schema = _schema(fn, 4)
         _check_options(label, options, schema)
@@ -114,7 +114,7 @@ def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], see
       ValueError: an unknown name, a label twice, or an option that the metric does not have.
     """
     table = {}
-    for label, fn, options in _chosen(given, metrics, "metric"):
+    for label, fn, options in chosen(given, metrics, "metric"):
         schema, options = _schema(fn, 5), dict(options)
         _check_options(label, options, schema)
         for name, parameter in schema.items():
@@ -124,13 +124,13 @@ def judges(given: Given, explainers: Sequence[Task], shape: tuple[int, ...], see
                 options[name] = Segmentation("slic", (60.0,))
         own = ("weights_key",) if "weights_key" in schema and "weights_key" not in options else ()
         options |= dict.fromkeys(own, jax.random.key(seed))  # the same random networks for every example
-        chosen = {task.label: options | _same_score(schema, options, task) | _same_groups(fn, options, task, shape) for task in explainers}
+        own_of = {task.label: options | _same_score(schema, options, task) | _same_groups(fn, options, task, shape) for task in explainers}
         if "method" in schema and "method" not in options:
-            table[label] = {task.label: _explaining_again(label, fn, chosen[task.label], task, shape, own) for task in explainers}
+            table[label] = {task.label: _explaining_again(label, fn, own_of[task.label], task, shape, own) for task in explainers}
             continue
-        differ = {name: json.dumps([described(options.get(option)) for option in _BY_METHOD]) for name, options in chosen.items()}
-        made = {differ[name]: _task(label, fn, fn, options, shape, own) for name, options in chosen.items()}
-        table[label] = {name: made[differ[name]] for name in chosen}
+        differ = {name: json.dumps([described(options.get(option)) for option in _BY_METHOD]) for name, options in own_of.items()}
+        made = {differ[name]: _task(label, fn, fn, options, shape, own) for name, options in own_of.items()}
+        table[label] = {name: made[differ[name]] for name in own_of}
     return table
 
 
@@ -180,7 +180,8 @@ def _same_score(schema: Mapping[str, inspect.Parameter], options: Mapping[str, A
     return {"score": score if own.default not in SHARES or score in SHARES else own.default}
 
 
-def _chosen(given: Given, family, kind: str) -> list[tuple[str, Callable, Mapping[str, Any]]]:
+def chosen(given: Given, family, kind: str) -> list[tuple[str, Callable, Mapping[str, Any]]]:
+    """Labels, functions and options of what is given; ValueError for what is unknown or there twice."""
     if isinstance(given, str):
         raise ValueError(f"{kind}s={given!r} must be a sequence of names or a mapping")
     found = []

@@ -70,6 +70,12 @@ def test_a_small_group_is_found_and_a_key_says_all():
     assert spray(x, key=KEY, clusters=1, layout="none").labels.max() == 0
 
 
+@pytest.mark.parametrize("scale, offset", [(1e300, 0.0), (1e-200, 0.0), (1.0, 1e9)])
+def test_neighbours_do_not_depend_on_units(scale, offset):
+    x, _ = blobs(12, 9, 7, apart=5.0)
+    assert (graph.affinity(scale * x + offset, 3) != graph.affinity(x, 3)).nnz == 0
+
+
 def test_direction_alone_with_a_norm():
     rng = np.random.default_rng(0)
     directions = np.repeat(np.eye(2, 5), 20, axis=0) + 0.02 * rng.normal(size=(40, 5))
