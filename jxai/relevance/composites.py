@@ -76,7 +76,7 @@ def named(composite: str | Composite) -> Composite:
     """
     if isinstance(composite, Composite):
         return composite
-    if composite not in COMPOSITES:
+    if not isinstance(composite, str) or composite not in COMPOSITES:
         near = difflib.get_close_matches(str(composite), COMPOSITES, 3, 0.3) if isinstance(composite, str) else []
         known = f"; the nearest are {', '.join(near)}" if near else ""
         raise ValueError(f"{composite=} must be one of {tuple(COMPOSITES)}, or a jxai.relevance.Composite of your own{known}")

@@ -74,8 +74,14 @@ def mask(place: Place, name: Any, condition: Any) -> Array:
     shape = place.layer.shape
     if condition is True:
         return jnp.ones(())
-    array = jnp.asarray(condition) if not isinstance(condition, (list, tuple, set, int)) else None
-    if array is not None and (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.floating)):
+    try:
+        array = jnp.asarray(list(condition) if isinstance(condition, (set, range)) else condition)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"conditions[{name!r}]={condition!r} must be channels by number, or a mask that broadcasts against the layer's value, {shape}"
+        ) from None
+    given = not isinstance(condition, (list, tuple, set, bool))
+    if given and (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.floating)):
         try:
             fits = np.broadcast_shapes(array.shape, shape) == shape
         except ValueError:
@@ -83,18 +89,17 @@ def mask(place: Place, name: Any, condition: Any) -> Array:
         if not fits:
             raise ValueError(f"conditions[{name!r}] is a mask of shape {array.shape}, which must broadcast against the layer's value, {shape}")
         return wide(array.astype(jnp.float32) if array.dtype == bool else array)
-    numbers_ = np.atleast_1d(np.asarray(list(condition) if isinstance(condition, set) else condition)) if array is None else array.reshape(-1)
+    chosen = array.reshape(-1)
     channels = channel_numbers(place.layer)
     count = int(channels.max()) + 1
-    if not isinstance(numbers_, jax.core.Tracer):
-        wrong = [int(n) for n in np.asarray(numbers_) if n != int(n) or not 0 <= n < count]
-        if wrong or (numbers_.size and np.asarray(numbers_).dtype.kind not in "iu"):
-            raise ValueError(
-                f"conditions[{name!r}] has the channels {wrong or list(np.asarray(numbers_))}, but layer {place.layer} has whole numbers 0 to {count - 1}"
-            )
-    if numbers_.size == 0:
+    if chosen.size and not jnp.issubdtype(chosen.dtype, jnp.integer):
+        raise ValueError(f"conditions[{name!r}]={condition!r} must be whole numbers; a mask is an array that broadcasts against the layer's value, {shape}")
+    if not isinstance(chosen, jax.core.Tracer) and (wrong := [int(n) for n in np.asarray(chosen) if not 0 <= n < count]):
+        raise ValueError(f"conditions[{name!r}] has the channels {wrong}, but layer {place.layer} has whole numbers 0 to {count - 1}")
+    if chosen.size == 0:
         return jnp.zeros(channels.shape)
-    return (jnp.asarray(channels)[..., None] == jnp.asarray(numbers_)).any(-1).astype(jnp.float32)
+    met = (jnp.asarray(channels)[..., None] == chosen).any(-1).astype(jnp.float32)
+    return jnp.where(((chosen >= 0) & (chosen < count)).all(), met, jnp.nan)  # of traced numbers, as of a traced target
 
 
 def channel_numbers(layer: Layer) -> np.ndarray:
@@ -118,6 +123,10 @@ def check_path(read: Parts, conditions: Mapping[Any, Place], begins: int) -> Non
         raise ValueError(f"conditions: no path goes through {missed[0]!r} and {met}; layers must follow one another, or give exclude_parallel=False")
 
 
+def _told(bound: Any) -> str:
+    return f"<array of shape {np.shape(bound)}>" if np.ndim(bound) else repr(bound)
+
+
 def box(x: Array, low: Any, high: Any) -> tuple[Array, Array]:
     """The z-box of x, lower and upper.
 
@@ -127,12 +136,13 @@ def box(x: Array, low: Any, high: Any) -> tuple[Array, Array]:
     sides = []
     for name, bound in (("low", low), ("high", high)):
         try:
-            sides.append(jnp.broadcast_to(jnp.asarray(bound, jnp.float32), x.shape))
-        except ValueError:
-            raise ValueError(f"{name} of shape {jnp.shape(bound)} must broadcast against x, {x.shape}") from None
+            sides.append(jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape))
+        except (TypeError, ValueError):
+            said = f"of shape {np.shape(bound)}" if hasattr(bound, "shape") else f"= {bound!r}"
+            raise ValueError(f"{name} {said} must be a number, or broadcast against x, {x.shape}") from None
     if not any(isinstance(v, jax.core.Tracer) for v in (x, *sides)):
         inside = (np.asarray(sides[0]) <= np.asarray(x)) & (np.asarray(x) <= np.asarray(sides[1]))
         if not (inside | ~np.isfinite(np.asarray(x))).all():
             worst = float(np.asarray(x)[~inside].flat[0])
-            raise ValueError(f"low={low!r} and high={high!r} must hold x, which has {worst}: give its range")
+            raise ValueError(f"low={_told(low)} and high={_told(high)} must hold x, which has {worst}: give its range")
     return sides[0], sides[1]

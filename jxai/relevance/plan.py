@@ -76,7 +76,13 @@ class Plan:
         table = named(composite)
         one_of("bias", bias, BIASES)
         one_of("batch_norm", batch_norm, BATCH_NORMS)
-        within(0, np.inf, epsilon=epsilon, gamma=gamma)
+        within(0, np.finfo(np.float32).max, gamma=gamma)
+        if isinstance(epsilon, numbers.Real) and not 0 < epsilon < np.inf:
+            raise ValueError(f"{epsilon=} must be a number above 0: sums of 0 are divided by it")
+        if isinstance(at, str) or not isinstance(at, Sequence):
+            raise ValueError(f"{at=} must be a sequence of layers, as at=({at!r},)")
+        if conditions is not None and not isinstance(conditions, Mapping):
+            raise ValueError(f"{conditions=} must map each layer to its channels, as {{layer: [0, 1]}}")
         traced = interpret.trace(f, x)
         program = laid_open(traced)
         begins = program.outputs[0] if start is None else places.reference(program, traced, x, start)

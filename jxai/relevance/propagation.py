@@ -108,7 +108,7 @@ def propagate_each(
     Args:
       layer: which (see `jxai.taps.find`). masks: `[n, …]`, each of which broadcasts against the layer's value. chunk: masks at once (None: `jxai.loops.at_once`); memory is
         bounded by it, and by the result.
-      f, x, target, init, score: as for `propagate`; options: its others (`composite`, `epsilon`, …, `exclude_parallel`).
+      f, x, target, init, score: as for `propagate`; options: its others (`composite`, `epsilon`, …, `exclude_parallel`), but for `at` and `conditions`.
 
     Returns:
       `[n, *x.shape]`.
@@ -118,6 +118,8 @@ def propagate_each(
 
     Cost: 1 forward pass, and one walk back from the layer for each mask.
     """
+    if "conditions" in options or "at" in options:
+        raise ValueError("propagate_each has masks of one layer, and returns maps alone: conditions and at are options of propagate")
     size = loops.at_once(x, chunk)
     plan = _plan(f, x, target, init, score, conditions={layer: True}, **options)
     shape = plan.conditions[layer].layer.shape

@@ -146,7 +146,15 @@ def test_bad_input_is_named():
         "init='zero'": lambda: bad(init="zero"),
         "epsilon=-1": lambda: bad(epsilon=-1),
         r"low=0.0 and high=0.5 must hold x, which has 0.\d+": lambda: bad(composite="epsilon_gamma_box", high=0.5),
-        r"low of shape \(2,\) must broadcast against x": lambda: bad(composite="epsilon_gamma_box", low=np.zeros(2)),
+        r"low of shape \(2,\) must be a number, or broadcast against x": lambda: bad(composite="epsilon_gamma_box", low=np.zeros(2)),
+        "low = 'black' must be": lambda: bad(composite="epsilon_gamma_box", low="black"),
+        "epsilon=0.0 must be a number above 0": lambda: bad(epsilon=0.0),
+        r"at='relu' must be a sequence of layers, as at=\('relu',\)": lambda: bad(at="relu"),
+        "at=3 must be a sequence": lambda: bad(at=3),
+        r"conditions=\[1\] must map each layer": lambda: bad(conditions=[1]),
+        r"=slice\(None, 2, None\) must be channels": lambda: bad(conditions={relus[1]: slice(2)}),
+        r"=\[0.5, 1.0\] must be whole numbers": lambda: bad(conditions={relus[1]: [0.5, 1.0]}),
+        "conditions and at are options of propagate": lambda: relevance.propagate_each(F, X, 1, relus[1], np.eye(4), at=(relus[1],)),
         "layer='conv9' is part of no layer's name": lambda: bad(at=("conv9",)),
         "whole numbers 0 to 3": lambda: bad(conditions={relus[1]: [4]}),
         r"mask of shape \(5,\)": lambda: bad(conditions={relus[1]: np.ones(5, bool)}),
@@ -160,6 +168,15 @@ def test_bad_input_is_named():
         with pytest.raises(ValueError, match=said):
             call()
     assert relevance.propagate(side, np.ones(4, np.float32), 1, conditions={end: [0] for end in ends}, exclude_parallel=False).map.any()
+
+
+def test_bounds_are_rounded_as_x_is_and_traced_channels_out_of_range_give_no_map():
+    relus, _ = layers()
+    half = lambda x: F(x.astype(jnp.float32))
+    x = X.clip(0.1, 0.7).astype(np.float16)  # 0.1 is less in half precision
+    assert np.isfinite(relevance.propagate(half, x, 1, composite="epsilon_gamma_box", low=0.1, high=0.7).map).all()
+    one = jax.jit(lambda channel: relevance.propagate(F, X, 1, conditions={relus[1]: channel}).map)
+    assert np.isnan(one(4)).all() and np.isfinite(one(3)).all()
 
 
 def test_many_channels_at_once_are_each_of_them_alone():
