@@ -19,6 +19,7 @@ from jxai.cli.progress import Reporter, said
 from jxai.concepts.channels import sizes
 from jxai.data.batches import number
 from jxai.evaluate import Run
+from jxai.evaluate.examples import first_readable
 from jxai.files import printable, save_arrays
 from jxai.tracing import taps
 
@@ -86,10 +87,10 @@ def _collected(args: argparse.Namespace, subject: inputs.Subject, source: data.S
 def _image(args: argparse.Namespace, source: data.Source, subject: inputs.Subject) -> tuple[str, np.ndarray, int]:
     """The image whose channels are shown, a file or a place in the data set, and the class that is explained."""
     if args.image is None or args.image.isdecimal():
-        place = int(args.image or 0)
-        if place >= len(source):
-            raise UserError(f"--image {place} must be a file, or a place in {source.name} below {len(source)}")
-        batch = data.load(source, [place], None, subject.preprocess)
+        if args.image is not None and int(args.image) >= len(source):
+            raise UserError(f"--image {args.image} must be a file, or a place in {source.name} below {len(source)}")
+        batch = first_readable(source, subject.preprocess, None if args.image is None else [int(args.image)])
+        place = int(batch.index[0])
         name, x = batch.names[0] or f"{source.name} {place}", batch.x[0]
     else:
         path = Path(args.image)

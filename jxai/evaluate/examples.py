@@ -45,7 +45,7 @@ class Examples:
         scalar: bool = False,
     ):
         self.f, self.source, self.preprocess, self.batch_size, self.scalar = f, source, preprocess, batch_size, scalar
-        self.probe = _first_readable(source, preprocess)
+        self.probe = first_readable(source, preprocess)
         out = check_values(f, self.probe.x[0], "logit" if scalar else "probability")
         if scalar and getattr(out, "shape", None) != ():
             raise ValueError(f"target=None explains a number f(x), but f(x) has shape {getattr(out, 'shape', type(out).__name__)}")
@@ -183,11 +183,12 @@ def _probabilities(f, x):
     return confidences(f(x).astype(jnp.float32))
 
 
-def _first_readable(source: Source, preprocess: Callable | None) -> Batch:
-    error = None
-    for index in range(min(len(source), 100)):
+def first_readable(source: Source, preprocess: Callable | None, places: Sequence[int] | None = None) -> Batch:
+    """The first of these places (of the first 100) whose example can be read; ValueError, of the first that cannot, where none can."""
+    error: ValueError | None = None
+    for index in range(min(len(source), 100)) if places is None else places:
         try:
             return load(source, [index], 1, preprocess)
         except ValueError as failure:
             error = error or failure
-    raise error
+    raise error or ValueError(f"{source.name} has no examples")

@@ -99,3 +99,13 @@ def test_bad_input_is_one_line(here, capsys, arguments, message):
 def test_by_activation_of_a_layer_by_its_number(here, capsys):
     out = main(capsys, "digits", "--limit", 12, "--by", "activation", "--layer", 3, "--top", 1, "--references", 2, "--model", "own_concepts:make")
     assert "1 of the 6 channels of 3 · relu [8, 8, 6], by activation" in out and os.path.exists("concepts/concepts.png")
+
+
+def test_the_first_image_that_can_be_read_is_shown(here, capsys):
+    (here / "images").mkdir()
+    (here / "images" / "a.png").write_text("no image")
+    for name, digit in (("b", 3), ("c", 5)):
+        Image.fromarray(data.Digits()[digit].pixels[..., 0]).save(here / "images" / f"{name}.png")
+    out = main(capsys, "images", "--model", "own_concepts:make", "--of", "predicted", "--top", 1, "--references", 1, "--out", "run")
+    assert out.startswith("b.png, ") or "\nb.png, " in out
+    assert "a.png cannot be read" in main(capsys, "images", "--model", "own_concepts:make", "--image", 0, "--out", "run", code=2)
