@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.relevance.parts import Parts
+from jxai.relevance.parts import Parts, parts
 from jxai.scores import wide
 from jxai.tracing import interpret, taps
 from jxai.tracing.choosing import Layer, find_in, listed
@@ -18,15 +18,27 @@ from jxai.typing import Array
 
 
 class Place(NamedTuple):
-    """A layer in a program: the value that relevance is read at, and the layer itself."""
+    """A layer in a program: the value that relevance is read at and its shape, and the layer itself, whose own may have other axes of size 1."""
 
     value: int
+    shape: tuple[int, ...]
     layer: Layer
 
+    def laid(self, given: Array, lead: int = 0) -> Array:
+        """What broadcasts against the layer's value (behind `lead` other axes), laid out as the value that relevance is read at."""
+        if self.shape == self.layer.shape:
+            return given
+        ahead = given.shape[:lead]
+        return jnp.broadcast_to(given, (*ahead, *self.layer.shape)).reshape(*ahead, *self.shape)
 
-def reference(program: interpret.Program, traced: interpret.Traced, x: Array, layer: int | str) -> int:
-    """The value of a layer, by reference."""
-    return _located(program, find_in(traced, x, layer))
+
+def reference(program: interpret.Program, traced: interpret.Traced, x: Array, layer: int | str, batch_norm: str) -> int:
+    """The value of a layer, by reference: of a linear map what leaves it, unless something above the layer has no rule."""
+    r = _located(program, find_in(traced, x, layer))
+    try:
+        return parts(program, batch_norm).owner.get(r, r)
+    except ValueError:
+        return r
 
 
 def find(read: Parts, traced: interpret.Traced, x: Array, layer: int | str) -> Place:
@@ -45,9 +57,10 @@ def find(read: Parts, traced: interpret.Traced, x: Array, layer: int | str) -> P
         known = [f"{item.index} {item.name or item.primitive}" for item in _listed(read, traced)]
         near = difflib.get_close_matches(str(found), known, 3, 0.2) or known[-3:]
         raise ValueError(f"{layer=} ({found}) is not on the path of relevance; layers that are: {'; '.join(near)}")
-    if read.values.shape(r) != found.shape:
-        raise ValueError(f"{layer=} ({found}) is a step inside {read.program.makers[r].primitive!r}, whose value has shape {read.values.shape(r)}; name that")
-    return Place(r, found)
+    shape = read.values.shape(r)
+    if [size for size in shape if size > 1] != [size for size in found.shape if size > 1]:
+        raise ValueError(f"{layer=} ({found}) is a step inside {read.program.makers[r].primitive!r}, whose value has shape {shape}; name that")
+    return Place(r, shape, found)
 
 
 def _listed(read: Parts, traced: interpret.Traced) -> list[Layer]:
@@ -88,7 +101,7 @@ def mask(place: Place, name: Any, condition: Any) -> Array:
             fits = False
         if not fits:
             raise ValueError(f"conditions[{name!r}] is a mask of shape {array.shape}, which must broadcast against the layer's value, {shape}")
-        return wide(array.astype(jnp.float32) if array.dtype == bool else array)
+        return place.laid(wide(array.astype(jnp.float32) if array.dtype == bool else array))
     chosen = array.reshape(-1)
     channels = channel_numbers(place.layer)
     count = int(channels.max()) + 1
@@ -97,9 +110,9 @@ def mask(place: Place, name: Any, condition: Any) -> Array:
     if not isinstance(chosen, jax.core.Tracer) and (wrong := [int(n) for n in np.asarray(chosen) if not 0 <= n < count]):
         raise ValueError(f"conditions[{name!r}] has the channels {wrong}, but layer {place.layer} has whole numbers 0 to {count - 1}")
     if chosen.size == 0:
-        return jnp.zeros(channels.shape)
+        return jnp.zeros(())
     met = (jnp.asarray(channels)[..., None] == chosen).any(-1).astype(jnp.float32)
-    return jnp.where(((chosen >= 0) & (chosen < count)).all(), met, jnp.nan)  # of traced numbers, as of a traced target
+    return place.laid(jnp.where(((chosen >= 0) & (chosen < count)).all(), met, jnp.nan))  # of traced numbers, as of a traced target)
 
 
 def channel_numbers(layer: Layer) -> np.ndarray:

@@ -85,10 +85,8 @@ class Plan:
             raise ValueError(f"{conditions=} must map each layer to its channels, as {{layer: [0, 1]}}")
         traced = interpret.trace(f, x)
         program = laid_open(traced)
-        begins = program.outputs[0] if start is None else places.reference(program, traced, x, start)
+        begins = program.outputs[0] if start is None else places.reference(program, traced, x, start, batch_norm)
         read = parts(program, batch_norm, begins)
-        if start is not None:
-            begins = read.owner.get(begins, begins)
         found = {name: places.find(read, traced, x, name) for name in at}
         masked = {name: places.find(read, traced, x, name) for name in conditions or {}}
         masks = {name: places.mask(place, name, (conditions or {})[name]) for name, place in masked.items()}
@@ -118,6 +116,7 @@ class Plan:
         fixed = given is None or isinstance(given, numbers.Integral)
         ((name, place),) = self.conditions.items()
         after, before = self.cut(place.value)
+        masks = place.laid(masks, 1)
 
         def walked(weights: list[Array], x: Array, given_: Any, masks: Array, box: Any) -> Array:
             known, setting = self.forward(weights, x, box)
@@ -160,7 +159,8 @@ class Plan:
             if r in masked and r in pending:
                 kept = functools.reduce(jnp.multiply, masked[r], pending[r])
                 pending = {r: kept} if self.exclusive else {**pending, r: kept}
-            read.update((name, pending.get(r, jnp.zeros(values.shape(r)))) for name, place in self.at.items() if place.value == r)
+            here = pending.get(r, jnp.zeros(values.shape(r)))
+            read.update((name, here.reshape(place.layer.shape)) for name, place in self.at.items() if place.value == r)
             return pending
 
         found, absorbed = walk(self.parts, setting, known, {self.begins: start}, meet)

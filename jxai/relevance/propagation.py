@@ -18,7 +18,7 @@ from jxai.relevance.parts import laid_open, parts
 from jxai.relevance.passing import rule_of
 from jxai.relevance.plan import BATCH_NORMS, Plan, Relevance
 from jxai.scores import check_example, objective, one_of, scored, wide
-from jxai.tracing import interpret
+from jxai.tracing import interpret, taps
 from jxai.typing import Array, Model
 
 INITS = ("logit", "one", "absolute", "contrastive")
@@ -163,14 +163,16 @@ def propagate_from(
     check_example(x)
     options = {"epsilon": epsilon, "gamma": gamma, "low": low, "high": high, "bias": bias, "batch_norm": batch_norm, "exclude_parallel": exclude_parallel}
     plan = Plan.make(f, x, composite=composite, at=at, conditions=conditions, start=layer, **options)
-    shape = plan.parts.values.shape(plan.begins)
     if relevance is None:
         return plan.run(x, lambda out, _: wide(out), None)
+    shape = taps.find(f, x, layer).shape
     try:
-        np.broadcast_shapes(jnp.shape(relevance), shape)
+        fits = np.broadcast_shapes(jnp.shape(relevance), shape) == shape
     except ValueError:
-        raise ValueError(f"relevance of shape {jnp.shape(relevance)} must broadcast against {layer=}, {shape}") from None
-    return plan.run(x, lambda out, given: jnp.broadcast_to(wide(given), shape), relevance)
+        fits = False
+    if not fits:
+        raise ValueError(f"relevance of shape {jnp.shape(relevance)} must broadcast against {layer=}, {shape}")
+    return plan.run(x, lambda out, given: jnp.broadcast_to(wide(given), shape).reshape(out.shape), relevance)
 
 
 @plainly

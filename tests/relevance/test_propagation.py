@@ -104,14 +104,22 @@ def test_masks_of_several_layers_multiply_along_their_path():
 
 
 def test_the_value_of_a_linear_step_is_what_leaves_it():
-    """At a convolution, at its bias and at its folded batch norm relevance is the same."""
+    """At a convolution, without the axis of its batch, and at its folded batch norm relevance and masks are the same, each in its own shape."""
     f = nets.net(("batch_normed",))
-    found = taps.layers(f, X)
-    where = [item.index for item in found if item.shape == (8, 8, 4) and item.primitive in ("squeeze", "sub", "div", "mul", "add") and "[0]" in item.name]
+    found = [item for item in taps.layers(f, X) if "[0]" in item.name]
+    where = [item.index for item in found if item.primitive in ("conv_general_dilated", "squeeze", "sub", "div", "mul", "add")]
+    shapes = {item.index: item.shape for item in found}
     at = relevance.propagate(f, X, 1, at=tuple(where)).at
-    assert len(where) >= 4
-    for index in where[1:]:
-        np.testing.assert_array_equal(at[index], at[where[0]])
+    assert len(where) >= 5 and shapes[where[0]] == (1, 8, 8, 4)
+    kept = relevance.propagate(f, X, 1, conditions={where[-1]: [1, 2]}).map
+    for index in (where[0], where[2]):
+        mask = np.float32([0, 1, 1, 0])
+        for one in (relevance.propagate(f, X, 1, conditions={index: mask}).map, relevance.propagate_each(f, X, 1, index, mask[None])[0]):
+            np.testing.assert_allclose(one, kept, atol=1e-6)
+        np.testing.assert_allclose(relevance.propagate_from(f, X, index, at[index] * mask).map, kept, atol=1e-6)
+    for index in where:
+        assert at[index].shape == shapes[index]
+        np.testing.assert_array_equal(at[index].reshape(8, 8, 4), at[where[-1]])
 
 
 def test_it_has_derivatives_and_runs_in_half_precision():
