@@ -147,7 +147,7 @@ def _channels(args: argparse.Namespace, subject: inputs.Subject, x: np.ndarray, 
     for text in args.channels.split(","):
         if not text.isdecimal() or int(text) >= count:
             raise UserError(f"--channels {text!r} must be a channel's number, below {count}")
-    return [int(text) for text in args.channels.split(",")]
+    return list(dict.fromkeys(int(text) for text in args.channels.split(",")))
 
 
 def _check_counts(args: argparse.Namespace, source: data.Source) -> None:

@@ -18,15 +18,18 @@ def main(args: argparse.Namespace) -> None:
 
     with told():
         run = evaluate.Run(args.run)
-        methods = None if args.methods is None else [known("method", name, run.methods) for name in args.methods.split(",")]
-        targets = None if args.label is None else [_target(text, run.config["data"].get("class_names")) for text in args.label.split(",")]
+        methods = None if args.methods is None else list(dict.fromkeys(known("method", name, run.methods) for name in args.methods.split(",")))
+        targets = None if args.label is None else list(dict.fromkeys(_target(text, run.config["data"].get("class_names")) for text in args.label.split(",")))
         options = dict(num_neighbours=args.neighbours, clusters=args.clusters, norm=args.norm, gap=args.gap, most=args.most, layout=args.layout)
         if args.permutations < 0:
             raise UserError(f"--permutations {args.permutations} must be 0 (no test) or more")
+        out = Path(args.out) if args.out else Path(args.run) / "spray"
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out} must be a folder")
         same = dict(methods=methods, targets=targets, together=args.together, size=args.size or None, num_permutations=args.permutations, seed=args.seed)
         with said("looking for clusters"):
             found = evaluate.clusters(run, on_progress=lambda text: print(text, file=sys.stderr), **same, **options)
-        out, table = Path(args.out) if args.out else Path(args.run) / "spray", run.table()
+        table = run.table()
         rows = cluster_report.write(run, table, found, out)
     print("\n".join(lines(rows)))
     print(f"wrote summary.csv, labels.csv and {len(rows)} picture{'s' * (len(rows) > 1)} into {out}")

@@ -28,7 +28,7 @@ def one_thread(fn: Callable[..., T]) -> Callable[..., T]:
             import sklearn  # noqa: F401
             from threadpoolctl import threadpool_limits
         except ImportError:
-            raise ImportError("clusters of explanations need scikit-learn: pip install 'jxai[demo]'") from None
+            raise ImportError(f"{fn.__name__} needs scikit-learn: pip install 'jxai[demo]'") from None
         with threadpool_limits(1):
             return fn(*args, **options)
 

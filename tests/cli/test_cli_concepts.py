@@ -65,7 +65,7 @@ def test_the_command_writes_the_librarys_run_and_a_picture(here, capsys):
     there = {path: path.stat().st_mtime_ns for path in (here / "run" / "blocks").iterdir()}
     image = Image.fromarray(np.repeat(digits[7].pixels, 3, -1))
     image.save("seven.png")
-    again = main(capsys, "digits", *GIVEN, "--channels", 5, 0, "--references", 3, "--out", "run", "--image", "seven.png", "--target", "fish")
+    again = main(capsys, "digits", *GIVEN, "--channels", 5, 0, 5, "--references", 3, "--out", "run", "--image", "seven.png", "--target", "fish")
     assert again.startswith("seven.png, fish: 2 of the 6") and [line.split()[1] for line in again.splitlines()[1:3]] == ["5", "0"]
     assert all(path.stat().st_mtime_ns == at for path, at in there.items())
     assert "concepts.reduction: 'sum' there, 'max' here" in main(capsys, "digits", *GIVEN, "--reduction", "max", "--out", "run", code=2)

@@ -54,6 +54,7 @@ def test_the_command_prints_and_writes_the_librarys_clusters(run, tmp_path, caps
         (["--most", "1"], "most=1 must be 2 or more"),
         (["--permutations", "-1"], "--permutations -1 must be 0 (no test) or more"),
         (["--norm", "max"], "argument --norm: invalid choice: 'max'"),
+        (["--out", __file__], f"--out {__file__} must be a folder"),
         (["--together", "--label", "cat"], "says nothing where all examples are taken together"),
     ],
 )
