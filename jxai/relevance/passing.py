@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jxai import loops
 from jxai.callables import is_array
@@ -17,7 +15,7 @@ from jxai.relevance.chains import ROUNDED, Values
 from jxai.relevance.composites import Composite, Rule, with_options
 from jxai.relevance.linear import bilinear, folded
 from jxai.relevance.parts import Part, Parts
-from jxai.relevance.rules import shares
+from jxai.relevance.rules import first_extreme, greater, shares
 from jxai.scores import wide
 from jxai.tracing import interpret
 from jxai.tracing.interpret import Step
@@ -82,7 +80,11 @@ def _linear(part: Part, setting: Setting, known: dict[int, Array], relevance: Ar
 def _summed(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
     """Sums of entries, sums of values, and a value less its own mean."""
     step, data = part.step, part.inputs
-    if len(part.steps) > 1 or step.primitive not in ("add", "sub", "add_any"):
+    if len(part.steps) > 1:
+        rule = with_options(rule_of(part, setting.composite), setting.options)
+        found = shares(rule)(*_less_mean(part, known), None, wide(known[data[0]]), relevance[0])
+        return [(data[0], found.inputs)], found.absorbed
+    if step.primitive not in ("add", "sub", "add_any"):
         run = _function(part, known)
         terms: Any = tuple(wide(known[r]) for r in data)
         apply: Callable[[Any, Any], Array] = lambda w, v: w * run(*v)
@@ -96,6 +98,15 @@ def _summed(part: Part, setting: Setting, known: dict[int, Array], relevance: li
     rule = with_options(rule_of(part, setting.composite), setting.options)
     found = shares(rule)(apply, jnp.ones(()), None, terms, relevance[0])
     return list(zip(data, found.inputs if len(data) > 1 else (found.inputs,))), found.absorbed
+
+
+def _less_mean(part: Part, known: dict[int, Array]) -> tuple[Callable[[Any, Any], Array], tuple[Array, Array]]:
+    """A value less its own mean with two weights of opposite sign, of itself and of the mean, so that rules may tell what pulls up from what pulls down."""
+    (r,), run, like = part.inputs, _function(part, known), wide(known[part.inputs[0]])
+    own = -1.0 if part.step.primitive == "sub" and part.step.inputs[1] == r else 1.0
+    rest = lambda v: run(v) - own * v
+    sign = jnp.where(rest(jnp.ones_like(like)) < 0, -1.0, 1.0)
+    return lambda w, v: w[0] * v + w[1] * sign * rest(v), (jnp.asarray(own), sign)
 
 
 def _shifted(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
@@ -124,8 +135,7 @@ def _unchanged(part: Part, setting: Setting, known: dict[int, Array], relevance:
 def _activated(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
     run = _function(part, known)
     rule = with_options(setting.composite.activation, setting.options)
-    x = _spread(part, setting, known, part.inputs[0])
-    found = shares(rule)(lambda w, v: w * run(v), jnp.ones(()), None, x, relevance[0])
+    found = shares(rule)(lambda w, v: w * run(v), jnp.ones(()), None, _spread(part, setting, known, part.inputs[0]), relevance[0])
     return [(part.inputs[0], found.inputs)], found.absorbed
 
 
@@ -135,25 +145,17 @@ def _pooled(part: Part, setting: Setting, known: dict[int, Array], relevance: li
     sign = -1 if name.endswith("min") else 1
     if name in ("max", "min"):
         terms = tuple(_spread(part, setting, known, r) for r in part.inputs)
-        apply = lambda w, v: w * sign * jnp.where(sign * v[0] >= sign * v[1], sign * v[0], sign * v[1])
+        apply = lambda w, v: w * greater(v[0], v[1], sign)
     elif name.startswith("reduce_window"):
         apply = lambda w, v: w * step.run([v[0]])[0]
     else:
-        apply = lambda w, v: w * _first_extreme(v[0], step.param("axes"), sign)
+        apply = lambda w, v: w * first_extreme(v[0], step.param("axes"), sign)
     rule = with_options(setting.composite.max_pooling, setting.options)
     if len(terms) == 1:
         found = shares(rule)(lambda w, v: apply(w, (v,)), jnp.ones(()), None, terms[0], relevance[0])
         return [(part.inputs[0], found.inputs)], found.absorbed
     found = shares(rule)(apply, jnp.ones(()), None, terms, relevance[0])
     return list(zip(part.inputs, found.inputs)), found.absorbed
-
-
-def _first_extreme(v: Array, axes: tuple[int, ...], sign: int) -> Array:
-    """The greatest (least) entry along axes, by its first place."""
-    kept = [d for d in range(v.ndim) if d not in axes]
-    flat = jnp.transpose(v, [*kept, *axes]).reshape(*(v.shape[d] for d in kept), math.prod(v.shape[d] for d in axes))
-    place = jnp.argmax(sign * lax.stop_gradient(flat), -1)
-    return jnp.take_along_axis(flat, place[..., None], -1)[..., 0]
 
 
 def _moved(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:

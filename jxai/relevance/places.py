@@ -122,13 +122,16 @@ def channel_numbers(layer: Layer) -> np.ndarray:
 
 def check_path(read: Parts, conditions: Mapping[Any, Place], begins: int) -> None:
     """ValueError where no path from the start goes through all the conditions' layers."""
-    by_value = {place.value: name for name, place in conditions.items()}
-    pending, met = {begins}, []
+    by_value: dict[int, list[Any]] = {}  # a layer may be named twice
+    for name, place in conditions.items():
+        by_value.setdefault(place.value, []).append(name)
+    met: list[Any] = []
+    pending = {begins}
     for part in reversed(read.list):
         for r in part.outputs:
             if r in by_value and r in pending:
                 pending = {r}
-                met.append(by_value[r])
+                met.extend(by_value[r])
         if not pending.isdisjoint(part.outputs):
             pending = (pending - set(part.outputs)) | set(part.inputs)
     missed = [name for name in conditions if name not in met]

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jxai.callables import transpose
 from jxai.typing import Array, PyTree
@@ -190,6 +191,23 @@ def slope(apply: Apply, w: PyTree, bias: Array | None, x: PyTree, relevance: Arr
 def winner_takes_all(apply: Apply, w: PyTree, bias: Array | None, x: PyTree, relevance: Array) -> Shares:
     """The greatest input of each window gets all; of several equal ones the first. `apply(1, x)` is the pooling."""
     return Shares(jax.vjp(lambda v: apply(w, v), x)[1](relevance)[0], jnp.zeros(()))
+
+
+def first_extreme(v: Array, axes: tuple[int, ...], sign: int) -> Array:
+    """The greatest (least) entry along axes, by its first place."""
+    kept = [d for d in range(v.ndim) if d not in axes]
+    flat = jnp.transpose(v, [*kept, *axes]).reshape(*(v.shape[d] for d in kept), math.prod(v.shape[d] for d in axes))
+    place = jnp.argmax(sign * lax.stop_gradient(flat), -1)
+    return jnp.take_along_axis(flat, place[..., None], -1)[..., 0]
+
+
+def greater(a: Array, b: Array, sign: int) -> Array:
+    """The greater (lesser) of two, entry by entry, the first of equal ones.
+
+    It is taken from one array, to which relevance goes back by place: of `where(a >= b, a, b)`, a compiler may work out the comparison again for each
+    share, round it otherwise, and hand on all of it twice or not at all.
+    """
+    return first_extreme(jnp.stack([a, b]), (0,), sign)
 
 
 def stabilize(z: Array, epsilon: float) -> Array:

@@ -65,6 +65,17 @@ def test_a_sum_with_a_normalised_branch_of_itself_is_no_activation():
     np.testing.assert_allclose(found.map, v * jax.grad(lambda v: f(v)[1])(v), rtol=1e-3, atol=1e-5)
 
 
+def test_equal_values_have_one_winner_however_often_they_are_computed():
+    """Both operands are equal, but a compiler that computes them again for each share rounds them otherwise."""
+    w, x = nets.normal(np.random.default_rng(0), 512, 4), np.random.default_rng(1).uniform(0.1, 1, 512).astype(np.float32)
+    twin = lambda x: jnp.exp(x + x[::-1]) * 0.3 + jnp.sin(x + x[::-1]) * 0.7
+    f = lambda x: jnp.maximum(twin(x), twin(x)[::-1]) @ w
+    plain = relevance.Composite(sum=relevance.rules.norm, average_pooling=relevance.rules.norm)
+    optimised = {"xla_backend_optimization_level": 3}  # tests are compiled without
+    found = jax.jit(lambda x: relevance.propagate(f, x, 2, composite=plain), compiler_options=optimised)(x)
+    assert float(found.map.sum() + found.absorbed) == pytest.approx(float(f(x)[2]), rel=1e-3)
+
+
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(kinds=st.lists(st.sampled_from(nets.KINDS), min_size=1, max_size=4), seed=st.integers(0, 99), target=st.integers(0, 3))

@@ -183,3 +183,16 @@ def test_a_function_that_is_called_as_a_primitive_is_not_taken_for_it():
     both = [maps(lambda x, phi=phi: phi(x @ W2 + B2) @ W2.T, V, ["epsilon"]) for phi in (rev, jnp.tanh)]
     same(*both)
     assert [part.kind for part in relevance.assignments(lambda x: rev(x @ W2 + B2) @ W2.T, V)] == ["dense", "activation", "dense"]
+
+
+def test_a_mean_that_is_taken_off_pulls_the_other_way():
+    w, x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), np.random.default_rng(1).normal(size=5).astype(np.float32)
+    up, down = np.maximum(x, 0), np.minimum(x, 0)
+    arriving = w[:, 1] * (x - x.mean())
+    pulls = arriving / (up - down.mean())  # z⁺: what is positive, and the mean of what is negative
+    for f, by_hand in {
+        lambda x: (x - x.mean()) @ w: up * pulls - down / 5 * pulls.sum(),
+        lambda x: (x.mean() - x) @ w: (lambda s: -down * s + up / 5 * s.sum())(-arriving / (up.mean() - down)),
+    }.items():
+        found = relevance.propagate(f, x, 1, composite=relevance.Composite(sum=relevance.rules.z_plus))
+        np.testing.assert_allclose(found.map, by_hand, rtol=1e-4, atol=1e-5)

@@ -178,6 +178,13 @@ def test_bad_input_is_named():
     assert relevance.propagate(side, np.ones(4, np.float32), 1, conditions={end: [0] for end in ends}, exclude_parallel=False).map.any()
 
 
+def test_a_layer_may_be_named_twice():
+    relus, _ = layers()
+    half, whole = np.full(4, 0.5, np.float32), relevance.propagate(F, X, 1).map
+    twice = relevance.propagate(F, X, 1, conditions={relus[1]: half, f"{relus[1]}@0,1": half})
+    np.testing.assert_allclose(twice.map, whole / 4, rtol=1e-5, atol=1e-7)
+
+
 def test_bounds_are_rounded_as_x_is_and_traced_channels_out_of_range_give_no_map():
     relus, _ = layers()
     half = lambda x: F(x.astype(jnp.float32))
