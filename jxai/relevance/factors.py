@@ -39,6 +39,18 @@ class Factors:
         """The softmax that a value is, if it is one."""
         return self._softmaxes.get(r)
 
+    def is_softmax(self, r: int) -> bool:
+        """Whether a value is a softmax, moved, rounded, or scaled by constants, as masks and dropout scale one."""
+        while self.softmax(r) is None:
+            maker = self.program.makers.get(r)
+            if maker is None or len(data := self.values.data(maker)) != 1:
+                return False
+            scaled = self.values.scaled(r)
+            if maker.primitive not in MOVES and (scaled is None or scaled.shift is not None):
+                return False
+            (r,) = data
+        return True
+
     def normalises(self, step: Step) -> int | None:
         """Which operand of a product or quotient is the factor of a normalisation; None where none is."""
         for n, r in enumerate(step.inputs):

@@ -277,7 +277,7 @@ class _Reader:
 
     def _gate(self, data: list[int]) -> int | None:
         """Which of two operands is a gate (a sigmoid, a hard sigmoid, a softmax); None where neither or both are."""
-        gates = [self.values.is_gate(r) or self.factors.softmax(self.values.unmoved(r)) is not None for r in data]
+        gates = [self.values.is_gate(r) or self.factors.is_softmax(r) for r in data]
         return gates.index(True) if gates.count(True) == 1 else None
 
     def unsupported(self, step: Step, why: str = "") -> ValueError:

@@ -86,3 +86,12 @@ def test_what_biases_take_from_cp_lrp_is_absorbed():
     score = float(f(X)[1])
     assert abs(float(found.sum() + absorbed) - score) < 1e-4 * (abs(score) + abs(float(absorbed)))
     assert abs(float(absorbed)) > 1e-2
+
+
+@pytest.mark.parametrize("weigh", [lambda p: p * np.tri(3, dtype=np.float32), lambda p: p.astype(jnp.bfloat16).astype(jnp.float32)], ids=["masked", "rounded"])
+def test_probabilities_are_a_gate_however_they_are_masked_or_rounded(weigh):
+    x, w = (np.random.default_rng(n).normal(size=(3, 4)).astype(np.float32) for n in range(2))
+    f = lambda x, p: (p @ x).mean(0) @ w.T
+    probabilities = lambda x: weigh(jax.nn.softmax(x @ x.T))
+    found = propagate(lambda x: f(x, probabilities(x)), x, 1, composite="cp_lrp")
+    np.testing.assert_allclose(found.map, x * jax.grad(lambda v: f(v, probabilities(x))[1])(x), rtol=1e-3, atol=1e-5)
