@@ -97,6 +97,8 @@ def collect(
         raise ValueError(f"the examples of {source.name} have no labels, which {target=} asks for; target='predicted' needs none")
     found = taps.find(f, examples.probe.x[0], layer)
     task: dict[str, Any] = {"layer": found.index if layer is None else layer, "by": by, "reduction": reduction}
+    if "composite" in (options or {}):
+        raise ValueError(f"options={dict(options or {})} must not name composite, which is an option of its own: {composite=}")
     if by == "relevance":
         task |= {"composite": composite, **(options or {})}
     elif options:

@@ -165,6 +165,7 @@ def test_bad_input(whole, tmp_path):
         (lambda: concepts.references(f, digits, None, count=1, limit=2, reduction="mean"), r"reduction='mean' must be one of 'sum', 'max'"),
         (lambda: concepts.references(f, plain, None, count=1), r"have no labels, which target='label' asks for"),
         (lambda: collected(tmp_path / "a", options={"epsilon": 1.0}), r"by='activation' propagates nothing"),
+        (lambda: collected(tmp_path / "a", by="relevance", options={"composite": "epsilon"}), r"must not name composite, which is an option of its own"),
         (lambda: concepts.strongest(whole, LIMIT + 1), r"count=31 must be at most the number of examples, 30"),
         (lambda: concepts.class_means(whole, top=0), r"top=0 must be a positive integer"),
     ]
