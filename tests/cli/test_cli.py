@@ -292,7 +292,7 @@ def test_a_damaged_weights_file_is_one_line(here, capsys, monkeypatch):
     monkeypatch.setenv("JXAI_DATA", str(here / "data"))
     assert "cifar10_resnet20.npz is damaged" in refused(capsys, here, "photo.png", "--model", "cifar10_resnet20")
     monkeypatch.setenv("JXAI_DATA", str(here / "nothing"))
-    assert "no weights cifar10_resnet20.npz: tried" in refused(capsys, here, "photo.png", "--model", "cifar10_resnet20")
+    assert "no cifar10_resnet20.npz: tried" in refused(capsys, here, "photo.png", "--model", "cifar10_resnet20")
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(here, capsys):

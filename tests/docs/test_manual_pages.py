@@ -12,7 +12,7 @@ import manual
 import numpy as np
 import pytest
 
-from jxai import attribution, counterfactual, metrics, models
+from jxai import attribution, counterfactual, metrics, models, relevance
 
 
 def _checked(page):
@@ -113,7 +113,8 @@ def test_what_the_manual_names_exists():
     pages = "\n".join([(manual.ROOT / "README.md").read_text("utf-8"), *map(manual.text, manual.PAGES)])
     for name in set(re.findall(r"(?<![\w/.-])jxai\.(\w+)", pages)):
         assert hasattr(jxai, name) or importlib.util.find_spec(f"jxai.{name}"), name
-    for option, known in (("methods", attribution.__all__), ("metrics", metrics.__all__)):
+    composites = relevance.COMPOSITES  # experiments name LRP by them
+    for option, known in (("methods", {*attribution.__all__, *composites}), ("metrics", metrics.__all__)):
         for names in set(re.findall(rf"--{option} ([\w,:.]+(?: \w+(?= ))*)", pages)):
             own = {name.removeprefix("abs:") for name in re.split(r"[, ]", names) if "." not in name}
             assert own <= {"all", *known}, names

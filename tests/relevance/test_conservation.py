@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import nets
+import layered_nets
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from jxai import relevance
 from jxai.attribution import lrp
 
 CONSERVES = [name for name in relevance.COMPOSITES if name not in ("attn_lrp", "excitation_backprop")]
-X = nets.image()
+X = layered_nets.image()
 
 
 def gaps(f, x, composites, target=1, **options):
@@ -26,7 +26,7 @@ def gaps(f, x, composites, target=1, **options):
 
 def test_nothing_is_lost_in_a_network_of_every_kind_of_layer():
     kinds = ("batch_normed", "grouped", "residual", "concatenated", "max", "excited", "dilated", "layer_normed", "mean")
-    f = nets.net(kinds)
+    f = layered_nets.net(kinds)
     for options in ({}, {"bias": "ignore", "batch_norm": "epsilon"}):
         for name, (gap, found, score) in jax.jit(lambda f, x, options=options: gaps(f, x, CONSERVES, **options))(f, X).items():
             assert abs(gap) < 1e-4 * max(1, abs(score)), (name, options, gap)
@@ -34,16 +34,16 @@ def test_nothing_is_lost_in_a_network_of_every_kind_of_layer():
 
 
 def test_attention_and_loops_conserve_where_probabilities_are_constants():
-    f = nets.net(("attended", "layer_normed", "scanned"))
+    f = layered_nets.net(("attended", "layer_normed", "scanned"))
     for name, (gap, found, score) in jax.jit(lambda f, x: gaps(f, x, ("cp_lrp", "attn_lrp")))(f, X).items():
         assert (abs(gap) < 1e-4 * max(1, abs(score))) == (name == "cp_lrp"), (name, gap)
         assert found.any()
 
 
 def test_without_biases_epsilon_maps_add_up_to_the_score():
-    f = nets.net(("residual", "max"))
+    f = layered_nets.net(("residual", "max"))
     params = {**f.args[0], "stem_bias": np.zeros(4, np.float32), "head_bias": np.zeros(4, np.float32)}
-    bare = lambda x: jax.nn.relu(nets.conv(x, params["stem"])).mean((0, 1)) @ params["head"]
+    bare = lambda x: jax.nn.relu(layered_nets.conv(x, params["stem"])).mean((0, 1)) @ params["head"]
     found = relevance.propagate(bare, X, 0, composite="epsilon")
     assert float(found.map.sum()) == pytest.approx(float(bare(X)[0]), rel=1e-4) and abs(float(found.absorbed)) < 1e-4
     np.testing.assert_allclose(found.map, X * jax.grad(lambda v: bare(v)[0])(X), rtol=2e-2, atol=1e-4)  # of ReLU networks, ε → 0 is gradient × input
@@ -51,14 +51,14 @@ def test_without_biases_epsilon_maps_add_up_to_the_score():
 
 
 def test_what_a_rule_gives_to_padding_is_absorbed():
-    kernel, head = (nets.normal(np.random.default_rng(1), *shape) for shape in ((3, 3, 3, 2), (2, 4)))
-    f = lambda x: nets.conv(jnp.pad((x - 0.4) / 0.25, ((1, 1), (1, 1), (0, 0))), kernel, padding="VALID").mean((0, 1)) @ head
+    kernel, head = (layered_nets.normal(np.random.default_rng(1), *shape) for shape in ((3, 3, 3, 2), (2, 4)))
+    f = lambda x: layered_nets.conv(jnp.pad((x - 0.4) / 0.25, ((1, 1), (1, 1), (0, 0))), kernel, padding="VALID").mean((0, 1)) @ head
     gap, found, score = gaps(f, X, ["epsilon_plus_flat"])["epsilon_plus_flat"]
     assert abs(gap) < 1e-4 * max(1, abs(score)) and abs(found.sum() - score) > 0.1 * abs(score)
 
 
 def test_a_sum_with_a_normalised_branch_of_itself_is_no_activation():
-    w = nets.normal(np.random.default_rng(0), 2, 5, 4)
+    w = layered_nets.normal(np.random.default_rng(0), 2, 5, 4)
     f = lambda v: (lambda h: jax.nn.relu((h - w[0, 0]) / jnp.sqrt(w[1, 0] ** 2 + 1) * w[0, 1] + w[0, 2]) + h)(v @ w[1, 1:]) @ w[0, 1:]
     v = X[:4, 0, 0]
     found = relevance.propagate(f, v, 1, composite="epsilon")
@@ -67,7 +67,7 @@ def test_a_sum_with_a_normalised_branch_of_itself_is_no_activation():
 
 def test_equal_values_have_one_winner_however_often_they_are_computed():
     """Both operands are equal, but a compiler that computes them again for each share rounds them otherwise."""
-    w, x = nets.normal(np.random.default_rng(0), 512, 4), np.random.default_rng(1).uniform(0.1, 1, 512).astype(np.float32)
+    w, x = layered_nets.normal(np.random.default_rng(0), 512, 4), np.random.default_rng(1).uniform(0.1, 1, 512).astype(np.float32)
     twin = lambda x: jnp.exp(x + x[::-1]) * 0.3 + jnp.sin(x + x[::-1]) * 0.7
     f = lambda x: jnp.maximum(twin(x), twin(x)[::-1]) @ w
     plain = relevance.Composite(sum=relevance.rules.norm, average_pooling=relevance.rules.norm)
@@ -78,11 +78,11 @@ def test_equal_values_have_one_winner_however_often_they_are_computed():
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
-@given(kinds=st.lists(st.sampled_from(nets.KINDS), min_size=1, max_size=4), seed=st.integers(0, 99), target=st.integers(0, 3))
+@given(kinds=st.lists(st.sampled_from(layered_nets.KINDS), min_size=1, max_size=4), seed=st.integers(0, 99), target=st.integers(0, 3))
 def test_nothing_is_lost_in_networks_that_are_drawn(kinds, seed, target):
     while kinds.count("max") + kinds.count("mean") > 2:
         kinds.remove("max" if "max" in kinds else "mean")
-    f = nets.net(kinds, seed)
+    f = layered_nets.net(kinds, seed)
     names = CONSERVES if "attended" not in kinds else ["cp_lrp"]
     batch_norm, bias = ("fold", "pass", "epsilon")[seed % 3], ("absorb", "ignore")[seed % 2]
     for name, (gap, found, score) in jax.jit(lambda f, x: gaps(f, x, names, target, batch_norm=batch_norm, bias=bias))(f, X).items():

@@ -6,7 +6,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import nets
+import layered_nets
 import numpy as np
 import pytest
 from jax import lax
@@ -14,10 +14,10 @@ from jax import lax
 from jxai import relevance
 
 RNG = np.random.default_rng(5)
-N = functools.partial(nets.normal, RNG)
+N = functools.partial(layered_nets.normal, RNG)
 W1, W2, B1, B2 = N(3, 3, 3, 4, scale=0.3), N(4, 5), N(4, scale=0.2), N(5, scale=0.2)
-P = nets.norm_params(RNG, 4)
-X = nets.image()
+P = layered_nets.norm_params(RNG, 4)
+X = layered_nets.image()
 V = np.asarray(N(4))
 RULES = (relevance.rules.epsilon, relevance.rules.z_plus, relevance.rules.gamma, relevance.rules.w_square, relevance.rules.flat, relevance.rules.alpha_beta)
 
@@ -34,14 +34,14 @@ def same(found, wanted, tolerance=1e-4):
 
 def test_a_batch_norm_after_a_convolution_is_the_convolution_of_folded_weights():
     scale = P["scale"] / jnp.sqrt(P["var"] + 1e-3)
-    apart = lambda x: jax.nn.relu(nets.batch_norm(nets.conv(x, W1) + B1, P)).mean((0, 1)) @ W2 + B2
-    joined = lambda x: jax.nn.relu(nets.conv(x, W1 * scale) + ((B1 - P["mean"]) * scale + P["shift"])).mean((0, 1)) @ W2 + B2
+    apart = lambda x: jax.nn.relu(layered_nets.batch_norm(layered_nets.conv(x, W1) + B1, P)).mean((0, 1)) @ W2 + B2
+    joined = lambda x: jax.nn.relu(layered_nets.conv(x, W1 * scale) + ((B1 - P["mean"]) * scale + P["shift"])).mean((0, 1)) @ W2 + B2
     tables = [relevance.Composite(convolution=rule) for rule in RULES]
     same(maps(apart, X, tables), maps(joined, X, tables))
 
 
 def test_what_comes_before_a_linear_map_is_folded_into_it():
-    apart = lambda x: nets.batch_norm(jnp.tanh(x), P) @ W2 + B2
+    apart = lambda x: layered_nets.batch_norm(jnp.tanh(x), P) @ W2 + B2
     scale = P["scale"] / jnp.sqrt(P["var"] + 1e-3)
     joined = lambda x: jnp.tanh(x) @ (W2 * scale[:, None]) + ((P["shift"] - P["mean"] * scale) @ W2 + B2)
     tables = [relevance.Composite(dense=rule) for rule in RULES]
@@ -50,18 +50,18 @@ def test_what_comes_before_a_linear_map_is_folded_into_it():
 
 def test_the_box_of_a_first_step_is_in_units_of_x():
     mean, std = np.float32([0.4, 0.5, 0.3]), np.float32([0.2, -0.3, 0.25])
-    apart = lambda x: nets.conv((x - mean) / std, W1, padding="VALID").mean((0, 1)) @ W2
-    joined = lambda x: (nets.conv(x, W1 / std[:, None], padding="VALID") - (mean / std) @ W1.sum((0, 1))).mean((0, 1)) @ W2
+    apart = lambda x: layered_nets.conv((x - mean) / std, W1, padding="VALID").mean((0, 1)) @ W2
+    joined = lambda x: (layered_nets.conv(x, W1 / std[:, None], padding="VALID") - (mean / std) @ W1.sum((0, 1))).mean((0, 1)) @ W2
     tables = [relevance.Composite(first=rule) for rule in (*RULES, relevance.rules.z_box)]
     same(maps(apart, X, tables, low=np.float32([0, -0.1, 0])), maps(joined, X, tables, low=np.float32([0, -0.1, 0])))
 
 
 def test_three_ways_with_a_batch_norm():
-    f = lambda x: nets.batch_norm(x @ W2.T, P) @ W2
+    f = lambda x: layered_nets.batch_norm(x @ W2.T, P) @ W2
     x = np.asarray(N(5))
     fold, passed, apart = (maps(f, x, ["epsilon"], batch_norm=way)[0][0] for way in ("fold", "pass", "epsilon"))
     z = x @ W2.T
-    y = nets.batch_norm(z, P)
+    y = layered_nets.batch_norm(z, P)
     score = (y @ W2)[1]
     r = y * W2[:, 1] * score / (y @ W2)[1]
     np.testing.assert_allclose(fold, x * ((W2.T * (P["scale"] / jnp.sqrt(P["var"] + 1e-3))) @ (r / y)), rtol=1e-3)

@@ -6,15 +6,15 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import nets
+import layered_nets
 import numpy as np
 import pytest
 
 from jxai import concepts, relevance, taps
 from jxai.attribution import lrp
 
-F = nets.net(("residual", "conv"), seed=4)
-X = nets.image()
+F = layered_nets.net(("residual", "conv"), seed=4)
+X = layered_nets.image()
 
 
 @functools.cache
@@ -105,7 +105,7 @@ def test_masks_of_several_layers_multiply_along_their_path():
 
 def test_the_value_of_a_linear_step_is_what_leaves_it():
     """At a convolution, without the axis of its batch, and at its folded batch norm relevance and masks are the same, each in its own shape."""
-    f = nets.net(("batch_normed",))
+    f = layered_nets.net(("batch_normed",))
     found = [item for item in taps.layers(f, X) if "[0]" in item.name]
     where = [item.index for item in found if item.primitive in ("conv_general_dilated", "squeeze", "sub", "div", "mul", "add")]
     shapes = {item.index: item.shape for item in found}
