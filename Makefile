@@ -49,7 +49,8 @@ experiments: $(VENV)/.experiments
 	for name in metrics/metric_validity metrics/sanity_checks attribution/pointing_game attribution/attribution_benchmark bounds/vnncomp_mnistfc \
 		attribution/eva_benchmark counterfactual/diffeomorphic counterfactual/clue counterfactual/sharpshooter counterfactual/sparse_vce \
 		counterfactual/generative_regularizers counterfactual/deduce counterfactual/vcnet counterfactual/dive counterfactual/steex \
-		counterfactual/human_edits sufficiency/overinterpretation sufficiency/disambiguation concepts/visualised relevance/words; do \
+		counterfactual/human_edits sufficiency/overinterpretation sufficiency/disambiguation concepts/crp_ablation \
+		concepts/visualised dataset/clever_hans relevance/words; do \
 		$(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
