@@ -2,7 +2,7 @@
 
 - `propagation` is the public face: `propagate`, `propagate_each`, `propagate_from`, `assignments`; `plan` runs them; `composites` are the tables from kinds of steps to rules.
 - `rules` are those of linear maps, sums and activations, `products` those of products and softmaxes: pure functions of arrays.
-- `parts` reads a program as parts of these kinds (`chains`, `factors` and `linear` tell what belongs together), `passing` takes relevance through each;
+- `parts` reads a program as parts of these kinds (`chains`, `factors` and `linear` tell what belongs together), `passing` takes relevance through each, at the numbers of `evaluating`;
   `places` finds layers in them. DeepLIFT has a walk of its own, `differences`: `secants` are its rules, `reveal` those of RevealCancel.
 
 Conventions, here and nowhere else: `absorbed` is added up equation by equation, never as a difference; `epsilon=` holds for every ε-type rule that sets none

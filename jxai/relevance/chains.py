@@ -68,7 +68,11 @@ class Values:
 
     def data(self, step: Step) -> list[int]:
         """The floating-point operands that depend on x and are not held constant, each as often as it stands there."""
-        return [r for r in step.inputs if r in self.depends and self.is_float(r) and r not in self.held]
+        return [r for r in step.inputs if self.carries(r)]
+
+    def carries(self, r: int) -> bool:
+        """Whether a value may carry relevance: real numbers that depend on x and are not held constant."""
+        return r in self.depends and self.is_float(r) and r not in self.held
 
     def scaled(self, r: int) -> Scaled | None:
         """The step that makes a value of one other by a product or a sum with what does not depend on x."""

@@ -40,7 +40,7 @@ class Folded(NamedTuple):
     shift: Array | None
     """What was taken off the map's input to make x: it is in the bias."""
     back: Callable[[Array], Array]
-    held: Array | None
+    reached: Array | None
     """Where x has entries of the input; elsewhere it has constants, such as padding. None where it has no others."""
 
 
@@ -111,7 +111,7 @@ def folded(part: Any, values: Values, known: dict[int, Array], bias: str) -> Fol
     (data,) = values.data(step)
     w = wide(known[next(r for r in step.inputs if r != data)])
     run = bilinear(step, step.inputs.index(data))
-    x, shift, scale, back, held = _before(part, values, known, data)
+    x, shift, scale, back, reached = _before(part, values, known, data)
     factor, added = _after(part, values, known, step)
     moves = [one for one in part.after if one.primitive in BIJECTIVE]
     plain, shape = run, values.shape(step.outputs[0])
@@ -130,7 +130,7 @@ def folded(part: Any, values: Values, known: dict[int, Array], bias: str) -> Fol
     out = wide(known[part.outputs[0]])
     if bias == "ignore" and added is not None:
         out, added = out - added, None
-    return Folded(step, Applied(run, out, scale), w, added, x, shift, back, held)
+    return Folded(step, Applied(run, out, scale), w, added, x, shift, back, reached)
 
 
 def _moved(moves: Sequence[Step], v: Array) -> Array:
@@ -207,8 +207,8 @@ def _before(part: Any, values: Values, known: dict[int, Array], data: int) -> tu
         wider = jax.ShapeDtypeStruct(like.shape, relevance.dtype)
         return jax.linear_transpose(moved, wider)(relevance)[0]
 
-    held = moved(jnp.ones(like.shape, like.dtype)) != 0 if any(one.primitive in MOVES for one in part.before) else None
-    return wide(known[data]) - nothing, nothing, scale, back, held
+    reached = moved(jnp.ones(like.shape, like.dtype)) != 0 if any(one.primitive in MOVES for one in part.before) else None
+    return wide(known[data]) - nothing, nothing, scale, back, reached
 
 
 def _zeros_like(v: Array) -> Array:

@@ -83,7 +83,10 @@ def parts(program: Program, batch_norm: str = "fold", output: int | None = None)
     Raises:
       ValueError: an equation that no rule can be given to, with its place.
     """
-    return _Reader(program, batch_norm, Values(program)).read([program.outputs[0] if output is None else output])
+    reader, end = _Reader(program, batch_norm, Values(program)), program.outputs[0] if output is None else output
+    if end in reader.values.depends and not reader.values.carries(end):
+        raise reader.held(end)
+    return reader.read([end])
 
 
 class _Reader:
@@ -93,7 +96,7 @@ class _Reader:
 
     def read(self, outputs: list[int]) -> Parts:
         found: dict[int, Part] = {}  # by place
-        needed = {r for r in outputs if r in self.values.depends and self.values.is_float(r)}
+        needed = {r for r in outputs if self.values.carries(r)}
         waiting = sorted(needed, key=self._at)
         while waiting:
             r = waiting.pop()
@@ -128,7 +131,7 @@ class _Reader:
             return mapped
         data = values.data(step)
         if not data:
-            raise self.unsupported(step, "its value depends on x through what carries no relevance: whole or complex numbers, choices")
+            raise self.held(r)
         return self.alone(step, r, data)
 
     def linear(self, r: int) -> Part | None:
@@ -200,12 +203,13 @@ class _Reader:
             outputs = tuple(o for o in step.outputs if self.values.is_float(o))
             return dataclasses.replace(make("choice", "one of several branches"), outputs=outputs, branches=self.branches(step))
         if name in SUMS:
-            return make("sum" if len(both) > 1 else "average_pooling", "adds entries up")
+            several = sum(map(self.values.is_float, step.inputs)) > 1
+            return make("sum" if several else "average_pooling", "adds values, a constant perhaps" if several else "adds entries up")
         if name in BILINEAR:
             if len(data) == 2:
                 return make("matrix_product", "a product of two values, summed", data, gate=self._gate(data))
             return make("convolution" if name in CONVOLUTIONS else "dense", "linear in one value", first=self.values.raw(data[0]))
-        if name in _MAXIMA and (len(both) > 1 or name not in ("max", "min")):
+        if name in _MAXIMA and (len(both) > 1 or name not in ("max", "min") or not self.values.held.isdisjoint(step.inputs)):
             return make("max_pooling", "the greatest of several")
         if len(both) == 1 and (scaled := self.values.scaled(r)) is not None:
             return self.affine(step, r, scaled, make)
@@ -226,7 +230,7 @@ class _Reader:
         read = []
         for closed in step.param("branches"):
             program = laid_open(interpret.Traced(closed, [], [], None))
-            start = {inner for inner, r in zip(program.inputs, step.inputs[1:]) if r in self.values.depends}
+            start = {inner for inner, r in zip(program.inputs, step.inputs[1:]) if self.values.carries(r)}
             read.append(_Reader(program, self.batch_norm, Values(program, start)).read(program.outputs))
         return tuple(read)
 
@@ -279,6 +283,13 @@ class _Reader:
         """Which of two operands is a gate (a sigmoid, a hard sigmoid, a softmax); None where neither or both are."""
         gates = [self.values.is_gate(r) or self.factors.is_softmax(r) for r in data]
         return gates.index(True) if gates.count(True) == 1 else None
+
+    def held(self, r: int) -> ValueError:
+        """What to say of a value that carries no relevance: where it is lost."""
+        while held := [i for i in self.program.makers[r].inputs if i in self.values.held and i in self.program.makers]:
+            r = held[-1]
+        why = "from here on x is reached only through what carries no relevance: whole or complex numbers, choices, what is held constant"
+        return self.unsupported(self.program.makers[r], why)
 
     def unsupported(self, step: Step, why: str = "") -> ValueError:
         shapes = ", ".join(str(list(self.values.shape(r))) for r in step.inputs)

@@ -9,16 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.callables import is_array
 from jxai.relevance import products
-from jxai.relevance.chains import ROUNDED, Values
+from jxai.relevance.chains import Values
 from jxai.relevance.composites import Composite, Rule, with_options
+from jxai.relevance.evaluating import evaluated, function, spread
 from jxai.relevance.linear import bilinear, folded
 from jxai.relevance.parts import Part, Parts
 from jxai.relevance.rules import first_extreme, greater, shares
 from jxai.scores import wide
-from jxai.tracing import interpret
-from jxai.tracing.interpret import Step
 from jxai.typing import Array
 
 Found = tuple[list[tuple[int, Array]], Array]
@@ -38,12 +36,6 @@ class Setting(NamedTuple):
     bias: str
     values: Values
     box: tuple[dict[int, Array], dict[int, Array]] | None
-
-
-def evaluated(program: interpret.Program, values: dict[int, Array], steps: list[Step] | None = None) -> dict[int, Array]:
-    """Every value of a program, numbers in the code as arrays of their types, from those of its inputs."""
-    numbers = {r: jnp.asarray(c, program.avals[r].dtype) for r, c in program.constants.items() if not is_array(c)}
-    return interpret.run(program, {**numbers, **values}, steps)
 
 
 def rule_of(part: Part, composite: Composite) -> Rule | None:
@@ -73,7 +65,7 @@ def _linear(part: Part, setting: Setting, known: dict[int, Array], relevance: Ar
         options["low"], options["high"] = jnp.minimum(low, high), jnp.maximum(low, high)
     rule = with_options(rule_of(part, setting.composite), options)
     found = shares(rule)(at.apply, at.w, at.bias, at.x, relevance)
-    to_constants = jnp.zeros(()) if at.held is None else jnp.where(at.held, 0, found.inputs).sum()
+    to_constants = jnp.zeros(()) if at.reached is None else jnp.where(at.reached, 0, found.inputs).sum()
     return [(part.inputs[0], at.back(found.inputs))], found.absorbed + to_constants
 
 
@@ -84,25 +76,28 @@ def _summed(part: Part, setting: Setting, known: dict[int, Array], relevance: li
         rule = with_options(rule_of(part, setting.composite), setting.options)
         found = shares(rule)(*_less_mean(part, known), None, wide(known[data[0]]), relevance[0])
         return [(data[0], found.inputs)], found.absorbed
-    if step.primitive not in ("add", "sub", "add_any"):
-        run = _function(part, known)
-        terms: Any = tuple(wide(known[r]) for r in data)
-        apply: Callable[[Any, Any], Array] = lambda w, v: w * run(*v)
-    else:
+    bias = None
+    if step.primitive in ("add", "sub"):
         signs = [1, -1 if step.primitive == "sub" else 1]
-        terms = tuple(sign * _spread(part, setting, known, r) for sign, r in zip(signs, data))
-        apply = lambda w, v: w * (v[0] + v[1])
+        terms = tuple(sign * spread(part, setting.values, known, r) for sign, r in zip(signs, data))
+        apply: Callable[[Any, Any], Array] = lambda w, v: w * (v[0] + v[1])
+    else:
+        run, terms = function(part, known), tuple(wide(known[r]) for r in data)
+        constant = part.kind == "sum" and any(setting.values.is_float(r) and r not in data for r in step.inputs)
+        given = run(*map(jnp.zeros_like, terms)) if constant else 0
+        bias = given if constant and setting.bias == "absorb" else None
+        apply = lambda w, v: w * (run(*v) - given)
     if len(data) == 1:
         (terms,), several = terms, apply
         apply = lambda w, v: several(w, (v,))
     rule = with_options(rule_of(part, setting.composite), setting.options)
-    found = shares(rule)(apply, jnp.ones(()), None, terms, relevance[0])
+    found = shares(rule)(apply, jnp.ones(()), bias, terms, relevance[0])
     return list(zip(data, found.inputs if len(data) > 1 else (found.inputs,))), found.absorbed
 
 
 def _less_mean(part: Part, known: dict[int, Array]) -> tuple[Callable[[Any, Any], Array], tuple[Array, Array]]:
     """A value less its own mean with two weights of opposite sign, of itself and of the mean, so that rules may tell what pulls up from what pulls down."""
-    (r,), run, like = part.inputs, _function(part, known), wide(known[part.inputs[0]])
+    (r,), run, like = part.inputs, function(part, known), wide(known[part.inputs[0]])
     own = -1.0 if part.step.primitive == "sub" and part.step.inputs[1] == r else 1.0
     rest = lambda v: run(v) - own * v
     sign = jnp.where(rest(jnp.ones_like(like)) < 0, -1.0, 1.0)
@@ -114,7 +109,7 @@ def _shifted(part: Part, setting: Setting, known: dict[int, Array], relevance: l
     assert scaled is not None and scaled.shift is not None
     shift = scaled.shift_sign * wide(known[scaled.shift]) if setting.bias == "absorb" else None
     rule = with_options(rule_of(part, setting.composite), setting.options)
-    x = scaled.sign * _spread(part, setting, known, scaled.argument)
+    x = scaled.sign * spread(part, setting.values, known, scaled.argument)
     found = shares(rule)(lambda w, v: w * v, jnp.ones(()), shift, x, relevance[0])
     return [(part.inputs[0], found.inputs)], found.absorbed
 
@@ -133,18 +128,18 @@ def _unchanged(part: Part, setting: Setting, known: dict[int, Array], relevance:
 
 
 def _activated(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
-    run = _function(part, known)
+    run = function(part, known)
     rule = with_options(setting.composite.activation, setting.options)
-    found = shares(rule)(lambda w, v: w * run(v), jnp.ones(()), None, _spread(part, setting, known, part.inputs[0]), relevance[0])
+    found = shares(rule)(lambda w, v: w * run(v), jnp.ones(()), None, spread(part, setting.values, known, part.inputs[0]), relevance[0])
     return [(part.inputs[0], found.inputs)], found.absorbed
 
 
 def _pooled(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
+    """To what is greatest; where that is held constant it is absorbed."""
     step, name = part.step, part.step.primitive
-    terms = tuple(wide(known[r]) for r in part.inputs)
     sign = -1 if name.endswith("min") else 1
+    terms = tuple(spread(part, setting.values, known, r) if name in ("max", "min") else wide(known[r]) for r in step.inputs)
     if name in ("max", "min"):
-        terms = tuple(_spread(part, setting, known, r) for r in part.inputs)
         apply = lambda w, v: w * greater(v[0], v[1], sign)
     elif name.startswith("reduce_window"):
         apply = lambda w, v: w * step.run([v[0]])[0]
@@ -155,11 +150,12 @@ def _pooled(part: Part, setting: Setting, known: dict[int, Array], relevance: li
         found = shares(rule)(lambda w, v: apply(w, (v,)), jnp.ones(()), None, terms[0], relevance[0])
         return [(part.inputs[0], found.inputs)], found.absorbed
     found = shares(rule)(apply, jnp.ones(()), None, terms, relevance[0])
-    return list(zip(part.inputs, found.inputs)), found.absorbed
+    absorbed = found.absorbed + sum((g.sum() for r, g in zip(step.inputs, found.inputs) if r not in part.inputs), jnp.zeros(()))
+    return [(r, g) for r, g in zip(step.inputs, found.inputs) if r in part.inputs], absorbed
 
 
 def _moved(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
-    """Every entry's relevance to where it came from; what came from a constant is absorbed."""
+    """Every entry's relevance to where it came from; what came from a constant, or from what is held constant, is absorbed."""
     step, values = part.step, setting.values
     floats = [n for n, r in enumerate(step.inputs) if values.is_float(r)]
     places = [n for n, r in enumerate(step.outputs) if values.is_float(r)]
@@ -173,8 +169,8 @@ def _moved(part: Part, setting: Setting, known: dict[int, Array], relevance: lis
 
     _, back = jax.vjp(run, *(wide(known[step.inputs[n]]) for n in floats))
     found = back(relevance)
-    absorbed = sum((g.sum() for n, g in zip(floats, found) if step.inputs[n] not in values.depends), jnp.zeros(()))
-    return [(step.inputs[n], g) for n, g in zip(floats, found) if step.inputs[n] in values.depends], absorbed
+    absorbed = sum((g.sum() for n, g in zip(floats, found) if step.inputs[n] not in part.inputs), jnp.zeros(()))
+    return [(step.inputs[n], g) for n, g in zip(floats, found) if step.inputs[n] in part.inputs], absorbed
 
 
 def _multiplied(part: Part, setting: Setting, known: dict[int, Array], relevance: list[Array]) -> Found:
@@ -184,7 +180,7 @@ def _multiplied(part: Part, setting: Setting, known: dict[int, Array], relevance
         a, b = (wide(known[r]) for r in step.inputs)
         multiply = lambda left, right: bilinear(step, 0)(right, left)
     else:
-        a, b = (_spread(part, setting, known, r) for r in step.inputs)
+        a, b = (spread(part, setting.values, known, r) for r in step.inputs)
     rule = with_options(rule_of(part, setting.composite), setting.options)
     if step.primitive == "div":
         b = 1 / b
@@ -212,7 +208,7 @@ def _chosen(part: Part, setting: Setting, known: dict[int, Array], relevance: li
             pending: dict[int, Array] = {}
             lost = jnp.zeros(())
             for r, share in zip(ends, relevance):
-                if r in parts.values.depends:
+                if parts.values.carries(r):
                     pending[r] = pending[r] + share if r in pending else share
                 else:
                     lost = lost + share.sum()
@@ -243,6 +239,7 @@ def walk(
         arriving = [pending.pop(r) if r in pending else jnp.zeros(parts.values.shape(r)) for r in part.outputs]
         handed, lost = passed(part, setting, known, arriving)
         absorbed = absorbed + lost
+        assert {r for r, _ in handed} <= set(part.inputs), f"{part.name} hands relevance to what no part takes it from"
         for r, share in handed:
             share = _fitted(share, parts.values.shape(r))
             pending[r] = pending[r] + share if r in pending else share
@@ -255,32 +252,6 @@ def _fitted(share: Array, shape: tuple[int, ...]) -> Array:
         return share.sum()
     spread = tuple(d for d, (now, own) in enumerate(zip(share.shape, shape)) if now != own)
     return share.sum(spread, keepdims=True) if spread else share
-
-
-def _spread(part: Part, setting: Setting, known: dict[int, Array], r: int) -> Array:
-    """An operand at the shape of what the part gives."""
-    return jnp.broadcast_to(wide(known[r]), setting.values.shape(part.outputs[0]))
-
-
-def _function(part: Part, known: dict[int, Array]) -> Callable[..., Array]:
-    """A part as a function of its inputs, in float32 or wider."""
-    inside = {r for step in part.steps for r in step.outputs} | set(part.inputs)
-
-    def run(*given: Array) -> Array:
-        at = dict(zip(part.inputs, given))
-        for step in part.steps:
-            at.update(zip(step.outputs, _widened(step, [at[r] if r in at else known[r] for r in step.inputs])))
-        return at[part.outputs[0]]
-
-    assert part.outputs[0] in inside
-    return run
-
-
-def _widened(step: Step, values: list[Array]) -> list[Array]:
-    """A step at values of float32 or wider: what it rounds is not rounded."""
-    if step.primitive in ROUNDED and jnp.issubdtype(values[0].dtype, jnp.floating):
-        return values[:1]
-    return step.run([wide(v) if jnp.issubdtype(v.dtype, jnp.floating) else v for v in values])
 
 
 _PASSING: dict[str, Callable[[Part, Setting, dict[int, Array], list[Array]], Found]] = {

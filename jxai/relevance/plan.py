@@ -14,8 +14,9 @@ import numpy as np
 from jxai import loops
 from jxai.relevance import places, rules
 from jxai.relevance.composites import Composite, named
+from jxai.relevance.evaluating import evaluated
 from jxai.relevance.parts import Parts, laid_open, parts
-from jxai.relevance.passing import Setting, evaluated, rule_of, walk
+from jxai.relevance.passing import Setting, rule_of, walk
 from jxai.relevance.places import Place
 from jxai.scores import one_of, wide, within
 from jxai.tracing import interpret
@@ -60,16 +61,16 @@ class Plan:
         f: Model,
         x: Array,
         *,
-        composite: str | Composite = "epsilon_plus_flat",
-        epsilon: float = 1e-6,
-        gamma: float = 0.25,
-        low: float | Array = 0.0,
-        high: float | Array = 1.0,
-        bias: str = "absorb",
-        batch_norm: str = "fold",
-        at: Sequence[int | str] = (),
-        conditions: Mapping[Any, Any] | None = None,
-        exclude_parallel: bool = True,
+        composite: str | Composite,
+        epsilon: float,
+        gamma: float,
+        low: float | Array,
+        high: float | Array,
+        bias: str,
+        batch_norm: str,
+        at: Sequence[int | str],
+        conditions: Mapping[Any, Any] | None,
+        exclude_parallel: bool,
         start: int | str | None = None,
     ) -> Plan:
         """Reads f at x's shape; options as of `jxai.relevance.propagate`, `start`: the layer where relevance is given, None for the output."""

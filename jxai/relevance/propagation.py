@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -118,10 +119,14 @@ def propagate_each(
 
     Cost: 1 forward pass, and one walk back from the layer for each mask.
     """
-    if "conditions" in options or "at" in options:
-        raise ValueError("propagate_each has masks of one layer, and returns maps alone: conditions and at are options of propagate")
+    defaults = {name: p.default for name, p in inspect.signature(propagate).parameters.items() if p.kind is p.KEYWORD_ONLY and name not in ("init", "score")}
+    own = [name for name in defaults if name not in ("at", "conditions")]
+    if wrong := [name for name in options if name not in own]:
+        raise ValueError(
+            f"{wrong[0]}={options[wrong[0]]!r} is no option of propagate_each, which has masks of one layer and returns maps alone; known are {', '.join(own)}"
+        )
     size = loops.at_once(x, chunk)
-    plan = _plan(f, x, target, init, score, conditions={layer: True}, **options)
+    plan = _plan(f, x, target, init, score, **{**defaults, **options, "conditions": {layer: True}})
     shape = plan.conditions[layer].layer.shape
     try:
         fits = np.broadcast_shapes(jnp.shape(masks)[1:], shape) == shape and jnp.ndim(masks) > 0

@@ -84,12 +84,15 @@ def _shared(use: Use, explained: Array | int, total: Callable[[Use, Array], Arra
 
 
 def reduced(use: Use, v: Array) -> Array:
+    """v summed over the axes that the step reduces."""
     return v.sum(tuple(use.step.param("axes")))
 
 
 def running(use: Use, v: Array) -> Array:
+    """v summed up along the step's axis, in its direction."""
     return lax.cumsum(v, use.step.param("axis"), reverse=use.step.param("reverse"))
 
 
 def whole(name: str) -> Callable[[Use, Array], Array]:
+    """v summed over the one axis that the step's parameter of this name gives, kept with size 1."""
     return lambda use, v: v.sum(use.step.param(name), keepdims=True)

@@ -102,6 +102,7 @@ def chord(dy: Array, dv: Array, size: Array, slope: Array, value: Array | None =
 
 
 def size(v: Array, base: Array) -> Array:
+    """The larger magnitude of the two points, entry by entry."""
     return jnp.maximum(jnp.abs(numbers(v)), jnp.abs(numbers(base)))
 
 

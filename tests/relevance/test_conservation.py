@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import lax
 
 from jxai import relevance
 from jxai.attribution import lrp
@@ -88,3 +89,37 @@ def test_nothing_is_lost_in_networks_that_are_drawn(kinds, seed, target):
     for name, (gap, found, score) in jax.jit(lambda f, x: gaps(f, x, names, target, batch_norm=batch_norm, bias=bias))(f, X).items():
         scale = max(1, abs(score), np.abs(found).sum())  # shares of both signs may be many times the whole
         assert abs(gap) < 1e-4 * scale and np.isfinite(found).all(), (name, kinds, gap, scale)
+
+
+HELD = {
+    "beside": lambda x, w: jnp.concatenate([x, lax.stop_gradient(jnp.tanh(x))]) @ w,
+    "chosen": lambda x, w: jnp.where(np.array([True, False, True]), x, lax.stop_gradient(2 * x)) @ w[:3],
+    "counted": lambda x, w: jnp.concatenate([x, jax.nn.one_hot(x.argmax(), 3)]) @ w,
+    "written over": lambda x, w: lax.dynamic_update_slice(lax.stop_gradient(jnp.concatenate([x, x])), x, (1,)) @ w,
+    "added to a constant": lambda x, w: jnp.full(6, 2.0).at[np.array([0, 1, 1])].add(x) @ w,
+    "added to what is held": lambda x, w: lax.stop_gradient(jnp.concatenate([x, -x])).at[np.array([0, 1, 1])].add(x) @ w,
+    "greater": lambda x, w: jnp.maximum(x, lax.stop_gradient(x[::-1])) @ w[:3],
+    "in a branch": lambda x, w: lax.cond(x.sum() > 0, jnp.add, jnp.multiply, x, lax.stop_gradient(2 * x)) @ w[:3],
+}
+
+
+def test_what_is_held_constant_takes_its_share_and_keeps_it():
+    """By ε what is left is x's own entries times their weights, as far as they reach the score."""
+    x, w = np.float32([1, -2, 3]), np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    run = jax.jit(lambda x, w: {name: relevance.propagate(lambda v, f=f: f(v, w), x, 1, composite="epsilon")[:2] for name, f in HELD.items()})
+    own = w[:, 1]
+    reach = {
+        **dict.fromkeys(("beside", "counted", "in a branch"), own[:3]),
+        "chosen": own[:3] * [1, 0, 1],
+        "written over": own[1:4],
+        **dict.fromkeys(("added to a constant", "added to what is held"), own[[0, 1, 1]]),
+        "greater": own[:3] * [0, 1, 1],  # of two equal ones the first
+    }
+    for name, (found, absorbed) in run(x, w).items():
+        assert float(found.sum() + absorbed) == pytest.approx(float(HELD[name](x, w)[1]), abs=1e-4), name
+        np.testing.assert_allclose(found, x * reach[name], atol=1e-4, err_msg=name)
+
+
+def test_a_score_that_is_held_constant_is_an_error():
+    with pytest.raises(ValueError, match="what is held constant"):
+        relevance.propagate(lambda x: lax.stop_gradient(x @ np.ones((3, 2), np.float32)), np.float32([1, 2, 3]), 1)
