@@ -128,6 +128,15 @@ def prepared(add) -> None:
     add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
 
 
+def run(add) -> None:
+    """What every run over a data set that has a page takes: the page, what to do about a run that is there, how many examples, how they are read."""
+    html(add)
+    anew(add)
+    limit(add)
+    prepared(add)
+    medical(add)
+
+
 def anew(add) -> None:
     """What to do about a run that is in the folder already."""
     add("--anew", action="store_true", default=None, help="remove a run that is in the folder already, instead of going on with it or refusing another one")
