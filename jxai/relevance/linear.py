@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jxai.relevance.chains import MOVES, Values
+from jxai.relevance.chains import Values
 from jxai.scores import wide
 from jxai.tracing.interpret import Step
 from jxai.typing import Array
@@ -41,7 +41,7 @@ class Folded(NamedTuple):
     """What was taken off the map's input to make x: it is in the bias."""
     back: Callable[[Array], Array]
     reached: Array | None
-    """Where x has entries of the input; elsewhere it has constants, such as padding. None where it has no others."""
+    """Where x has entries of the input; elsewhere it has constants, such as padding, or is 0 times it. None where nothing is folded in before."""
 
 
 def bilinear(step: Step, place: int) -> Callable[[Array, Array], Array]:
@@ -191,12 +191,16 @@ def _before(part: Any, values: Values, known: dict[int, Array], data: int) -> tu
         return wide(at[part.before[-1].outputs[0]])
 
     def moved(v: Array) -> Array:
-        """Moves alone: scales and shifts are left out."""
+        """Moves alone: shifts are left out, and scales but for where they are 0."""
         at = {source: v}
         for one in part.before:
-            (r,) = (r for r in one.inputs if r in at)
-            plain = values.scaled(one.outputs[0]) is not None
-            at[one.outputs[0]] = at[r] if plain else one.run([at[i] if i in at else _zeros_like(known[i]) for i in one.inputs])[0]
+            (r,), out = (r for r in one.inputs if r in at), one.outputs[0]
+            scaled = values.scaled(out)
+            if scaled is None:
+                at[out] = one.run([at[i] if i in at else _zeros_like(known[i]) for i in one.inputs])[0]
+            else:
+                kept = 1 if scaled.factor is None else known[scaled.factor] != 0
+                at[out] = jnp.broadcast_to(at[r], values.shape(out)) * kept
         return at[part.before[-1].outputs[0]]
 
     like = jax.ShapeDtypeStruct(values.shape(source), known[source].dtype)
@@ -207,7 +211,7 @@ def _before(part: Any, values: Values, known: dict[int, Array], data: int) -> tu
         wider = jax.ShapeDtypeStruct(like.shape, relevance.dtype)
         return jax.linear_transpose(moved, wider)(relevance)[0]
 
-    reached = moved(jnp.ones(like.shape, like.dtype)) != 0 if any(one.primitive in MOVES for one in part.before) else None
+    reached = moved(jnp.ones(like.shape, like.dtype)) != 0
     return wide(known[data]) - nothing, nothing, scale, back, reached
 
 

@@ -123,3 +123,21 @@ def test_what_is_held_constant_takes_its_share_and_keeps_it():
 def test_a_score_that_is_held_constant_is_an_error():
     with pytest.raises(ValueError, match="what is held constant"):
         relevance.propagate(lambda x: lax.stop_gradient(x @ np.ones((3, 2), np.float32)), np.float32([1, 2, 3]), 1)
+
+
+def test_what_a_rule_gives_to_entries_times_nothing_is_absorbed():
+    """Flat shares of a sum, and of a dense step that the factors are folded into, where two of four factors are 0."""
+    x, factors = np.float32([1, -2, 3, 4]), np.float32([0.5, 0, 2, 0])
+    table = relevance.Composite(first=relevance.rules.flat, average_pooling=relevance.rules.flat)
+    for f in (lambda v: jnp.stack([(v * factors).sum(), v[0]]), lambda v: (v * factors + 1) @ np.ones((4, 2), np.float32)):
+        found, score = relevance.propagate(f, x, 0, composite=table, bias="ignore"), float(f(x)[0])
+        np.testing.assert_allclose(found.map, score / 4 * (factors != 0), rtol=1e-4)
+        assert float(found.absorbed) == pytest.approx(score / 2, rel=1e-4)
+
+
+def test_a_constant_may_spread_what_is_folded_into_a_linear_map():
+    spread = lambda v: ((v[:, None] + np.arange(3, dtype=np.float32)) * 2).reshape(-1) @ (np.arange(24, dtype=np.float32).reshape(12, 2) - 9)
+    x = np.float32([1, -2, 3, 4])
+    found = relevance.propagate(spread, x, 1, composite="epsilon")
+    np.testing.assert_allclose(found.map, x * jax.grad(lambda v: spread(v)[1])(x), rtol=1e-4)
+    assert float(found.map.sum() + found.absorbed) == pytest.approx(float(spread(x)[1]), rel=1e-4)
