@@ -196,3 +196,14 @@ def test_a_mean_that_is_taken_off_pulls_the_other_way():
     }.items():
         found = relevance.propagate(f, x, 1, composite=relevance.Composite(sum=relevance.rules.z_plus))
         np.testing.assert_allclose(found.map, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_a_quotient_is_a_product_with_the_inverse():
+    """As a rule of one's own for products sees it; by the library's own rules each gets half."""
+    f = lambda x: (jnp.tanh(x[:2]) / jnp.exp(x[2:])) @ W2[:2]
+    seen = lambda multiply, a, b, relevance, *, gate: (multiply(a, b), jnp.zeros_like(b))
+    ratio = np.tanh(V[:2]) / np.exp(V[2:])
+    found = relevance.propagate(f, V, 1, composite=relevance.Composite(product=seen)).map
+    np.testing.assert_allclose(found, [*ratio, 0, 0], rtol=1e-5)
+    halves = relevance.propagate(f, V, 1, composite="epsilon").map
+    np.testing.assert_allclose(halves, np.tile(ratio * np.asarray(W2[:2, 1]) / 2, 2), rtol=1e-3)

@@ -83,6 +83,10 @@ def test_conditions_by_hand():
         np.testing.assert_allclose(found.at[relu], np.where(np.isin([0, 1], channels), through, 0), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(found.map, sum(share[:, c] * through[c] for c in channels) if channels else 0 * x, rtol=1e-4, atol=1e-6)
         past = run(conditions={relu: channels}, exclude_parallel=False)
+        masks = np.isin([0, 1], channels)[None]
+        for exclude, wanted in ((True, found), (False, past)):
+            each = relevance.propagate_each(f, x, 0, relu, masks, composite="epsilon", exclude_parallel=exclude)
+            np.testing.assert_allclose(each[0], wanted.map, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(past.map, found.map + x * np.asarray(w)[:, 0], rtol=1e-4, atol=1e-5)
     half = run(conditions={relu: jnp.asarray([0.5, 0.0])})
     np.testing.assert_allclose(half.map, share[:, 0] * through[0] / 2, rtol=1e-4)
