@@ -8,7 +8,8 @@
 Conventions, here and nowhere else: `absorbed` is added up equation by equation, never as a difference; `epsilon=` holds for every ε-type rule that sets none
 of its own; products give half to each operand, all to the signal where the other is a gate; softmax and matrix products as in AttnLRP unless the composite says
 otherwise; γ takes its sign from the unmodified output, bias included; the value of a linear step as a layer is what leaves it, after its bias and after a batch norm that
-is folded into it; a number that the code adds to an activation, or just before a clip, a root or a logarithm, belongs to that function.
+is folded into it; a number that the code adds just before a clip, a root or a logarithm belongs to that function, as does one added to an activation,
+unless a linear map follows, into which it is folded.
 
 What may be touched: a new rule is a function in `rules` or `products`, a new composite a row in `composites`; a primitive that moves, adds or picks
 entries gets its name in `chains.MOVES` or `parts.SUMS`. What has no rule is an error, never a silent gradient.

@@ -207,3 +207,31 @@ def test_a_quotient_is_a_product_with_the_inverse():
     np.testing.assert_allclose(found, [*ratio, 0, 0], rtol=1e-5)
     halves = relevance.propagate(f, V, 1, composite="epsilon").map
     np.testing.assert_allclose(halves, np.tile(ratio * np.asarray(W2[:2, 1]) / 2, 2), rtol=1e-3)
+
+
+def test_what_may_be_negative_is_never_taken_for_what_cannot():
+    kinds = {
+        "never": (jax.nn.relu, jnp.abs, jax.nn.sigmoid, jnp.square, lambda v: jnp.clip(v, 0, 1), jnp.exp, lambda v: jnp.maximum(v, 0.5)),
+        "may be": (
+            jax.nn.gelu,
+            jax.nn.leaky_relu,
+            lambda v: jnp.maximum(v, -1),
+            lambda v: jnp.clip(v, -1, 1),
+            lambda v: v**3,
+            lambda v: -jnp.exp(v),
+        ),
+    }
+    dense, r = lambda w, v: v @ w, lambda out: out * (np.arange(5) == 1)
+    composite = relevance.Composite(dense=relevance.rules.z_plus)
+    for phi in (*kinds["never"], *kinds["may be"]):
+        found = relevance.propagate(lambda v, phi=phi: phi(v) @ W2, V, 1, composite=composite).map
+        np.testing.assert_allclose(found, relevance.rules.z_plus(dense, W2, None, phi(V), r(phi(V) @ W2)), rtol=1e-4, atol=1e-6)
+    programs = [str(jax.make_jaxpr(lambda v, phi=phi: relevance.propagate(lambda u: phi(u) @ W2, v, 1, composite=composite).map)(V)) for phi in kinds["never"]]
+    assert all(text.count("dot_general") == 3 for text in programs), [text.count("dot_general") for text in programs]  # forward, its positive part, and back
+
+
+def test_a_batch_norm_that_is_passed_hands_on_what_it_gets_wherever_it_stands():
+    """Before a dense step, whose own input is what the norm gives."""
+    f = lambda x: layered_nets.batch_norm(jnp.tanh(x), P) @ W2
+    found = maps(f, V, ["epsilon"], batch_norm="pass")[0][0]
+    np.testing.assert_allclose(found, layered_nets.batch_norm(jnp.tanh(V), P) * W2[:, 1], rtol=1e-3)
