@@ -38,6 +38,9 @@ def test_a_batch_norm_after_a_convolution_is_the_convolution_of_folded_weights()
     joined = lambda x: jax.nn.relu(layered_nets.conv(x, W1 * scale) + ((B1 - P["mean"]) * scale + P["shift"])).mean((0, 1)) @ W2 + B2
     tables = [relevance.Composite(convolution=rule) for rule in RULES]
     same(maps(apart, X, tables), maps(joined, X, tables))
+    turned = lambda x: jax.nn.relu(0.3 - (layered_nets.conv(x, W1) + B1)).mean((0, 1)) @ W2 + B2
+    other = lambda x: jax.nn.relu(layered_nets.conv(x, -W1) + (0.3 - B1)).mean((0, 1)) @ W2 + B2
+    same(maps(turned, X, tables), maps(other, X, tables))
 
 
 def test_what_comes_before_a_linear_map_is_folded_into_it():
