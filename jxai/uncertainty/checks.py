@@ -1,0 +1,160 @@
+"""What is asked of the arrays of this room: shapes at once; where they are concrete, numbers that can be what they are said to be."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai.callables import is_array
+from jxai.outputs import SUM
+from jxai.scores import check_labels
+
+_SHAPES = {1: "[K]", 2: "[n, K]"}
+
+
+def check_logits(logits: Any, *, rank: int = 1, name: str = "logits") -> int:
+    """K of logits `[K]` or `[n, K]` (`rank`); a class that is impossible may have −∞.
+
+    Raises:
+      ValueError: no floating-point numbers of that rank, no examples, fewer than two classes; where they are concrete: NaN, +∞, or −∞ in all classes;
+        probabilities (in [0, 1], of sum 1, not all whole numbers), which would go through the softmax again.
+    """
+    k = _check_shape(logits, rank, name, _SHAPES[rank])
+    if k < 2:
+        raise ValueError(f"{name} must be of two classes or more, got shape {jnp.shape(logits)}: of one class nothing is uncertain")
+    if isinstance(logits, jax.core.Tracer):
+        return k
+    v = _wide(logits).reshape(-1, k)
+    if (wrong := ~(v < np.inf).all(1) | np.isneginf(v).all(1)).any():
+        raise ValueError(f"{name} must be finite, but {_row(name, wrong, rank)} has NaN, +∞, or −∞ in all classes")
+    if are_probabilities(v):
+        raise ValueError(
+            f"{name} must be logits, but they are probabilities (in [0, 1], of sum 1), which would go through the softmax again: give the logits, or np.log({name})"
+        )
+    return k
+
+
+def check_probabilities(probabilities: Any, *, rank: int = 2, name: str = "probabilities", axes: str | None = None) -> int:
+    """K of probabilities `[n, K]` or `[K]` (`rank`).
+
+    Args:
+      axes: what the shape is called in the message.
+
+    Raises:
+      ValueError: no floating-point numbers of that rank, or none at all; where they are concrete: NaN, entries outside of [0, 1], rows whose sum is not 1.
+    """
+    k = _check_shape(probabilities, rank, name, axes or _SHAPES[rank])
+    if isinstance(probabilities, jax.core.Tracer):
+        return k
+    v = _wide(probabilities).reshape(-1, k)
+    near = max(SUM, 4 * float(jnp.finfo(jnp.result_type(probabilities)).eps))
+    if (wrong := np.isnan(v).any(1)).any():
+        raise ValueError(f"{name} must be probabilities, but {_row(name, wrong, rank)} has NaN")
+    if (wrong := ((v < -1e-6) | (v > 1 + near)).any(1) | (np.abs(v.sum(1) - 1) > near)).any():
+        first = v[np.flatnonzero(wrong)[0]]
+        hint = "; they look like logits: jax.nn.softmax makes probabilities of them" if (v < 0).any() or (v > 1 + near).any() else ""
+        raise ValueError(
+            f"{name} must be probabilities (in [0, 1], of sum 1), but {_row(name, wrong, rank)} goes from {first.min():.3g} to {first.max():.3g} with sum {first.sum():.4g}{hint}"
+        )
+    return k
+
+
+def check_features(features: Any, *, rank: int = 1, size: int | None = None, name: str = "features") -> int:
+    """D of features `[D]` or `[n, D]` (`rank`).
+
+    Raises:
+      ValueError: no floating-point numbers of that rank, or none at all, another D than `size`; where they are concrete: NaN or infinities.
+    """
+    d = _check_shape(features, rank, name, _SHAPES[rank].replace("K", "D"))
+    if size is not None and d != size:
+        raise ValueError(f"{name} must have D = {size} entries, as what was fitted has, got {d}")
+    if not isinstance(features, jax.core.Tracer):
+        v = _wide(features).reshape(-1, d)
+        if (wrong := ~np.isfinite(v).all(1)).any():
+            raise ValueError(f"{name} must be finite, but {_row(name, wrong, rank)} has NaN or infinite entries")
+    return d
+
+
+def check_examples(features: Any, logits: Any, labels: Any = None, *, every_class: int = 0) -> tuple[int, int, int]:
+    """`(n, D, K)` of what a fit is given: features `[n, D]`, logits `[n, K]` and, unless None, labels `[n]`.
+
+    Args:
+      every_class: how many examples each class must have, where labels are concrete.
+
+    Raises:
+      ValueError: as `check_features`, `check_logits` and `jxai.scores.check_labels`; unequal lengths; a class of too few examples.
+    """
+    d, k = check_features(features, rank=2), check_logits(logits, rank=2)
+    n = same_length(features=features, logits=logits, **({} if labels is None else {"labels": labels}))
+    if labels is not None:
+        check_labels(labels, n, k)
+        if every_class and not isinstance(labels, jax.core.Tracer):
+            few = np.flatnonzero(np.bincount(np.asarray(labels), minlength=k) < every_class)
+            if few.size:
+                raise ValueError(f"every class must have {every_class} examples or more, but of class {few[0]} there are fewer in labels")
+    return n, d, k
+
+
+def same_length(**arrays: Any) -> int:
+    """The length that named arrays share along their first axis.
+
+    Raises:
+      ValueError: they have no such axis, no entries along it, or unequal lengths.
+    """
+    lengths = {}
+    for name, array in arrays.items():
+        if not jnp.shape(array):
+            raise ValueError(f"{name} must have an axis of examples, got a single number")
+        lengths[name] = jnp.shape(array)[0]
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{' and '.join(lengths)} must be of the same examples, got lengths {', '.join(map(str, lengths.values()))}")
+    n = next(iter(lengths.values()))
+    if not n:
+        raise ValueError(f"{' and '.join(lengths)} must have examples, got none")
+    return n
+
+
+def check_level(**values: Any) -> None:
+    """Raises ValueError unless every named number lies strictly between 0 and 1; a traced one is data and passes."""
+    for name, value in values.items():
+        if isinstance(value, jax.core.Tracer):
+            continue
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < 1:
+            raise ValueError(f"{name}={value!r} must lie in (0, 1)")
+
+
+def check_host(what: str, **arrays: Any) -> None:
+    """Raises ValueError where a named array is traced: what is computed on the host has no place in a program."""
+    traced = [name for name, array in arrays.items() if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(array))]
+    if traced:
+        raise ValueError(
+            f"{' and '.join(traced)} must be concrete, but {'is' if len(traced) == 1 else 'are'} traced: call {what} outside of jit, vmap and grad"
+        )
+
+
+def are_probabilities(rows: np.ndarray) -> bool:
+    """Whether all rows of concrete numbers `[n, K]` are probabilities; one-hot rows alone may well be logits."""
+    p = np.asarray(rows, np.float64)
+    return bool((p >= 0).all() and (p <= 1 + SUM).all() and (np.abs(p.sum(1) - 1) <= SUM).all() and (p != np.round(p)).any())
+
+
+def _check_shape(value: Any, rank: int, name: str, axes: str) -> int:
+    dtype = value.dtype if is_array(value) else np.asarray(value).dtype
+    shape = jnp.shape(value)
+    if len(shape) != rank or 0 in shape or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"{name} must be floating-point {axes}, got {dtype} of shape {shape}")
+    return int(shape[-1])
+
+
+def _wide(value: Any) -> np.ndarray:
+    return np.asarray(value, np.float64)
+
+
+def _row(name: str, wrong: np.ndarray, rank: int) -> str:
+    """The first wrong row, and how many there are."""
+    at = np.flatnonzero(wrong)
+    return "it" if rank == 1 else f"{name}[{at[0]}]" + (f" ({len(at)} of {len(wrong)} rows)" if len(at) > 1 else "")
