@@ -11,7 +11,10 @@ import numpy as np
 
 from jxai.callables import is_array
 from jxai.outputs import SUM
-from jxai.scores import check_labels
+from jxai.scores import check_labels, one_of
+
+CONVENTIONS = ("paper", "openood")
+"""Whose numbers a post-hoc score reproduces where the two differ; the sign is ours in both."""
 
 _SHAPES = {1: "[K]", 2: "[n, K]"}
 
@@ -125,6 +128,27 @@ def check_level(**values: Any) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < 1:
             raise ValueError(f"{name}={value!r} must lie in (0, 1)")
+
+
+def check_positive(**values: Any) -> None:
+    """Raises ValueError unless every named number is positive and finite; a traced one is data and passes."""
+    for name, value in values.items():
+        if isinstance(value, jax.core.Tracer):
+            continue
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < np.inf:
+            raise ValueError(f"{name}={value!r} must be a positive number")
+
+
+def check_convention(convention: str) -> None:
+    """Raises ValueError unless the convention is one of `CONVENTIONS`."""
+    one_of("convention", convention, CONVENTIONS)
+
+
+def need_fitted(fitted: Any, kind: type, made_by: str) -> None:
+    """Raises ValueError unless what a score was given as `fitted` is of its kind; `made_by`: the call that makes it."""
+    if not isinstance(fitted, kind):
+        shown = "None" if fitted is None else f"a {type(fitted).__name__}"
+        raise ValueError(f"fitted must be a {kind.__name__}, made by {made_by}, got {shown}")
 
 
 def check_host(what: str, **arrays: Any) -> None:
