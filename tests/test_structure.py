@@ -21,7 +21,7 @@ FLOORS = (
     ("outputs",),
     ("scores",),
     ("loops",),
-    ("adapters", "certificates", "removal", "tracing", "data"),
+    ("adapters", "certificates", "latent", "removal", "tracing", "data"),
     ("bounds", "batching", "training", "relevance"),
     ("models",),
     ("uncertainty",),

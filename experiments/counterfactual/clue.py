@@ -53,7 +53,6 @@ from jax.tree_util import Partial
 from experiments.counterfactual.searching import timed
 from jxai import counterfactual, each
 from jxai.counterfactual import Search
-from jxai.counterfactual.clue import predictive
 from jxai.evaluate import findings
 from jxai.evaluate.answers import predicted
 from jxai.evaluate.experiment import command_line, over_seeds, recorded
@@ -61,6 +60,7 @@ from jxai.evaluate.record import Record
 from jxai.metrics import counterfactual as judges
 from jxai.models import generators
 from jxai.models.ordinary import mnist, ordinary
+from jxai.uncertainty.predictive import predictive
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,12 +17,13 @@ from jxai.counterfactual.search import Candidate, Search, method
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.domain import check_scale, unit
-from jxai.counterfactual.search.generator import decoded, encoded
+from jxai.counterfactual.search.generator import decoded
 from jxai.counterfactual.search.norms import DISTANCES, length
+from jxai.latent import encoded
 from jxai.scores import need_key, one_of, positive, wide, within
 from jxai.typing import Array, Clip, Model, PyTree
+from jxai.uncertainty.predictive import check_members, of_members
 
-UNCERTAINTIES = ("total", "aleatoric", "epistemic")
 _WINDOW = 3
 
 
@@ -161,36 +162,11 @@ def nabla_clue(
     return descent(_start_set, _look_at_set, options, steps=steps, learning_rate=learning_rate, optimizer=optimizer)
 
 
-def predictive(logits: Array, kind: str) -> Array:
-    """`[]`: the uncertainty of an ensemble's logits `[S, K]` in nats: `H(mean_s p_s)`, `mean_s H(p_s)`, or their difference."""
-    log_p = jax.nn.log_softmax(wide(logits))
-    mean = jax.nn.logsumexp(log_p, 0) - jnp.log(log_p.shape[0])
-    total, aleatoric = (-(jnp.exp(v) * jnp.where(jnp.isfinite(v), v, 0)).sum(-1).mean() for v in (mean, log_p))
-    return {"total": total, "aleatoric": aleatoric, "epistemic": total - aleatoric}[kind]
-
-
-def uncertainty_at(f: Model, point: Array, logits: Array, options: dict[str, Any]) -> Array:
-    """`[]`: the uncertainty of the members, or of f where there are none, at a point where f gives these logits."""
-    members = options["members"]
-    return predictive(logits[None] if members is None else members(point), options["uncertainty"])
-
-
-def check_members(members: Any, uncertainty: str) -> None:
-    """Raises ValueError for an unknown uncertainty, or one that a single model does not have."""
-    one_of("uncertainty", uncertainty, UNCERTAINTIES)
-    if members is None and uncertainty != "total":
-        raise ValueError(f"{uncertainty=} needs members, a callable x -> logits [S, K] of an ensemble; one model has the total uncertainty only")
-
-
-def check_untargeted(f: Model, x: Array, target: Array | None, members: Any, name: str) -> None:
+def check_untargeted(f: Model, x: Array, target: Array | None, members: Any, uncertainty: str, name: str) -> None:
     """Raises ValueError for a target, or for members that do not give `[S, K]` with f's K."""
     if target is not None:
         raise ValueError(f"{name} searches for certainty, not for a class: target={target} must be None")
-    if members is not None:
-        got = getattr(jax.eval_shape(lambda v: members(v), x), "shape", ())
-        classes = jax.eval_shape(lambda v: f(v), x).shape[0]
-        if len(got) != 2 or got[1] != classes or got[0] < 1:
-            raise ValueError(f"members(x) must be logits [S, {classes}] of an ensemble, got shape {got}")
+    check_members(members, uncertainty, f, x)
 
 
 def _options(
@@ -206,9 +182,9 @@ def _options(
 
 
 def _begin(f: Model, x: Array, target: Array | None, options: dict[str, Any]) -> tuple[PyTree, dict[str, PyTree]]:
-    check_untargeted(f, x, target, options["members"], "CLUE")
+    check_untargeted(f, x, target, options["members"], options["uncertainty"], "CLUE")
     z, logits = encoded(options["generator"], x), wide(f(x))
-    limit = uncertainty_at(f, x, logits, options) if options["threshold"] is None else jnp.float32(options["threshold"])
+    limit = of_members(options["members"], x, logits, options["uncertainty"]) if options["threshold"] is None else jnp.float32(options["threshold"])
     costs = jnp.full(_WINDOW, jnp.inf)
     return z, {"x": x, "start": z, "logits": logits, "limit": limit, "first": jnp.float32(jnp.inf), "costs": costs}
 
@@ -247,7 +223,7 @@ def _cost(f: Model, z: PyTree, memory: dict[str, PyTree], options: dict[str, Any
     x = memory["x"]
     point = decoded(options["generator"], z, x, options["clip"], options["constraints"])
     logits = wide(f(point))
-    uncertain = uncertainty_at(f, point, logits, options)
+    uncertain = of_members(options["members"], point, logits, options["uncertainty"])
     weight = 2 / x.size if options["proximity"] is None else options["proximity"]
     cost = uncertain + weight * length((wide(point) - wide(x)) / unit(options["scale"], x), options["distance"])
     cost = cost + options["latent"] * sum(((a - b) ** 2).sum() for a, b in zip(jax.tree.leaves(z), jax.tree.leaves(memory["start"]), strict=True))

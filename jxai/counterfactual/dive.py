@@ -18,7 +18,8 @@ from jxai.counterfactual.search import Candidate, Search, check_search, method, 
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.domain import check_scale, unit
-from jxai.counterfactual.search.generator import check_generator, decoded, encoded
+from jxai.counterfactual.search.generator import decoded
+from jxai.latent import check_generator, encoded
 from jxai.scores import need_key, one_of, positive, wide, within
 from jxai.typing import Array, Clip, Model
 

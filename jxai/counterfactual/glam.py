@@ -13,16 +13,18 @@ import numpy as np
 import optax
 
 from jxai.callables import Static, partition, plainly
-from jxai.counterfactual.clue import check_members, check_untargeted, uncertainty_at
+from jxai.counterfactual.clue import check_untargeted
 from jxai.counterfactual.search import Candidate, Search, clipped, method
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.direct import direct
 from jxai.counterfactual.search.domain import Domain, check_examples
-from jxai.counterfactual.search.generator import check_generator, decoded, encoded, encodings
+from jxai.counterfactual.search.generator import decoded
 from jxai.counterfactual.search.labels import checked
+from jxai.latent import check_generator, encoded, encodings
 from jxai.loops import scan
 from jxai.scores import wide, within
 from jxai.typing import Array, Clip, Model
+from jxai.uncertainty.predictive import check_members, of_members
 
 
 @method
@@ -99,7 +101,7 @@ def fit_glam(
     examples, groups = jnp.asarray(examples), checked("groups", groups, len(examples), num_groups)
     check_generator(generator, examples[0])
     check_examples(Domain(clip), np.asarray(examples))
-    check_untargeted(f, examples[0], None, members, "GLAM-CLUE")
+    check_untargeted(f, examples[0], None, members, uncertainty, "GLAM-CLUE")
     codes = encodings(generator, examples)
     start = jnp.zeros((num_groups, *codes.shape[1:]), codes.dtype)
     if certain is not None:
@@ -117,7 +119,7 @@ def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, cli
 
     def uncertain(code: Array) -> Array:
         point = clipped(generator.decode(code), clip)
-        return uncertainty_at(f, point, wide(f(point)), {"members": members, "uncertainty": uncertainty})
+        return of_members(members, point, wide(f(point)), uncertainty)
 
     def loss(shifts: Array) -> Array:
         return (jax.vmap(uncertain)(codes + shifts[groups]) / counts[groups]).sum() + sparsity * jnp.abs(shifts).sum()
@@ -131,7 +133,7 @@ def _fit(arrays, codes: Array, groups: Array, start: Array, sparsity: float, cli
 
 
 def _check(f: Model, x: Array, target: Array | None, options: dict[str, Any]) -> None:
-    check_untargeted(f, x, target, options["members"], "GLAM-CLUE")
+    check_untargeted(f, x, target, options["members"], options["uncertainty"], "GLAM-CLUE")
     check_generator(options["generator"], x)
     classes, code = (jax.eval_shape(lambda v, g=g: g(v), x).shape for g in (f, options["generator"].encode))
     if jnp.shape(options["translations"]) != (*classes, *code):
@@ -143,9 +145,9 @@ def _translated(f: Model, x: Array, target: Array | None, key: Array | None, opt
     z = z + jnp.asarray(options["translations"])[before.argmax()].astype(z.dtype)
     point = decoded(options["generator"], z, x, options["clip"], options["constraints"])
     logits = wide(f(point))
-    uncertain = uncertainty_at(f, point, logits, options)
+    uncertain = of_members(options["members"], point, logits, options["uncertainty"])
     if options["threshold"] is None:
-        valid = uncertain < uncertainty_at(f, x, before, options)
+        valid = uncertain < of_members(options["members"], x, before, options["uncertainty"])
     else:
         valid = uncertain <= options["threshold"]
     return Candidate(point, z, logits, valid, uncertain, valid)

@@ -15,8 +15,8 @@ from jxai.callables import plainly
 from jxai.counterfactual import operators
 from jxai.counterfactual.search import Candidate, Search, State, advance, begin
 from jxai.counterfactual.search.descent import descent
-from jxai.counterfactual.search.generator import check_generator, encoded
 from jxai.counterfactual.search.norms import soft
+from jxai.latent import check_generator, encoded
 from jxai.loops import while_loop
 from jxai.scores import check_example, one_of, wide, within
 from jxai.typing import Array, PyTree

@@ -13,7 +13,8 @@ from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.domain import check_scale, unit
-from jxai.counterfactual.search.generator import decoded, encoded
+from jxai.counterfactual.search.generator import decoded
+from jxai.latent import encoded
 from jxai.scores import wide, within
 from jxai.typing import Array, Clip, Model
 

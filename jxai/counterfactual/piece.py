@@ -18,8 +18,9 @@ from jxai.callables import Static, partition, plainly
 from jxai.counterfactual.search import Candidate, Search, check_search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.descent import descent
-from jxai.counterfactual.search.generator import decoded, encoded
+from jxai.counterfactual.search.generator import decoded
 from jxai.counterfactual.search.labels import checked
+from jxai.latent import encoded
 from jxai.scores import wide, within
 from jxai.tracing import taps
 from jxai.typing import Array, Clip, Model

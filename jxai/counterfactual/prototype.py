@@ -16,9 +16,9 @@ from jxai.counterfactual.search import Candidate, Domain, Search, clipped, metho
 from jxai.counterfactual.search.constraints import Constraint, frozen, relaxed, settled
 from jxai.counterfactual.search.descent import descent
 from jxai.counterfactual.search.domain import check_scale, unit
-from jxai.counterfactual.search.generator import check_generator, encoded, encodings
 from jxai.counterfactual.search.labels import checked
 from jxai.counterfactual.search.norms import soft
+from jxai.latent import check_generator, encoded, encodings
 from jxai.scores import one_of, positive, wide, within
 from jxai.typing import Array, Clip, Model
 

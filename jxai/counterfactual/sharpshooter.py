@@ -13,7 +13,8 @@ from jxai import loops
 from jxai.counterfactual.search import Candidate, Search, method, wanted
 from jxai.counterfactual.search.constraints import Constraint, frozen
 from jxai.counterfactual.search.direct import direct
-from jxai.counterfactual.search.generator import check_generator, decoded, encoded
+from jxai.counterfactual.search.generator import decoded
+from jxai.latent import check_generator, encoded
 from jxai.scores import positive, wide, within
 from jxai.typing import Array, Clip, Model
 

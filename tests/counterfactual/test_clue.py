@@ -8,9 +8,10 @@ from jax.tree_util import Partial
 from latent_toys import Disc, Ensemble, Linear, each_alone, linear_model, same
 
 from jxai.counterfactual import run
-from jxai.counterfactual.clue import clue, delta_clue, nabla_clue, predictive
+from jxai.counterfactual.clue import clue, delta_clue, nabla_clue
 from jxai.counterfactual.diversity import apd, diversity, dpp
 from jxai.counterfactual.glam import fit_glam, glam_clue
+from jxai.uncertainty.predictive import predictive
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

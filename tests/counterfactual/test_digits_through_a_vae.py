@@ -7,7 +7,7 @@ import pytest
 
 from jxai import data, taps
 from jxai.counterfactual import diffeomorphic, run
-from jxai.counterfactual.clue import clue, delta_clue, nabla_clue, predictive
+from jxai.counterfactual.clue import clue, delta_clue, nabla_clue
 from jxai.counterfactual.dive import dive
 from jxai.counterfactual.diversity import apd
 from jxai.counterfactual.glam import fit_glam, glam_clue
@@ -18,6 +18,7 @@ from jxai.counterfactual.prototype import class_prototypes, prototype
 from jxai.counterfactual.sharpshooter import sharpshooter
 from jxai.models import robust_cnn
 from jxai.models.vae import mnist_vae
+from jxai.uncertainty.predictive import predictive
 
 pytestmark = pytest.mark.slow
 
