@@ -1,6 +1,7 @@
 """Data sets: a source is anything with `len` and `[i] -> Example`. Only `Prepared` needs tensorflow-datasets (not TensorFlow).
 
 - `sources`: what an example is; arrays and scikit-learn's digits. `folder`: images in folders. `medical`: DICOM and NIfTI, as `stored` reads them. `prepared`: TFDS. `named`: each of them by a name.
+- `corruptions`: a source whose pictures are spoilt as by a camera, the weather or a network, at five severities.
 - `sentences`: SST-2. `classes`, `table`: what words and `labels.csv` say of labels. `sampling`: which examples, where not all.
 - `batches`: batches of one shape, padded, with a mark on what is real. `images`: files to pixels, as models want them.
 
@@ -9,6 +10,7 @@ content does), in a file of its own. Nothing here knows of models, and nothing i
 """
 
 from jxai.data.batches import Batch, batches, load
+from jxai.data.corruptions import CORRUPTIONS, corrupt, corrupted
 from jxai.data.folder import Folder
 from jxai.data.medical import Medical
 from jxai.data.named import source
@@ -17,4 +19,22 @@ from jxai.data.sampling import sampled
 from jxai.data.sentences import sst2
 from jxai.data.sources import Arrays, Digits, Example, Source, box_mask
 
-__all__ = ["Arrays", "Batch", "Digits", "Example", "Folder", "Medical", "Prepared", "Source", "batches", "box_mask", "load", "sampled", "source", "sst2"]
+__all__ = [
+    "CORRUPTIONS",
+    "Arrays",
+    "Batch",
+    "Digits",
+    "Example",
+    "Folder",
+    "Medical",
+    "Prepared",
+    "Source",
+    "batches",
+    "box_mask",
+    "corrupt",
+    "corrupted",
+    "load",
+    "sampled",
+    "source",
+    "sst2",
+]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from jxai.data.corruptions import CORRUPTIONS, corrupted
 from jxai.data.folder import Folder
 from jxai.data.medical import Medical
 from jxai.data.prepared import Prepared
@@ -24,16 +25,23 @@ def source(
     channels: int | None = None,
     medical: Medical = Medical(),
 ) -> Source:
-    """The data set that a name stands for: `digits`, an existing folder of images, or a data set of TFDS.
+    """The data set that a name stands for: `digits`, an existing folder of images, or a data set of TFDS; any of them corrupted.
 
     Args:
-      name: `"digits"`, a folder, `"mnist"`, `"mnist:3.0.1"` …
+      name: `"digits"`, a folder, `"mnist"`, `"mnist:3.0.1"` …; with `"+gaussian_noise:3"` after it, or another of `CORRUPTIONS` and its severity, what `corrupted`
+        makes of it, and with several of these of one after the other.
       split, data_dir, label, num_classes: of a TFDS data set, see `Prepared`.
       masks, class_names: of a folder, see `Folder`. channels: of a folder's pixels; other sources come as they are. medical: how its DICOM and NIfTI files are read.
 
     Raises:
       ValueError, ImportError: as those say; an option that the source does not take.
     """
+    base, plus, spoilt = name.rpartition("+")
+    if plus and not Path(name).is_dir():
+        words = dict(
+            split=split, data_dir=data_dir, label=label, masks=masks, class_names=class_names, num_classes=num_classes, channels=channels, medical=medical
+        )
+        return corrupted(source(base, **words), *_corruption(spoilt))
     told = None if medical == Medical() else medical
     if name == "digits":
         _none("digits", split=split, data_dir=data_dir, label=label, masks=masks, medical=told)
@@ -43,6 +51,20 @@ def source(
         return Folder(name, class_names=class_names, masks=masks, channels=3 if channels is None else channels, medical=medical)
     _none("a TFDS data set", masks=masks, medical=told)
     return Prepared(name, split, data_dir=data_dir, label=label, num_classes=num_classes)
+
+
+def plain(name: str) -> str:
+    """The name of the data set without what it is corrupted by."""
+    return name if Path(name).is_dir() else name.partition("+")[0]
+
+
+def _corruption(text: str) -> tuple[str, int]:
+    name, _, severity = text.partition(":")
+    if name not in CORRUPTIONS:
+        raise ValueError(f"no corruption {name!r}; there are {', '.join(CORRUPTIONS)}")
+    if severity not in ("1", "2", "3", "4", "5"):
+        raise ValueError(f"{name} needs a severity from 1 to 5, as +{name}:3; got {severity!r}")
+    return name, int(severity)
 
 
 def _none(what: str, **given) -> None:
