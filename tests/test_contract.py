@@ -8,20 +8,24 @@ import cases
 import pytest
 from counterfactual import search_cases
 from metrics import metric_cases
+from uncertainty import score_cases
 
-from jxai import attribution, counterfactual, metrics
+from jxai import attribution, counterfactual, metrics, uncertainty
 from jxai.metrics import compare
 from jxai.testing import (
     COMPARISON_CLAUSES,
     METHOD_CLAUSES,
     METRIC_CLAUSES,
+    SCORE_CLAUSES,
     SEARCH_CLAUSES,
     SHAPES,
     check_comparison,
     check_method,
     check_metric,
+    check_score,
     check_search,
 )
+from jxai.uncertainty import scores
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -103,3 +107,14 @@ def test_a_routine_that_is_in_no_table_is_tried_with_its_defaults_or_named():
     check_metric(metrics.entropy, shapes=("vector",), clauses=("result", "key", "bad maps"), **metric_cases.said("new", "vector"))
     with pytest.raises(AssertionError, match="clue has no default for generator, and the check was given no generator"):
         check_search(counterfactual.clue, **search_cases.CASES.get("new", {}))
+
+
+@pytest.mark.parametrize("name", scores.__all__)
+def test_score(name):
+    check_score(getattr(uncertainty, name), clauses=quick(SCORE_CLAUSES, name, scores.__all__), **score_cases.said(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", scores.__all__)
+def test_score_of_every_clause(name):
+    check_score(getattr(uncertainty, name), **score_cases.said(name))

@@ -15,7 +15,7 @@ from jxai.callables import plainly
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-FAMILIES = ("attribution", "bounds", "concepts", "counterfactual", "metrics", "metrics.counterfactual", "sufficiency", "uncertainty")
+FAMILIES = ("attribution", "bounds", "concepts", "counterfactual", "metrics", "metrics.counterfactual", "sufficiency", "uncertainty", "uncertainty.formulas")
 TRANSFORMATIONS = ("alpha_crown", "crown", "crown_ibp", "forward", "interval")
 """These return a function, which is plain itself."""
 W = np.asarray([[1.0, -2, 0.5], [0.5, 1, -1]], np.float32)

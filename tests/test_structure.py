@@ -169,6 +169,7 @@ MORE = (
     "training.checkpoint",
     "training.train",
     "uncertainty",
+    "uncertainty.formulas",
 )
 
 

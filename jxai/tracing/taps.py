@@ -62,22 +62,26 @@ def split(f: Model, x: Array, layer: int | str | None = None) -> Split:
     What does not follow from the layer is computed once, here, however often `head` runs.
     """
     traced = interpret.trace(f, x)
-    chosen = find_in(traced, x, layer)
+    return cut(traced, x, find_in(traced, x, layer))
+
+
+def cut(traced: interpret.Traced, x: Array, chosen: Layer) -> Split:
+    """What `split` does, at a layer that has been found."""
     program = interpret.flatten(traced, interpret.around(chosen.path))
-    cut = next(step for step in program.steps if step.path == chosen.path).outputs[chosen.output]
-    after, follows = [], {cut}
+    at = next(step for step in program.steps if step.path == chosen.path).outputs[chosen.output]
+    after, follows = [], {at}
     for step in program.steps:
         if follows.intersection(step.inputs):
             follows.update(step.outputs)
             after.append(step)
-    before = [step for step in program.steps if not follows.difference({cut}).intersection(step.outputs)]
+    before = [step for step in program.steps if not follows.difference({at}).intersection(step.outputs)]
     values = interpret.run(program, interpret.start(program, traced, x), before)
 
     def head(value: Array) -> Array:
-        after_values = interpret.run(program, {**values, cut: value}, after)
+        after_values = interpret.run(program, {**values, at: value}, after)
         return jax.tree.unflatten(traced.out_tree, [after_values[r] for r in program.outputs])
 
-    return Split(chosen, values[cut], head)
+    return Split(chosen, values[at], head)
 
 
 def read(f: Model, x: Array, layer: int | str | None = None) -> Array:

@@ -1,12 +1,29 @@
-"""How much a model knows: densities of its features, from which uncertainty and counterfactuals are computed.
+"""How sure a model is, and whether it knows when it does not know: scores, what they are fitted on, networks that say it, and what judges them.
 
-- `density`: Gaussian densities, class by class, fitted to features.
+- `scores`: `score(f, x, key=None, *, fitted=None, options)` of a model, each `formulas.NAME` of its answer; `heads`: the last linear map and the features before it.
+- `formulas`: the same on one example's arrays, beside the `fit_NAME` of what must be fitted. `density`: Gaussian densities of features.
+- `checks`: what arrays must be. `scoring`: how a formula becomes a score.
 - `predictive`: the entropy of a prediction, or of an ensemble's, and its parts.
 
-What may be touched: a score is `score(f, x, key=None, *, fitted=None, options) -> scalar`, higher where the model is less certain; what must be fitted is a
-registered dataclass from a function of arrays (features, logits, labels), one idea in a file. `jxai.testing.check_score` holds it to that.
+What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
+(features, logits, labels), one idea in a file. `jxai.testing.check_score` holds scores to that.
 """
 
+from jxai.uncertainty import formulas as formulas
 from jxai.uncertainty.density import GaussianDensity, gaussian_density
+from jxai.uncertainty.heads import Answers, Head, answers, features, linear_head
+from jxai.uncertainty.scores import entropy, gini, max_softmax, probability_margin
 
-__all__ = ["GaussianDensity", "gaussian_density"]
+__all__ = [
+    "Answers",
+    "GaussianDensity",
+    "Head",
+    "answers",
+    "entropy",
+    "features",
+    "gaussian_density",
+    "gini",
+    "linear_head",
+    "max_softmax",
+    "probability_margin",
+]

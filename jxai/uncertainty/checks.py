@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jxai.scores import check_labels, one_of
 CONVENTIONS = ("paper", "openood")
 """Whose numbers a post-hoc score reproduces where the two differ; the sign is ours in both."""
 
+T = TypeVar("T")
 _SHAPES = {1: "[K]", 2: "[n, K]"}
 
 
@@ -126,7 +127,7 @@ def check_level(**values: Any) -> None:
     for name, value in values.items():
         if isinstance(value, jax.core.Tracer):
             continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < 1:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
             raise ValueError(f"{name}={value!r} must lie in (0, 1)")
 
 
@@ -135,7 +136,7 @@ def check_positive(**values: Any) -> None:
     for name, value in values.items():
         if isinstance(value, jax.core.Tracer):
             continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < np.inf:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < np.inf:
             raise ValueError(f"{name}={value!r} must be a positive number")
 
 
@@ -144,11 +145,12 @@ def check_convention(convention: str) -> None:
     one_of("convention", convention, CONVENTIONS)
 
 
-def need_fitted(fitted: Any, kind: type, made_by: str) -> None:
-    """Raises ValueError unless what a score was given as `fitted` is of its kind; `made_by`: the call that makes it."""
+def need_fitted(fitted: Any, kind: type[T], made_by: str) -> T:
+    """What a score was given as `fitted`; ValueError unless it is of its kind. made_by: the call that makes it."""
     if not isinstance(fitted, kind):
         shown = "None" if fitted is None else f"a {type(fitted).__name__}"
         raise ValueError(f"fitted must be a {kind.__name__}, made by {made_by}, got {shown}")
+    return fitted
 
 
 def check_host(what: str, **arrays: Any) -> None:

@@ -1,0 +1,57 @@
+"""What each uncertainty score is tried with, for the checks of its contract: options, what is fitted, and examples of which one is less certain."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jxai import uncertainty
+from jxai.testing import SHAPES, example, network
+
+SHAPE = "vector"
+
+
+class Case(NamedTuple):
+    """How a score is tried.
+
+    Attributes:
+      options: small ones. fit: the options of `fit_NAME`, or a function of the answers that makes what is fitted; None of a score that fits nothing.
+      far: whether its uncertain example is one far away from those that it was fitted on, rather than one whose logits are all alike.
+      given: anything else that `check_score` takes.
+    """
+
+    options: Mapping[str, Any] = MappingProxyType({})
+    fit: Mapping[str, Any] | Callable | None = None
+    far: bool = False
+    given: Mapping[str, Any] = MappingProxyType({})
+
+
+CASES: dict[str, Case] = {}
+"""By name; what is not listed fits nothing and has its defaults."""
+
+
+@functools.cache
+def answered(n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, uncertainty.Head]:
+    """Features, logits and labels (those that the network gives) of n examples, and the head."""
+    f, shape = network(SHAPES[SHAPE], 0), SHAPES[SHAPE]
+    xs = np.stack([example(shape, seed) for seed in range(100, 100 + n)])
+    logits, features = jax.jit(jax.vmap(lambda x: uncertainty.answers(f, x)))(xs)
+    return np.asarray(features), np.asarray(logits), np.asarray(jnp.argmax(logits, 1)), uncertainty.linear_head(f, xs[0])
+
+
+def said(name: str) -> dict[str, Any]:
+    """The arguments of `check_score` for a score of this name."""
+    case = CASES.get(name, Case())
+    told: dict[str, Any] = {"shape": SHAPE, "options": dict(case.options), **case.given}
+    if case.fit is not None:
+        told["fitted"] = case.fit(*answered()) if callable(case.fit) else getattr(uncertainty, f"fit_{name}")(*answered(), **case.fit)
+    if case.far:
+        f, x = network(SHAPES[SHAPE], 0), example(SHAPES[SHAPE], 100)
+        told |= {"certain": (f, x), "uncertain": (f, 20 * x - 5)}
+    return told

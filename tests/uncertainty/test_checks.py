@@ -1,0 +1,51 @@
+"""Arrays that uncertainty is computed from: each kind of wrong one is refused by name."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from jxai.uncertainty import checks, formulas
+
+NAN = float("nan")
+WRONG = [
+    (lambda: checks.check_logits(np.float32([[1.0, 2], [NAN, 1]]), rank=2), r"logits must be finite, but logits\[1\] has NaN"),
+    (lambda: checks.check_logits(np.float32([np.inf, 1])), "but it has NaN, "),
+    (lambda: checks.check_logits(np.float32([-np.inf, -np.inf])), "in all classes"),
+    (lambda: checks.check_logits(np.float32([0.25, 0.75])), "logits must be logits, but they are probabilities"),
+    (lambda: formulas.entropy(np.float32([0.25, 0.75])), "logits must be logits, but they are probabilities"),
+    (lambda: checks.check_logits(np.float32([3.0])), "two classes or more"),
+    (lambda: checks.check_logits(np.int32([3, 2])), "floating-point"),
+    (lambda: checks.check_logits(np.zeros((0, 3)), rank=2), "floating-point"),
+    (lambda: checks.check_probabilities(np.float32([[0.5, 0.6]])), r"probabilities\[0\] goes from 0.5 to 0.6 with sum 1.1$"),
+    (lambda: checks.check_probabilities(np.float32([[0.5, 0.5], [-3, 4]])), r"probabilities\[1\].*look like logits"),
+    (lambda: checks.check_probabilities(np.float32([[NAN, 0.5]])), "has NaN"),
+    (lambda: checks.check_features(np.float32([[1, NAN]]), rank=2), r"features\[0\] has NaN"),
+    (lambda: checks.check_features(np.float32([1, 2]), size=3), "D = 3"),
+    (lambda: checks.check_examples(np.zeros((3, 2)), np.zeros((4, 2))), "features and logits must be of the same examples, got lengths 3, 4"),
+    (lambda: checks.check_examples(np.zeros((3, 2)), np.zeros((3, 2)), np.int32([0, 0, 2])), "labels must be classes"),
+    (lambda: checks.check_examples(np.zeros((3, 2)), np.zeros((3, 2)), np.int32([0, 0, 0]), every_class=1), "of class 1 there are fewer"),
+    (lambda: checks.same_length(u=np.zeros(0)), "got none"),
+    (lambda: checks.check_level(alpha=1.0), r"alpha=1.0 must lie in \(0, 1\)"),
+    (lambda: checks.check_level(alpha=NAN), "alpha=nan"),
+    (lambda: checks.need_fitted(None, dict, "fit_x(…)"), "fitted must be a dict, made by fit_x\\(…\\), got None"),
+    (lambda: jax.jit(lambda v: checks.check_host("aurc", loss=v))(np.zeros(2)), "loss must be concrete"),
+]
+
+
+@pytest.mark.parametrize("n", range(len(WRONG)))
+def test_what_is_wrong_is_said(n):
+    call, message = WRONG[n]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_what_may_look_wrong_and_is_not():
+    assert checks.check_logits(np.float32([1, 0])) == 2  # one-hot numbers are logits like any others
+    assert checks.check_logits(np.float32([[0.3, 0.7], [2, 3]]), rank=2) == 2  # one row alone proves nothing
+    assert checks.check_logits(np.float32([-np.inf, 1, 2])) == 3  # an impossible class
+    assert checks.check_probabilities(np.float16([[0.3333, 0.3333, 0.3333]])) == 3
+    assert checks.check_examples(np.zeros((3, 2), np.float32), np.zeros((3, 4), np.float32), np.int32([0, 3, 1])) == (3, 2, 4)
+    assert float(formulas.entropy(np.float32([-np.inf, 0, 0]))) == pytest.approx(np.log(2))
+    assert jax.jit(jax.vmap(formulas.entropy))(np.zeros((2, 3), np.float32)).shape == (2,)
