@@ -133,16 +133,7 @@ def save(path: str | Path, certificate: Certificate) -> None:
     Raises:
       ValueError: no dataclass, a traced or a strange value within it, or a path that does not end in `.npz`.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        swapped = ": the path comes first, save(path, certificate)" if isinstance(certificate, (str, os.PathLike)) else ""
-        raise ValueError(f"path must be a path, got {type(path).__name__}{swapped}")
-    if not str(path).endswith(".npz"):
-        raise ValueError(f"{path=} must end in .npz")
-    arrays: dict[str, np.ndarray] = {}
-    if not dataclasses.is_dataclass(certificate):
-        raise ValueError(f"certificate must be a dataclass, got {type(certificate).__name__}")
-    text = json.dumps(_encoded(certificate, "", arrays))
-    save_arrays(path, **{_ENTRY: np.asarray(text)}, **arrays)
+    write(path, certificate, "certificate")
 
 
 def load(path: str | Path, *classes: type) -> Certificate:
@@ -154,6 +145,42 @@ def load(path: str | Path, *classes: type) -> Certificate:
     Raises:
       ValueError: a file that is damaged, no certificate, or of an unknown class. OSError: it cannot be opened.
     """
+    certificate = read(path, "certificate", CLASSES, *classes)
+    if not callable(getattr(certificate, "check", None)):
+        raise ValueError(f"{path} holds no certificate, but {type(certificate).__name__}")
+    return certificate
+
+
+def write(path: str | Path, value: Any, what: str) -> None:
+    """Writes a dataclass of arrays, numbers, names and others like itself as one `.npz` file, atomically.
+
+    Args:
+      what: what it is called in messages.
+
+    Raises:
+      ValueError: as `save`.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        swapped = f": the path comes first, save(path, {what})" if isinstance(value, (str, os.PathLike)) else ""
+        raise ValueError(f"path must be a path, got {type(path).__name__}{swapped}")
+    if not str(path).endswith(".npz"):
+        raise ValueError(f"{path=} must end in .npz")
+    arrays: dict[str, np.ndarray] = {}
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        raise ValueError(f"{what} must be a dataclass, got {type(value).__name__}")
+    text = json.dumps(_encoded(value, "", arrays, what))
+    save_arrays(path, **{_ENTRY: np.asarray(text)}, **arrays)
+
+
+def read(path: str | Path, what: str, known: Mapping[str, str], *classes: type) -> Any:
+    """What `write` wrote.
+
+    Args:
+      known: by name, the module of every class that it may be of. classes: others.
+
+    Raises:
+      ValueError: a file that is damaged, of something else, or of an unknown class. OSError: it cannot be opened.
+    """
     own = {c.__name__: c for c in classes}
     with open(path, "rb") as file:
         try:
@@ -161,37 +188,34 @@ def load(path: str | Path, *classes: type) -> Certificate:
                 arrays = dict(archive)
             described = json.loads(str(arrays.pop(_ENTRY)))
         except Exception as error:  # a damaged archive may raise anything
-            raise ValueError(f"{path} is no certificate, or damaged ({type(error).__name__}: {error})") from None
+            raise ValueError(f"{path} is no {what}, or damaged ({type(error).__name__}: {error})") from None
     try:
-        certificate = _decoded(described, arrays, own)
+        return _decoded(described, arrays, known, own)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error})") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if not callable(getattr(certificate, "check", None)):
-        raise ValueError(f"{path} holds no certificate, but {type(certificate).__name__}")
-    return certificate
 
 
-def _encoded(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+def _encoded(value: Any, name: str, arrays: dict[str, np.ndarray], what: str) -> Any:
     """The value as JSON; its arrays go to `arrays`, by their place in it."""
     if isinstance(value, jax.core.Tracer):
-        raise ValueError(f"{name or 'certificate'} must be concrete, but is traced")
+        raise ValueError(f"{name or what} must be concrete, but is traced")
     if is_array(value):
         arrays[name] = np.asarray(value)
         return {"array": name}
     named = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else getattr(value, "_fields", None)
     if named is not None and not isinstance(value, type):
-        fields = {field: _encoded(getattr(value, field), f"{name}.{field}".lstrip("."), arrays) for field in named}
+        fields = {field: _encoded(getattr(value, field), f"{name}.{field}".lstrip("."), arrays, what) for field in named}
         return {"class": type(value).__name__, "fields": fields}
     if isinstance(value, tuple):
-        return {"tuple": [_encoded(v, f"{name}.{n}", arrays) for n, v in enumerate(value)]}
+        return {"tuple": [_encoded(v, f"{name}.{n}", arrays, what) for n, v in enumerate(value)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise ValueError(f"{name or 'certificate'} must be an array, a number, a string, None, a tuple or a dataclass, got {type(value).__name__}")
+    raise ValueError(f"{name or what} must be an array, a number, a string, None, a tuple or a dataclass, got {type(value).__name__}")
 
 
-def _decoded(value: Any, arrays: Mapping[str, np.ndarray], own: Mapping[str, type]) -> Any:
+def _decoded(value: Any, arrays: Mapping[str, np.ndarray], known: Mapping[str, str], own: Mapping[str, type]) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
@@ -201,9 +225,9 @@ def _decoded(value: Any, arrays: Mapping[str, np.ndarray], own: Mapping[str, typ
             raise ValueError(f"its {value['array']} is {stored.dtype}, which needs jax_enable_x64")
         return array
     if "tuple" in value:
-        return tuple(_decoded(v, arrays, own) for v in value["tuple"])
+        return tuple(_decoded(v, arrays, known, own) for v in value["tuple"])
     name = value["class"]
-    if name not in own and name not in CLASSES:
-        raise ValueError(f"class {name!r} must be one of {', '.join([*own, *CLASSES])}")
-    kind = own[name] if name in own else getattr(importlib.import_module(CLASSES[name]), name)
-    return kind(**{field: _decoded(v, arrays, own) for field, v in value["fields"].items()})
+    if name not in own and name not in known:
+        raise ValueError(f"class {name!r} must be one of {', '.join([*own, *known])}")
+    kind = own[name] if name in own else getattr(importlib.import_module(known[name]), name)
+    return kind(**{field: _decoded(v, arrays, known, own) for field, v in value["fields"].items()})

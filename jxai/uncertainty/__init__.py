@@ -2,7 +2,7 @@
 
 - `scores`: `score(f, x, key=None, *, fitted=None, options)` of a model, each `formulas.NAME` of its answer; `heads`: the last linear map and the features before it.
 - `formulas`: the same on one example's arrays, beside the `fit_NAME` of what must be fitted. `density`: Gaussian densities of features.
-- `checks`: what arrays must be. `scoring`: how a formula becomes a score.
+- `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
 - `predictive`: the entropy of a prediction, or of an ensemble's, and its parts.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
@@ -13,6 +13,7 @@ from jxai.uncertainty import formulas as formulas
 from jxai.uncertainty.density import GaussianDensity, gaussian_density
 from jxai.uncertainty.heads import Answers, Head, answers, features, linear_head
 from jxai.uncertainty.scores import entropy, gini, max_softmax, probability_margin
+from jxai.uncertainty.storing import load, save
 
 __all__ = [
     "Answers",
@@ -24,6 +25,8 @@ __all__ = [
     "gaussian_density",
     "gini",
     "linear_head",
+    "load",
     "max_softmax",
     "probability_margin",
+    "save",
 ]

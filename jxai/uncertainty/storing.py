@@ -1,0 +1,39 @@
+"""What was fitted, kept in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jxai import certificates
+
+__all__ = ["load", "save"]
+
+FITTED = {
+    "GaussianDensity": "jxai.uncertainty.density",
+    "Head": "jxai.uncertainty.heads",
+}
+"""By name, the module of everything that a `fit_…` of this room returns, and of what is within it."""
+
+
+def save(path: str | Path, fitted: Any) -> None:
+    """Writes what a `fit_…` of this room returned as one `.npz` file, atomically.
+
+    Args:
+      path: ends in `.npz`. fitted: a dataclass of arrays.
+
+    Raises:
+      ValueError: no dataclass of this room, traced arrays, or a path that does not end in `.npz`.
+    """
+    if type(fitted).__name__ not in FITTED:
+        raise ValueError(f"fitted must be one of {', '.join(FITTED)}, got {type(fitted).__name__}")
+    certificates.write(path, fitted, "fitted")
+
+
+def load(path: str | Path) -> Any:
+    """Reads what `save` wrote, equal to the bit.
+
+    Raises:
+      ValueError: a file that is damaged, or of something else. OSError: it cannot be opened.
+    """
+    return certificates.read(path, "fit", FITTED)
