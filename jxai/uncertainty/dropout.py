@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jxai import loops
 from jxai.callables import partition
@@ -38,7 +37,7 @@ class MonteCarlo:
         """
         keys = jax.random.split(need_key(key, "Monte Carlo dropout"), self.num_samples)
         self._check(x, keys)
-        return loops.map(lambda key: self.draw(x, key), keys, batch_size=min(self.chunk, self.num_samples))
+        return loops.map(lambda key: self.draw(x, key), keys, batch_size=None if self.chunk == 1 else min(self.chunk, self.num_samples))
 
     def at(self, key: Array) -> Model:
         """The ensemble of the sub-networks that a key draws, the same ones for every x: `x -> logits [S, K]`."""

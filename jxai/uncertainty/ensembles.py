@@ -32,7 +32,7 @@ class Ensemble:
 
     def __call__(self, x: Array) -> Array:
         arrays, rest = partition(self.members)
-        return loops.map(lambda own: fresh(rest.combine(own))(x), arrays, batch_size=min(self.chunk, len(self)))
+        return loops.map(lambda own: fresh(rest.combine(own))(x), arrays, batch_size=None if self.chunk == 1 else min(self.chunk, len(self)))
 
     def __len__(self) -> int:
         return next(len(leaf) for leaf in jax.tree.leaves(self.members) if is_array(leaf))
