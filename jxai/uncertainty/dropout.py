@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from jxai import loops
-from jxai.callables import partition
+from jxai.callables import partition, plainly
 from jxai.scores import need_key, positive
 from jxai.typing import Array, Model
 
@@ -55,6 +55,7 @@ class MonteCarlo:
         raise ValueError("the model draws nothing: its answer is the same for every key (no dropout, or a rate of 0), so that its samples would all be one")
 
 
+@plainly
 def monte_carlo(model: Any, num_samples: int = 30, *, chunk: int = 1) -> MonteCarlo:
     """Samples of a model with dropout, as they are in training; batch normalisation stays as in evaluation.
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from jxai import loops
-from jxai.callables import fresh, is_array, partition
+from jxai.callables import fresh, is_array, partition, plainly
 from jxai.scores import positive
 from jxai.typing import Array, Model, PyTree
 
-__all__ = ["Ensemble", "stack", "train_ensemble"]
+__all__ = ["Ensemble", "ensemble", "train_ensemble"]
 
 
 @jax.tree_util.register_dataclass
@@ -23,7 +23,7 @@ class Ensemble:
     """S models of one structure: `x -> logits [S, K]`. `Averaged(ensemble)` is the model of their mean probability.
 
     Attributes:
-      members: the model, each of its arrays with a leading axis S; `stack` makes it.
+      members: the model, each of its arrays with a leading axis S; `ensemble` makes it.
       chunk: how many members run at once (static). One after the other is fastest on a CPU; an accelerator takes all of them.
     """
 
@@ -43,7 +43,8 @@ class Ensemble:
         return rest.combine([leaf[s] for leaf in arrays])
 
 
-def stack(models: Sequence[Model], *, chunk: int = 1) -> Ensemble:
+@plainly
+def ensemble(models: Sequence[Model], *, chunk: int = 1) -> Ensemble:
     """An `Ensemble` of trained models.
 
     Args:
@@ -66,8 +67,9 @@ def stack(models: Sequence[Model], *, chunk: int = 1) -> Ensemble:
     return Ensemble(rests[0].combine([jnp.stack(leaves) for leaves in zip(*arrays)]), chunk)
 
 
+@plainly
 def train_ensemble(make: Callable[[Array], Any], loss: Any, data: Any, *, keys: Array, chunk: int = 1, **options: Any) -> Ensemble:
-    """An ensemble whose members are trained at once, by `jax.vmap` over their keys: `stack` of what `jxai.train.train_seeds` gives.
+    """An ensemble whose members are trained at once, by `jax.vmap` over their keys: `ensemble` of what `jxai.train.train_seeds` gives.
 
     Args:
       make: `key -> model`. keys: `[S]` PRNG keys, one for each member's first weights and order. loss, data, options: of `jxai.train.train`.
@@ -85,4 +87,4 @@ def train_ensemble(make: Callable[[Array], Any], loss: Any, data: Any, *, keys: 
     lost = [s for s, one in enumerate(trained) if one.outcome == "diverged"]
     if lost:
         raise ValueError(f"members {lost} of {len(trained)} diverged (a loss or weight was not finite): lower the learning rate, or leave out their keys")
-    return stack([one.model for one in trained], chunk=chunk)
+    return ensemble([one.model for one in trained], chunk=chunk)

@@ -17,6 +17,7 @@ from jxai.uncertainty.decomposition import decompose, entropy
 __all__ = ["Averaged", "expected_entropy", "mean_entropy", "mean_max_softmax", "mutual_information", "sampled", "variation_ratio"]
 
 
+@plainly
 def sampled(f: Any, x: Array, key: Array | None = None) -> Array:
     """`[S, K]`: logits of f's samples at x.
 
@@ -32,7 +33,7 @@ def sampled(f: Any, x: Array, key: Array | None = None) -> Array:
     logits = fresh(f)(x) if draws is None else draws(x, key)
     if jnp.ndim(logits) != 2:
         raise ValueError(
-            f"f(x) must be logits [S, K] of S samples, got shape {jnp.shape(logits)}: stack([f, g, …]) makes an ensemble of models, "
+            f"f(x) must be logits [S, K] of S samples, got shape {jnp.shape(logits)}: ensemble([f, g, …]) makes one of models, "
             "monte_carlo(f) draws from one with dropout"
         )
     check_logits(logits, rank=2, name="f(x)")

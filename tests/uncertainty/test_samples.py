@@ -18,7 +18,7 @@ from jxai.testing import check_score, example
 from jxai.training.train import train
 from jxai.uncertainty import decompose
 from jxai.uncertainty.dropout import monte_carlo
-from jxai.uncertainty.ensembles import Ensemble, stack, train_ensemble
+from jxai.uncertainty.ensembles import Ensemble, ensemble, train_ensemble
 from jxai.uncertainty.samples import Averaged, expected_entropy, mean_entropy, mean_max_softmax, mutual_information, sampled, variation_ratio
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -78,24 +78,24 @@ def test_a_decomposition_is_of_probabilities():
 
 
 def test_an_ensemble_is_its_members():
-    ensemble = stack(MEMBERS)
+    members = ensemble(MEMBERS)
     alone = np.stack([jax.jit(lambda f, x: f(x))(member, X) for member in MEMBERS])
-    together, wide, mean = jax.jit(lambda e, x: (e(x), Ensemble(e.members, chunk=5)(x), Averaged(e)(x)))(ensemble, X)
+    together, wide, mean = jax.jit(lambda e, x: (e(x), Ensemble(e.members, chunk=5)(x), Averaged(e)(x)))(members, X)
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(wide, alone, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(np.exp(mean), scipy.special.softmax(alone, 1).mean(0), rtol=1e-5)
-    assert len(ensemble) == 5
-    np.testing.assert_array_equal(ensemble[3].layers[0].kernel[...], MEMBERS[3].layers[0].kernel[...])
+    assert len(members) == 5
+    np.testing.assert_array_equal(members[3].layers[0].kernel[...], MEMBERS[3].layers[0].kernel[...])
 
 
 def test_members_are_trained_as_they_are_alone():
     x, y = RNG.normal(size=(64, 4)).astype(np.float32), RNG.integers(0, 3, 64)
     make, keys = (lambda key: MLP(4, (6,), 3, rngs=nnx.Rngs(params=key))), jax.random.split(jax.random.key(0), 2)
     options = dict(steps=3, batch_size=16)
-    ensemble = train_ensemble(make, cross_entropy, (x, y), keys=keys, **options)
+    members = train_ensemble(make, cross_entropy, (x, y), keys=keys, **options)
     alone = train(make(keys[1]), cross_entropy, (x, y), key=keys[1], **options).model
-    np.testing.assert_allclose(ensemble[1](X), alone(X), rtol=1e-3, atol=1e-4)
-    assert not np.allclose(ensemble[0](X), alone(X), atol=1e-2)
+    np.testing.assert_allclose(members[1](X), alone(X), rtol=1e-3, atol=1e-4)
+    assert not np.allclose(members[0](X), alone(X), atol=1e-2)
     with pytest.raises(ValueError, match=r"members \[0, 1\] of 2 diverged"):
         train_ensemble(make, lost, (x, y), keys=keys, **options)
 
@@ -139,11 +139,11 @@ def test_a_key_fixes_the_subnetworks():
 
 def network(shape, seed):
     size = int(np.prod(shape))
-    return stack([drawn(lambda rngs: MLP(size, (6,), 5, rngs=rngs), 10 * seed + s) for s in range(3)])
+    return ensemble([drawn(lambda rngs: MLP(size, (6,), 5, rngs=rngs), 10 * seed + s) for s in range(3)])
 
 
 def agreeing(shape=(6,)):
-    return stack([drawn(lambda rngs: MLP(6, (6,), 5, rngs=rngs), 1)] * 3)
+    return ensemble([drawn(lambda rngs: MLP(6, (6,), 5, rngs=rngs), 1)] * 3)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_scores_keep_every_clause(score):
         (lambda: monte_carlo(drawn(lambda rngs: Dropped(0.0, rngs=rngs)), 2).samples(X, jax.random.key(0)), "the model draws nothing"),
         (lambda: monte_carlo(MEMBERS[0]), "model=MLP has no random streams"),
         (lambda: monte_carlo(MEMBERS[0], 0), "num_samples=0 must be a positive integer"),
-        (lambda: stack([]), "models must be one model or more"),
-        (lambda: stack([MEMBERS[0], drawn(lambda rngs: MLP(4, (7,), 3, rngs=rngs))]), r"models\[1\] must have the structure"),
-        (lambda: stack([lambda x: x]), "has no weights as leaves"),
+        (lambda: ensemble([]), "models must be one model or more"),
+        (lambda: ensemble([MEMBERS[0], drawn(lambda rngs: MLP(4, (7,), 3, rngs=rngs))]), r"models\[1\] must have the structure"),
+        (lambda: ensemble([lambda x: x]), "has no weights as leaves"),
     ],
 )
 def test_what_is_wrong_is_said(call, message):
