@@ -83,7 +83,7 @@ from jxai.models import generators, mnist_gan
 from jxai.models.ddu import DDUResNet
 from jxai.models.ordinary import mnist
 from jxai.scores import positive, within
-from jxai.uncertainty import gaussian_density
+from jxai.uncertainty import fit_gaussian_density
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def methods(config: Config, normal: DDUResNet, plain: PlainResNet) -> dict[str, 
     x, y = mnist("train", config.train)
     vae = generators()["mnist_vae"]()
     h = np.concatenate([np.asarray(features(normal, part)) for part in np.array_split(x, -(-len(x) // 1000))])
-    density = gaussian_density(h, y, 10)
+    density = fit_gaussian_density(h, None, y, num_classes=10)
 
     def prototype() -> Search:
         prototypes = counterfactual.class_prototypes(vae, x[:2000], y[:2000], 10)

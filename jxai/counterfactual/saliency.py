@@ -80,7 +80,7 @@ def deduce(
     An entry that would be moved beyond the range is passed over; the published code spends changes on it that change nothing.
 
     Args:
-      density: of the features of the training data, `jxai.uncertainty.gaussian_density(h, labels, K)`.
+      density: of the features of the training data, `jxai.uncertainty.fit_gaussian_density(h, logits, labels)`.
       features: h: a pytree callable `x -> h` (computed beside f), or a layer of f as `jxai.taps.find` names it (in the same pass).
       delta: δ > 0, in units of the scale. threshold: γ, of the target's probability, in (0, 1).
       max_changes: how often an entry may change. momentum: m, in [0, 1]. certainty: λ >= 0, of the probability.

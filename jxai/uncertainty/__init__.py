@@ -2,50 +2,84 @@
 
 - `scores`: `score(f, x, key=None, *, fitted=None, options)` of a model, each `formulas.NAME` of its answer; `heads`: the last linear map and the features before it.
 - `formulas`: the same on one example's arrays, beside the `fit_NAME` of what must be fitted. `density`: Gaussian densities of features.
-- `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
-- `decomposition`: what of an entropy is the data's and what the model's; `predictive`: the same of a model or an ensemble at a point.
-- `ensembles`, `dropout`: models that give samples `[S, K]`; `samples`: scores of how much these disagree.
+- `fitting`: sums over many examples, on the host. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
+- `predictive`: the entropy of a prediction, or of an ensemble's, and its parts.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
 (features, logits, labels), one idea in a file. `jxai.testing.check_score` holds scores to that.
 """
 
 from jxai.uncertainty import formulas as formulas
-from jxai.uncertainty.decomposition import Decomposition, decompose
-from jxai.uncertainty.density import GaussianDensity, gaussian_density
-from jxai.uncertainty.dropout import MonteCarlo, monte_carlo
-from jxai.uncertainty.ensembles import Ensemble, ensemble, train_ensemble
+from jxai.uncertainty.density import GaussianDensity, fit_gaussian_density
+from jxai.uncertainty.formulas.directions import Boundaries, NeuralCollapse, fit_fdbd, fit_nci
+from jxai.uncertainty.formulas.gaussians import Mahalanobis, RelativeMahalanobis, fit_mahalanobis, fit_relative_mahalanobis
+from jxai.uncertainty.formulas.neighbours import Guide, Neighbours, fit_knn, fit_nn_guide
+from jxai.uncertainty.formulas.relations import RelationGraph, fit_relation
+from jxai.uncertainty.formulas.residual import VirtualLogit, fit_vim
+from jxai.uncertainty.formulas.templates import Patterns, Templates, fit_kl_matching, fit_she
 from jxai.uncertainty.heads import Answers, Head, answers, features, linear_head
-from jxai.uncertainty.samples import Averaged, expected_entropy, mean_entropy, mean_max_softmax, mutual_information, sampled, variation_ratio
-from jxai.uncertainty.scores import entropy, gini, max_softmax, probability_margin
+from jxai.uncertainty.scores import (
+    entropy,
+    fdbd,
+    gaussian_density,
+    gini,
+    kl_matching,
+    knn,
+    mahalanobis,
+    max_softmax,
+    nci,
+    nn_guide,
+    probability_margin,
+    relation,
+    relative_mahalanobis,
+    she,
+    vim,
+)
 from jxai.uncertainty.storing import load, save
 
 __all__ = [
     "Answers",
-    "Averaged",
-    "Decomposition",
-    "Ensemble",
+    "Boundaries",
     "GaussianDensity",
+    "Guide",
     "Head",
-    "MonteCarlo",
+    "Mahalanobis",
+    "Neighbours",
+    "NeuralCollapse",
+    "Patterns",
+    "RelationGraph",
+    "RelativeMahalanobis",
+    "Templates",
+    "VirtualLogit",
     "answers",
-    "decompose",
-    "ensemble",
     "entropy",
-    "expected_entropy",
+    "fdbd",
     "features",
+    "fit_fdbd",
+    "fit_gaussian_density",
+    "fit_kl_matching",
+    "fit_knn",
+    "fit_mahalanobis",
+    "fit_nci",
+    "fit_nn_guide",
+    "fit_relation",
+    "fit_relative_mahalanobis",
+    "fit_she",
+    "fit_vim",
     "gaussian_density",
     "gini",
+    "kl_matching",
+    "knn",
     "linear_head",
     "load",
+    "mahalanobis",
     "max_softmax",
-    "mean_entropy",
-    "mean_max_softmax",
-    "monte_carlo",
-    "mutual_information",
+    "nci",
+    "nn_guide",
     "probability_margin",
-    "sampled",
+    "relation",
+    "relative_mahalanobis",
     "save",
-    "train_ensemble",
-    "variation_ratio",
+    "she",
+    "vim",
 ]

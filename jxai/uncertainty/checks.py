@@ -20,16 +20,18 @@ T = TypeVar("T")
 _SHAPES = {1: "[K]", 2: "[n, K]"}
 
 
-def check_logits(logits: Any, *, rank: int = 1, name: str = "logits") -> int:
+def check_logits(logits: Any, *, rank: int = 1, size: int | None = None, name: str = "logits") -> int:
     """K of logits `[K]` or `[n, K]` (`rank`); a class that is impossible may have −∞.
 
     Raises:
-      ValueError: no floating-point numbers of that rank, no examples, fewer than two classes; where they are concrete: NaN, +∞, or −∞ in all classes;
+      ValueError: no floating-point numbers of that rank, no examples, fewer than two classes, another K than `size`; where they are concrete: NaN, +∞, or −∞ in all classes;
         probabilities (in [0, 1], of sum 1, not all whole numbers), which would go through the softmax again.
     """
     k = _check_shape(logits, rank, name, _SHAPES[rank])
     if k < 2:
         raise ValueError(f"{name} must be of two classes or more, got shape {jnp.shape(logits)}: of one class nothing is uncertain")
+    if size is not None and k != size:
+        raise ValueError(f"{name} must be of K = {size} classes, as what was fitted has, got {k}")
     if isinstance(logits, jax.core.Tracer):
         return k
     v = _wide(logits).reshape(-1, k)

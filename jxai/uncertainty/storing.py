@@ -6,18 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from jxai import certificates
-from jxai.callables import plainly
 
 __all__ = ["load", "save"]
 
 FITTED = {
+    "Boundaries": "jxai.uncertainty.formulas.directions",
     "GaussianDensity": "jxai.uncertainty.density",
+    "Guide": "jxai.uncertainty.formulas.neighbours",
     "Head": "jxai.uncertainty.heads",
+    "Mahalanobis": "jxai.uncertainty.formulas.gaussians",
+    "Neighbours": "jxai.uncertainty.formulas.neighbours",
+    "NeuralCollapse": "jxai.uncertainty.formulas.directions",
+    "Patterns": "jxai.uncertainty.formulas.templates",
+    "RelationGraph": "jxai.uncertainty.formulas.relations",
+    "RelativeMahalanobis": "jxai.uncertainty.formulas.gaussians",
+    "Templates": "jxai.uncertainty.formulas.templates",
+    "VirtualLogit": "jxai.uncertainty.formulas.residual",
 }
 """By name, the module of everything that a `fit_…` of this room returns, and of what is within it."""
 
 
-@plainly
 def save(path: str | Path, fitted: Any) -> None:
     """Writes what a `fit_…` of this room returned as one `.npz` file, atomically.
 
@@ -32,7 +40,6 @@ def save(path: str | Path, fitted: Any) -> None:
     certificates.write(path, fitted, "fitted")
 
 
-@plainly
 def load(path: str | Path) -> Any:
     """Reads what `save` wrote, equal to the bit.
 

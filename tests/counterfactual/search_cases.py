@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 from jxai import taps
 from jxai.counterfactual.piece import ClassFeatures
 from jxai.models.vcnet import VCNet
-from jxai.uncertainty import gaussian_density
+from jxai.uncertainty import fit_gaussian_density
 
 RNG = np.random.default_rng(11)
 G, F = linear_generator(6, 4), linear_model(3, 6, scale=2.0)
@@ -63,7 +63,7 @@ def _pixels(options: Any, **rest: Any) -> dict[str, Any]:
 
 
 def _density(shape):
-    density = gaussian_density(EXAMPLES.reshape(60, 12)[:, :5], np.arange(60) % 3, 3)
+    density = fit_gaussian_density(EXAMPLES.reshape(60, 12)[:, :5], None, np.arange(60) % 3, num_classes=3)
     return {"density": density, "features": Partial(_first_five), "steps": 20}
 
 

@@ -16,7 +16,7 @@ from jxai.counterfactual.frank_wolfe import sparse_vce
 from jxai.counterfactual.saliency import deduce, jsma
 from jxai.counterfactual.spheres import growing_spheres
 from jxai.counterfactual.unlike import native_guide
-from jxai.uncertainty import gaussian_density
+from jxai.uncertainty import fit_gaussian_density
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -48,7 +48,7 @@ def _first_five(x):
 
 EXAMPLES = RNG.uniform(size=(60, *SHAPE)).astype(np.float32)
 LABELS = logits_of(model(), EXAMPLES).argmax(1)
-DENSITY = gaussian_density(EXAMPLES.reshape(60, 12)[:, :5], np.arange(60) % 3, 3)
+DENSITY = fit_gaussian_density(EXAMPLES.reshape(60, 12)[:, :5], None, np.arange(60) % 3, num_classes=3)
 METHODS = {
     "wachter": functools.partial(wachter, steps=60, learning_rate=0.05),
     "jsma": functools.partial(jsma, steps=40),

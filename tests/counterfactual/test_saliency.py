@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 
 from jxai.counterfactual import run
 from jxai.counterfactual.saliency import deduce, jsma
-from jxai.uncertainty import GaussianDensity, gaussian_density
+from jxai.uncertainty import GaussianDensity, fit_gaussian_density
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -23,7 +23,7 @@ W, B = RNG.normal(size=(CLASSES, SIZE)), RNG.normal(size=CLASSES)
 H = RNG.normal(size=(5, SIZE))
 PIXELS = RNG.uniform(size=(90, SIZE))
 LABELS = np.repeat(np.arange(3), 30)
-DENSITY = gaussian_density((PIXELS @ H.T + LABELS[:, None]).astype(np.float32), LABELS, 3)
+DENSITY = fit_gaussian_density((PIXELS @ H.T + LABELS[:, None]).astype(np.float32), None, LABELS, num_classes=3)
 FEATURES = Partial(lambda h, x: h @ x.ravel(), H.astype(np.float32))
 REGION = np.arange(12).reshape(4, 3) % 2 > 0
 

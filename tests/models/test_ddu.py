@@ -13,8 +13,7 @@ from jax.tree_util import Partial
 
 from jxai import taps
 from jxai.models import MLP, digits_cnn
-from jxai.models.ddu import DDUResNet
-from jxai.models.spectral import SizedConv, SpectralNorm, largest_singular_value
+from jxai.models.ddu import DDUResNet, SizedConv, SpectralNorm, largest_singular_value
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -146,14 +145,14 @@ def trained():
 def test_training_through_the_norm_gives_features_that_tell_noise_from_digits(trained):
     from jxai.counterfactual import run
     from jxai.counterfactual.saliency import deduce
-    from jxai.uncertainty import gaussian_density
+    from jxai.uncertainty import fit_gaussian_density
 
     model, x, y = trained
     logits = np.asarray(jax.jit(jax.vmap(model))(x[1200:]))
     assert (logits.argmax(1) == y[1200:]).mean() > 0.85
     assert np.linalg.svd(matrix(model.blocks[0].first), compute_uv=False)[0] <= 3.0 * 1.01
     features = jax.jit(jax.vmap(model.features))
-    density = gaussian_density(features(x[:1200]), y[:1200], 10)
+    density = fit_gaussian_density(features(x[:1200]), None, y[:1200], num_classes=10)
     noise = np.random.default_rng(0).permuted(x[1200:].reshape(-1, 64), axis=1).reshape(-1, 8, 8, 1)
     certain, strange = (np.asarray(jax.vmap(density.marginal)(features(v))) for v in (x[1200:], noise))
     assert (certain[:, None] > strange[None]).mean() > 0.9

@@ -32,7 +32,25 @@ class Case(NamedTuple):
     given: Mapping[str, Any] = MappingProxyType({})
 
 
-CASES: dict[str, Case] = {}
+def _plain() -> dict[str, Any]:
+    """An example of the fit, and one that is hardly there."""
+    f, x = network(SHAPES[SHAPE], 0), example(SHAPES[SHAPE], 100)
+    return {"certain": (f, x), "uncertain": (f, 0 * x)}
+
+
+CASES: dict[str, Case] = {
+    "fdbd": Case(fit={}),
+    "gaussian_density": Case(fit=lambda features, logits, labels, head: uncertainty.fit_gaussian_density(features, logits, np.arange(60) % 4), far=True),
+    "kl_matching": Case(fit={}, far=True),
+    "knn": Case({"num_neighbours": 3, "chunk": 16}, fit={}, far=True),
+    "mahalanobis": Case(fit={}, far=True),
+    "nci": Case(fit={}, far=True),
+    "nn_guide": Case({"num_neighbours": 3, "chunk": 16}, fit={"fraction": 0.5}),
+    "relation": Case({"chunk": 16}, fit={}),
+    "relative_mahalanobis": Case(fit={}, far=True),
+    "she": Case(fit={}, given=_plain()),
+    "vim": Case(fit={"dimension": 3}),
+}
 """By name; what is not listed fits nothing and has its defaults."""
 
 

@@ -11,7 +11,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from jxai.uncertainty import GaussianDensity, gaussian_density
+from jxai.uncertainty import GaussianDensity, fit_gaussian_density
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -19,9 +19,10 @@ RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 3, 200)
 MIX = 0.5 * RNG.normal(size=(3, 4, 4)) + 2 * np.eye(4)
 FEATURES = (np.einsum("nij,nj->ni", MIX[LABELS], RNG.normal(size=(200, 4))) + LABELS[:, None]).astype(np.float32)
+LOGITS = RNG.normal(size=(200, 3)).astype(np.float32)
 
 
-DENSITY = functools.cache(lambda: gaussian_density(FEATURES, LABELS, 3))
+DENSITY = functools.cache(lambda: fit_gaussian_density(FEATURES, LOGITS, LABELS))
 
 
 @jax.jit
@@ -35,7 +36,7 @@ def test_log_densities_are_scipys():
     density = DENSITY()
     points = RNG.normal(1, 2, (5, 4)).astype(np.float32)
     groups = [FEATURES[LABELS == c].astype(np.float64) for c in range(3)]
-    truth = np.stack([scipy.stats.multivariate_normal(g.mean(0), np.cov(g.T)).logpdf(points) for g in groups], 1)
+    truth = np.stack([scipy.stats.multivariate_normal(g.mean(0), np.cov(g.T, bias=True)).logpdf(points) for g in groups], 1)
     by_class, marginal, equal, _ = measured(density, points)
     np.testing.assert_allclose(by_class, truth, rtol=1e-4, atol=1e-3)
     shares = np.log(np.bincount(LABELS) / 200)
@@ -55,8 +56,8 @@ def test_classes_follow_quadratic_discriminant_analysis():
 
 
 def test_features_of_any_shape_and_under_jit():
-    density = gaussian_density(FEATURES.reshape(200, 2, 2, 1), LABELS, 3)
-    traced = jax.jit(lambda h, labels: gaussian_density(h, labels, 3))(FEATURES, LABELS)
+    density = fit_gaussian_density(FEATURES.reshape(200, 2, 2, 1), LOGITS, LABELS)
+    traced = jax.jit(lambda h, labels: fit_gaussian_density(h, None, labels, num_classes=3))(FEATURES, LABELS)
     chex.assert_trees_all_close(density, traced, rtol=1e-4, atol=1e-5)
     of_image, of_vector = jax.jit(lambda a, b, h: (a.log_prob(h.reshape(2, 2, 1)), b.log_prob(h)))(density, traced, FEATURES[0])
     np.testing.assert_allclose(of_image, of_vector, rtol=1e-4)
@@ -64,7 +65,7 @@ def test_features_of_any_shape_and_under_jit():
 
 @jax.jit
 def within_and_outside(h, labels, scale):
-    density = gaussian_density(h, labels, 3)
+    density = fit_gaussian_density(h, None, labels, num_classes=3)
     return jax.vmap(density.log_prob)(h), density.log_prob(h[0] + scale * np.eye(6, dtype=np.float32)[5])
 
 
@@ -81,7 +82,7 @@ def test_a_singular_covariance_gets_jitter_in_proportion(scale):
 
 def test_fewer_examples_than_features_and_equal_ones():
     def at_zero(h, labels):
-        density = gaussian_density(h, labels, 2)
+        density = fit_gaussian_density(h, None, labels, num_classes=2)
         return density, density.log_prob(np.zeros(h.shape[1], np.float32))
 
     few, same = RNG.normal(size=(6, 20)).astype(np.float32), np.ones((4, 3), np.float32)
@@ -91,7 +92,7 @@ def test_fewer_examples_than_features_and_equal_ones():
 
 
 def test_a_class_without_examples_has_density_zero_under_a_trace():
-    density = jax.jit(lambda h, labels: gaussian_density(h, labels, 4))(FEATURES, LABELS)
+    density = jax.jit(lambda h, labels: fit_gaussian_density(h, None, labels, num_classes=4))(FEATURES, LABELS)
     by_class, marginal, _, slope = map(np.asarray, measured(density, FEATURES[:5]))
     assert (by_class[:, 3] == -np.inf).all() and np.asarray(density.log_prior)[3] == -np.inf
     np.testing.assert_allclose(marginal, measured(DENSITY(), FEATURES[:5])[1], rtol=1e-5)
@@ -117,12 +118,16 @@ def test_gradient_is_the_whitened_difference():
         (dict(labels=LABELS - 1), r"labels must be classes in \[0, 3\), but go from -1 to 1"),
         (dict(num_classes=2), r"labels must be classes in \[0, 2\), but go from 0 to 2"),
         (dict(num_classes=4), "class 3 has fewer than 2 examples"),
+        (dict(num_classes=None), "logits=None leaves open how many classes there are"),
+        (dict(logits=LOGITS, num_classes=4), "num_classes=4 must be the 3 of the logits"),
+        (dict(logits=LOGITS[:5]), "features and logits must be of the same examples, got lengths 200, 5"),
+        (dict(logits=LOGITS[0]), r"logits must be \[n, K\], got shape \(3,\)"),
         (dict(features=np.where(np.arange(4) > 2, np.nan, FEATURES).astype(np.float32)), "features must be finite"),
     ],
 )
 def test_bad_input_is_an_error(given, message):
     with pytest.raises(ValueError, match=message):
-        gaussian_density(**{**dict(features=FEATURES, labels=LABELS, num_classes=3), **given})
+        fit_gaussian_density(**{**dict(features=FEATURES, logits=None, labels=LABELS, num_classes=3), **given})
 
 
 def test_features_that_do_not_fit_are_an_error():
