@@ -178,6 +178,14 @@ def need_key(key: Array | None, method: str) -> Array:
     return key
 
 
+def generator(key: Array | None, what: str) -> np.random.Generator:
+    """NumPy's random numbers by a key of JAX."""
+    if isinstance(need_key(key, what), jax.core.Tracer):
+        raise ValueError(f"key is traced, but {what} works on the host: call it outside of jit, vmap and grad")
+    with jax.ensure_compile_time_eval():
+        return np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
+
+
 def positive(**values: int) -> None:
     """Raises ValueError unless every named value is a positive integer."""
     for name, value in values.items():

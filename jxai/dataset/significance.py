@@ -10,8 +10,8 @@ import numpy as np
 
 from jxai.dataset.features import rows
 from jxai.dataset.graph import affinity, components, decomposed, one_thread
-from jxai.dataset.spectral import GAPS, at_least_two, eigengaps, generator
-from jxai.scores import one_of, positive
+from jxai.dataset.spectral import GAPS, at_least_two, eigengaps
+from jxai.scores import generator, one_of, positive
 from jxai.typing import Array
 
 __all__ = ["EigengapTest", "Enrichment", "eigengap_test", "enrichment"]

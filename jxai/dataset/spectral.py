@@ -11,7 +11,7 @@ import numpy as np
 
 from jxai.dataset.features import rows
 from jxai.dataset.graph import affinity, components, decomposed, default_neighbours, one_thread
-from jxai.scores import need_key, one_of, positive
+from jxai.scores import generator, one_of, positive
 from jxai.typing import Array
 
 __all__ = ["Spectrum", "spray"]
@@ -129,14 +129,6 @@ def spray(
         silhouettes=silhouettes,
         num_neighbours=default_neighbours(n) if num_neighbours is None else int(num_neighbours),
     )
-
-
-def generator(key: Array | None, what: str) -> np.random.Generator:
-    """NumPy's random numbers by a key of JAX."""
-    if isinstance(need_key(key, what), jax.core.Tracer):
-        raise ValueError(f"key is traced, but {what} works on the host: call it outside of jit, vmap and grad")
-    with jax.ensure_compile_time_eval():
-        return np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
 
 
 def at_least_two(most: int) -> None:

@@ -164,6 +164,28 @@ def check_host(what: str, **arrays: Any) -> None:
         )
 
 
+def host_numbers(what: str, *, finite: bool = True, **arrays: Any) -> tuple[np.ndarray, ...]:
+    """Named numbers `[n]` in float64, for what works on the host.
+
+    Args:
+      what: the routine, in the messages. finite: whether ±∞ is refused, too, and not NaN alone.
+
+    Raises:
+      ValueError: they are traced, no real numbers `[n]`, none at all, or NaN.
+    """
+    check_host(what, **arrays)
+    found = []
+    for name, array in arrays.items():
+        given = np.asarray(array)
+        if given.ndim != 1 or not given.size or not (jnp.issubdtype(given.dtype, jnp.number) or given.dtype == bool) or np.iscomplexobj(given):
+            raise ValueError(f"{name} must be numbers [n] of one example or more, got {given.dtype} of shape {given.shape}")
+        v = given.astype(np.float64)
+        if (wrong := ~np.isfinite(v) if finite else np.isnan(v)).any():
+            raise ValueError(f"{name} must be {'finite' if finite else 'numbers'}, but {_row(name, wrong, 2)} is {v[wrong][0]}")
+        found.append(v)
+    return tuple(found)
+
+
 def are_probabilities(rows: np.ndarray) -> bool:
     """Whether all rows of concrete numbers `[n, K]` are probabilities; one-hot rows alone may well be logits."""
     p = np.asarray(rows, np.float64)
@@ -185,4 +207,4 @@ def _wide(value: Any) -> np.ndarray:
 def _row(name: str, wrong: np.ndarray, rank: int) -> str:
     """The first wrong row, and how many there are."""
     at = np.flatnonzero(wrong)
-    return "it" if rank == 1 else f"{name}[{at[0]}]" + (f" ({len(at)} of {len(wrong)} rows)" if len(at) > 1 else "")
+    return "it" if rank == 1 else f"{name}[{at[0]}]" + (f" ({len(at)} of {len(wrong)})" if len(at) > 1 else "")
