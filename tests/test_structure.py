@@ -169,7 +169,10 @@ MORE = (
     "training.checkpoint",
     "training.train",
     "uncertainty",
+    "uncertainty.conformal",
+    "uncertainty.detection",
     "uncertainty.formulas",
+    "uncertainty.selective",
 )
 
 

@@ -3,13 +3,17 @@
 - `scores`: `score(f, x, key=None, *, fitted=None, options)` of a model, each `formulas.NAME` of its answer; `heads`: the last linear map and the features before it.
 - `formulas`: the same on one example's arrays, beside the `fit_NAME` of what must be fitted. `density`: Gaussian densities of features.
 - `fitting`: sums over many examples, on the host. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
+- `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
 - `predictive`: the entropy of a prediction, or of an ensemble's, and its parts.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
 (features, logits, labels), one idea in a file. `jxai.testing.check_score` holds scores to that.
 """
 
+from jxai.uncertainty import conformal as conformal
+from jxai.uncertainty import detection as detection
 from jxai.uncertainty import formulas as formulas
+from jxai.uncertainty import selective as selective
 from jxai.uncertainty.density import GaussianDensity, fit_gaussian_density
 from jxai.uncertainty.formulas.directions import Boundaries, NeuralCollapse, fit_fdbd, fit_nci
 from jxai.uncertainty.formulas.gaussians import Mahalanobis, RelativeMahalanobis, fit_mahalanobis, fit_relative_mahalanobis

@@ -108,8 +108,8 @@ def _together(metric: Callable[..., Any], lengths: list[int]) -> bool:
 
 
 def _number(value: Any) -> float:
-    if np.ndim(value) or isinstance(value, (tuple, list, dict)):
+    if isinstance(value, (tuple, list, dict)) or np.ndim(value):
         raise ValueError(
-            f"metric must return one number, got {type(value).__name__} of shape {getattr(value, 'shape', len(value))}; take one out of it: lambda …"
+            f"metric must return one number, got {type(value).__name__}{'' if isinstance(value, (tuple, list, dict)) else f' of shape {np.shape(value)}'}"
         )
     return float(value)

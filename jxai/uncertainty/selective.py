@@ -51,9 +51,7 @@ def risk_coverage(uncertainty: Array, loss: Array) -> Curve:
 
     Reference: Geifman & El-Yaniv 2017, "Selective Classification for Deep Neural Networks", NeurIPS; the points are those of fd-shifts (Traub et al. 2024).
     """
-    kept = _kept(uncertainty, loss, "risk_coverage")
-    x, y = np.r_[0.0, kept.coverage], np.r_[kept.risk[0], kept.risk]
-    return Curve(x, y, np.trapezoid(y, x))
+    return _curve(_kept(uncertainty, loss, "risk_coverage"))
 
 
 def aurc(uncertainty: Array, loss: Array, *, convention: str = "fd-shifts") -> float:
@@ -68,7 +66,7 @@ def aurc(uncertainty: Array, loss: Array, *, convention: str = "fd-shifts") -> f
     Reference: Geifman, Uziel & El-Yaniv 2019, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR.
     """
     if one_of("convention", convention, CONVENTIONS) == "fd-shifts":
-        return float(risk_coverage(uncertainty, loss).auc)
+        return float(_curve(_kept(uncertainty, loss, "aurc")).auc)
     u, loss = _paired(uncertainty, loss, "aurc")
     count = np.arange(1, len(u) + 1)
     risk = loss[np.argsort(u, kind="stable")].cumsum() / count
@@ -89,8 +87,8 @@ def excess_aurc(uncertainty: Array, loss: Array, *, optimum: str = "sorted") -> 
     Reference: Geifman, Uziel & El-Yaniv 2019, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR.
     """
     one_of("optimum", optimum, OPTIMA)
-    area = aurc(uncertainty, loss)
-    (loss,) = host_numbers("excess_aurc", loss=loss)
+    u, loss = _paired(uncertainty, loss, "excess_aurc")
+    area = aurc(u, loss)
     if optimum == "sorted":
         risk = np.sort(loss).cumsum() / np.arange(1, len(loss) + 1)
         return area - float(np.trapezoid(np.r_[risk[0], risk], np.arange(len(loss) + 1) / len(loss)))
@@ -226,6 +224,11 @@ def _kept(uncertainty: Array, loss: Array, what: str) -> _Kept:
     last = np.r_[np.flatnonzero(u[order][1:] != u[order][:-1]), len(u) - 1]
     total = loss[order].cumsum()[last]
     return _Kept((last + 1) / len(u), total / (last + 1), total / len(u))
+
+
+def _curve(kept: _Kept) -> Curve:
+    x, y = np.r_[0.0, kept.coverage], np.r_[kept.risk[0], kept.risk]
+    return Curve(x, y, np.trapezoid(y, x))
 
 
 def _running(u: np.ndarray, correct: np.ndarray) -> np.ndarray:
