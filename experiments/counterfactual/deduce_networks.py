@@ -17,9 +17,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jxai.models.ddu import DDUResNet, SpectralNorm
+from jxai.models.ddu import DDUResNet
 from jxai.models.layers import Conv, check_input
 from jxai.models.ordinary import mnist
+from jxai.models.spectral import SpectralNorm
 from jxai.train import Progress, train
 from jxai.training.batch_norm import in_batches, settled
 

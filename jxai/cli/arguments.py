@@ -123,7 +123,7 @@ def score(add) -> None:
 
 def prepared(add) -> None:
     """Where a data set of TFDS is, and which of its parts and features are meant."""
-    add("--split", help="of a TFDS data set (default: test, validation, or the only one)")
+    add("--split", help="of a TFDS data set (default: test, validation, or the only one), or of the digits (train or test; default: all)")
     add("--data-dir", help="where TFDS data sets are prepared (default: $JXAI_DATA/tfds, ../shared/tfds, or TFDS's own)")
     add("--label", help="the label's feature of a TFDS data set (default: label, or the one with as many classes as the model)")
 

@@ -1,6 +1,7 @@
 """Data sets: a source is anything with `len` and `[i] -> Example`. Only `Prepared` needs tensorflow-datasets (not TensorFlow).
 
 - `sources`: what an example is; arrays and scikit-learn's digits. `folder`: images in folders. `medical`: DICOM and NIfTI, as `stored` reads them. `prepared`: TFDS. `named`: each of them by a name.
+- `noise`: pictures of nothing. `resized`: a source at another one's size.
 - `corruptions`: a source whose pictures are spoilt as by a camera, the weather or a network, at five severities.
 - `sentences`: SST-2. `classes`, `table`: what words and `labels.csv` say of labels. `sampling`: which examples, where not all.
 - `batches`: batches of one shape, padded, with a mark on what is real. `images`: files to pixels, as models want them.
@@ -14,7 +15,9 @@ from jxai.data.corruptions import CORRUPTIONS, corrupt, corrupted
 from jxai.data.folder import Folder
 from jxai.data.medical import Medical
 from jxai.data.named import source
+from jxai.data.noise import Noise
 from jxai.data.prepared import Prepared
+from jxai.data.resized import resized
 from jxai.data.sampling import sampled
 from jxai.data.sentences import sst2
 from jxai.data.sources import Arrays, Digits, Example, Source, box_mask
@@ -27,6 +30,7 @@ __all__ = [
     "Example",
     "Folder",
     "Medical",
+    "Noise",
     "Prepared",
     "Source",
     "batches",
@@ -34,6 +38,7 @@ __all__ = [
     "corrupt",
     "corrupted",
     "load",
+    "resized",
     "sampled",
     "source",
     "sst2",

@@ -30,7 +30,7 @@ def source(
     Args:
       name: `"digits"`, a folder, `"mnist"`, `"mnist:3.0.1"` …; with `"+gaussian_noise:3"` after it, or another of `CORRUPTIONS` and its severity, what `corrupted`
         makes of it, and with several of these of one after the other.
-      split, data_dir, label, num_classes: of a TFDS data set, see `Prepared`.
+      split, data_dir, label, num_classes: of a TFDS data set, see `Prepared`; split also of the digits, see `Digits`.
       masks, class_names: of a folder, see `Folder`. channels: of a folder's pixels; other sources come as they are. medical: how its DICOM and NIfTI files are read.
 
     Raises:
@@ -44,8 +44,8 @@ def source(
         return corrupted(source(base, **words), *_corruption(spoilt))
     told = None if medical == Medical() else medical
     if name == "digits":
-        _none("digits", split=split, data_dir=data_dir, label=label, masks=masks, medical=told)
-        return Digits()
+        _none("digits", data_dir=data_dir, label=label, masks=masks, medical=told)
+        return Digits(split)
     if Path(name).is_dir() or os.sep in name:
         _none("a folder", split=split, data_dir=data_dir, label=label)
         return Folder(name, class_names=class_names, masks=masks, channels=3 if channels is None else channels, medical=medical)

@@ -104,16 +104,29 @@ class Arrays:
 
 
 class Digits(Arrays):
-    """scikit-learn's 1797 handwritten digits, `[8, 8, 1]`; the ink of each (brighter than half) is its mask."""
+    """scikit-learn's 1797 handwritten digits, `[8, 8, 1]`; the ink of each (brighter than half) is its mask.
 
-    def __init__(self):
+    Args:
+      split: `"train"`, the first 1200, which the networks of `jxai.models` are trained on; `"test"`, the other 597; None for all.
+
+    Raises:
+      ImportError: scikit-learn is not installed. ValueError: another split.
+    """
+
+    TRAINED_ON = 1200
+
+    def __init__(self, split: str | None = None):
         try:
             from sklearn.datasets import load_digits
         except ImportError:
             raise ImportError("the digits come with scikit-learn: pip install scikit-learn") from None
         digits = load_digits()
-        pixels = np.rint(digits.images[..., None] * (255 / 16)).astype(np.uint8)
-        super().__init__(pixels, digits.target, pixels[..., 0] > 127, class_names="0123456789", name="digits")
+        parts = {None: slice(None), "train": slice(self.TRAINED_ON), "test": slice(self.TRAINED_ON, None)}
+        if split not in parts:
+            raise ValueError(f"{split=} of the digits must be 'train', 'test' or None")
+        pixels = np.rint(digits.images[parts[split], ..., None] * (255 / 16)).astype(np.uint8)
+        name = "digits" if split is None else f"digits:{split}"
+        super().__init__(pixels, digits.target[parts[split]], pixels[..., 0] > 127, class_names="0123456789", name=name)
 
 
 def box_mask(shape: tuple[int, int], box: Sequence[float]) -> np.ndarray:

@@ -4,7 +4,7 @@ Every model is a pytree callable on ONE example, channels last, that takes pixel
 and returns logits `[K]`; `jax.vmap(model)` takes a batch. `available()` lists the trained ones by name. A generator has
 `decode(z) -> x` and `encode(x) -> z` instead; `generators()` lists the trained ones.
 
-- classifiers: `simple`, `lenet`, `resnet`, `efficientnet`, `vit`, `digits`, `ddu`, `vnncomp`; of sentences, `minilm`. Generators: `vae`, `burgess`, `flows`, `gan`, `semantic`, `vcnet`.
+- classifiers: `simple`, `lenet`, `resnet`, `efficientnet`, `vit`, `digits`, `ddu` (held by `spectral`), `vnncomp`; of sentences, `minilm`. Generators: `vae`, `burgess`, `flows`, `gan`, `semantic`, `vcnet`.
 - losses: `variational`, `adversarial`, `inversion`. Weights: `catalogue`, `weights`. `ordinary` trains small networks in seconds.
 
 What may be touched: a trained model is a file and a line in `catalogue`, with its accuracy as a test. The methods, metrics and bounds never import this room.
@@ -14,7 +14,7 @@ from jxai.data.images import load_image, preprocess
 from jxai.models.adversarial import adversarial_autoencoder, wgan_gp
 from jxai.models.burgess import BurgessVAE, btcvae
 from jxai.models.catalogue import ModelInfo, Pretrained, available, imagenet_class_names
-from jxai.models.ddu import DDUResNet, SpectralNorm
+from jxai.models.ddu import DDUResNet
 from jxai.models.digits import digits_cnn, digits_vae
 from jxai.models.efficientnet import EfficientNetLite, efficientnet_lite
 from jxai.models.flows import Glow, RealNVP, dequantised, initialised, likelihood_loss
@@ -26,6 +26,7 @@ from jxai.models.minilm import MiniLM, Tokenizer, Tokens, minilm
 from jxai.models.resnet import CifarResNet, cifar_resnet
 from jxai.models.semantic import SemanticAutoencoder
 from jxai.models.simple import CNN, MLP, RobustCNN, robust_cnn
+from jxai.models.spectral import SpectralNorm
 from jxai.models.vae import VAE, ConditionalVAE, ConvVAE, mnist_vae
 from jxai.models.variational import elbo, tc_vae_loss, vae_loss
 from jxai.models.vcnet import VCNet

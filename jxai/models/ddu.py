@@ -1,36 +1,18 @@
-"""Spectral normalisation, and the residual network of deep deterministic uncertainty, whose features keep distances."""
+"""The residual network of deep deterministic uncertainty, whose features keep distances under spectral normalisation."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
-from jxai import kernels
-from jxai.models.layers import Conv, check_input
-from jxai.scores import positive, within
+from jxai.models.layers import check_input
+from jxai.models.spectral import SizedConv
+from jxai.scores import positive
 
-__all__ = ["DDUResNet", "SizedConv", "SpectralNorm", "largest_singular_value"]
-
-# Both sides, as PyTorch pads; "SAME" at stride 2 would pad only the far side.
-_PADDING = ((1, 1), (1, 1))
-
-
-class SizedConv(Conv):
-    """A 3×3 convolution that knows the size of its input, so that its norm as a linear map is defined.
-
-    Args:
-      shape: `(H, W)` of its input; channels, features, stride, rngs: as of `Conv`.
-    """
-
-    def __init__(self, shape: tuple[int, int], channels: int, features: int, *, stride: int = 1, rngs: nnx.Rngs):
-        super().__init__(channels, features, 3, stride=stride, padding=_PADDING, rngs=rngs)
-        self.shape = (*shape, channels)
+__all__ = ["DDUResNet"]
 
 
 class DDUResNet(nnx.Module):
@@ -113,67 +95,3 @@ class _Block(nnx.Module):
 
 def _norm(channels: int, wanted: bool, rngs: nnx.Rngs) -> Callable[[jax.Array], jax.Array]:
     return nnx.BatchNorm(channels, use_running_average=True, rngs=rngs) if wanted else jax.nn.identity
-
-
-@dataclasses.dataclass(frozen=True)
-class SpectralNorm:
-    """`model -> model` with the norm of each convolution as a linear map held to c: `W ← W · min(1, c / ‖W‖₂)`.
-
-    The norm is estimated from below by power iteration on the map itself, stride, padding and all, from a fixed start: nothing is kept between calls, so that
-    it is a pure function, to be differentiated in a loss (the direction is held constant, as usual). It costs twice the iterations in
-    passes of ONE example a call. For training some iterations do; for the network that is explained, take hundreds.
-
-    Attributes:
-      coefficient: c > 0. iterations: of the power method. linear: whether `nnx.Linear` layers are held, too (DDU leaves the classifier free).
-    """
-
-    coefficient: float = 3.0
-    iterations: int = 10
-    linear: bool = False
-
-    def __post_init__(self):
-        within(math.ulp(0.0), math.inf, coefficient=self.coefficient)
-        positive(iterations=self.iterations)
-
-    def __call__(self, model: nnx.Module) -> nnx.Module:
-        model = nnx.clone(model)
-        for _, layer in nnx.iter_graph(model):
-            if isinstance(layer, SizedConv) or (self.linear and isinstance(layer, nnx.Linear)):
-                norm = largest_singular_value(layer, self.iterations)
-                layer.kernel.set_value(layer.kernel[...] / jnp.maximum(1, norm / self.coefficient))
-        return model
-
-
-def largest_singular_value(layer: SizedConv | nnx.Linear, iterations: int = 100) -> jax.Array:
-    """`[]`: the greatest singular value of a layer's linear part, `max ‖W u‖₂ / ‖u‖₂`, from below by power iteration.
-
-    Raises:
-      ValueError: another layer, or bad iterations.
-    """
-    positive(iterations=iterations)
-    if not isinstance(layer, (SizedConv, nnx.Linear)):
-        raise ValueError(f"layer={type(layer).__name__} must be a SizedConv or an nnx.Linear")
-    kernel = layer.kernel[...]
-    shape = layer.shape if isinstance(layer, SizedConv) else (layer.in_features,)
-    still = _linear_map(layer, lax.stop_gradient(kernel))
-    start = jax.random.normal(jax.random.key(0), shape, kernel.dtype)
-
-    def turn(_, u: jax.Array) -> jax.Array:
-        out, transpose = jax.vjp(still, u)
-        return _unit(transpose(_unit(out))[0])
-
-    u = lax.stop_gradient(lax.fori_loop(0, iterations, turn, _unit(start)))
-    out = _linear_map(layer, kernel)(u)
-    square = (out**2).sum()
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
-
-
-def _linear_map(layer: SizedConv | nnx.Linear, kernel: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    if isinstance(layer, SizedConv):
-        return lambda u: kernels.conv2d(u, kernel, layer.strides, layer.padding, layer.groups)
-    return lambda u: u @ kernel
-
-
-def _unit(v: jax.Array) -> jax.Array:
-    size = jnp.sqrt((v**2).sum())
-    return v / jnp.where(size > 0, size, 1)

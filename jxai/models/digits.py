@@ -10,13 +10,14 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jxai.data import Digits
 from jxai.models.simple import CNN
 from jxai.models.vae import VAE
 from jxai.models.variational import vae_loss
 
 __all__ = ["digits_cnn", "digits_vae"]
 
-TRAINED_ON = 1200
+TRAINED_ON = Digits.TRAINED_ON
 """The digits from this one on were not seen in training."""
 
 

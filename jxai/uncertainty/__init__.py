@@ -2,9 +2,10 @@
 
 - `scores`: `score(f, x, key=None, *, fitted=None, options)` of a model, each `formulas.NAME` of its answer; `heads`: the last linear map and the features before it.
 - `formulas`: the same on one example's arrays, beside the `fit_NAME` of what must be fitted. `density`: Gaussian densities of features.
+- `decomposition`: what of an entropy is the data's and what the model's; `predictive`: the same of a model or an ensemble at a point.
+- `ensembles`, `dropout`: models that give samples `[S, K]`; `samples`: scores of how much these disagree.
 - `fitting`: sums over many examples, on the host. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
 - `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
-- `predictive`: the entropy of a prediction, or of an ensemble's, and its parts.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
 (features, logits, labels), one idea in a file. `jxai.testing.check_score` holds scores to that.
@@ -14,7 +15,10 @@ from jxai.uncertainty import conformal as conformal
 from jxai.uncertainty import detection as detection
 from jxai.uncertainty import formulas as formulas
 from jxai.uncertainty import selective as selective
+from jxai.uncertainty.decomposition import Decomposition, decompose
 from jxai.uncertainty.density import GaussianDensity, fit_gaussian_density
+from jxai.uncertainty.dropout import MonteCarlo, monte_carlo
+from jxai.uncertainty.ensembles import Ensemble, ensemble, train_ensemble
 from jxai.uncertainty.formulas.directions import Boundaries, NeuralCollapse, fit_fdbd, fit_nci
 from jxai.uncertainty.formulas.gaussians import Mahalanobis, RelativeMahalanobis, fit_mahalanobis, fit_relative_mahalanobis
 from jxai.uncertainty.formulas.neighbours import Guide, Neighbours, fit_knn, fit_nn_guide
@@ -22,6 +26,7 @@ from jxai.uncertainty.formulas.relations import RelationGraph, fit_relation
 from jxai.uncertainty.formulas.residual import VirtualLogit, fit_vim
 from jxai.uncertainty.formulas.templates import Patterns, Templates, fit_kl_matching, fit_she
 from jxai.uncertainty.heads import Answers, Head, answers, features, linear_head
+from jxai.uncertainty.samples import Averaged, expected_entropy, mean_entropy, mean_max_softmax, mutual_information, sampled, variation_ratio
 from jxai.uncertainty.scores import (
     entropy,
     fdbd,
@@ -43,11 +48,15 @@ from jxai.uncertainty.storing import load, save
 
 __all__ = [
     "Answers",
+    "Averaged",
     "Boundaries",
+    "Decomposition",
+    "Ensemble",
     "GaussianDensity",
     "Guide",
     "Head",
     "Mahalanobis",
+    "MonteCarlo",
     "Neighbours",
     "NeuralCollapse",
     "Patterns",
@@ -56,7 +65,10 @@ __all__ = [
     "Templates",
     "VirtualLogit",
     "answers",
+    "decompose",
+    "ensemble",
     "entropy",
+    "expected_entropy",
     "fdbd",
     "features",
     "fit_fdbd",
@@ -78,12 +90,19 @@ __all__ = [
     "load",
     "mahalanobis",
     "max_softmax",
+    "mean_entropy",
+    "mean_max_softmax",
+    "monte_carlo",
+    "mutual_information",
     "nci",
     "nn_guide",
     "probability_margin",
     "relation",
     "relative_mahalanobis",
+    "sampled",
     "save",
     "she",
+    "train_ensemble",
+    "variation_ratio",
     "vim",
 ]

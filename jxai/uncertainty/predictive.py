@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jxai.callables import fresh
 from jxai.scores import one_of, wide
 from jxai.typing import Array, Model
+from jxai.uncertainty.decomposition import decompose
 
 UNCERTAINTIES = ("total", "aleatoric", "epistemic")
 
 
 def predictive(logits: Array, kind: str = "total") -> Array:
     """`[]`: the uncertainty of an ensemble's logits `[S, K]` in nats: `H(mean_s p_s)`, `mean_s H(p_s)`, or their difference."""
-    log_p = jax.nn.log_softmax(wide(logits))
-    mean = jax.nn.logsumexp(log_p, 0) - jnp.log(log_p.shape[0])
-    total, aleatoric = (-(jnp.exp(v) * jnp.where(jnp.isfinite(v), v, 0)).sum(-1).mean() for v in (mean, log_p))
-    return {"total": total, "aleatoric": aleatoric, "epistemic": total - aleatoric}[kind]
+    return getattr(decompose(jax.nn.softmax(wide(logits))), kind)
 
 
 def of_members(members: Any, point: Array, logits: Array, kind: str) -> Array:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jxai import certificates
+from jxai.callables import plainly
 
 __all__ = ["load", "save"]
 
@@ -26,6 +27,7 @@ FITTED = {
 """By name, the module of everything that a `fit_…` of this room returns, and of what is within it."""
 
 
+@plainly
 def save(path: str | Path, fitted: Any) -> None:
     """Writes what a `fit_…` of this room returned as one `.npz` file, atomically.
 
@@ -40,6 +42,7 @@ def save(path: str | Path, fitted: Any) -> None:
     certificates.write(path, fitted, "fitted")
 
 
+@plainly
 def load(path: str | Path) -> Any:
     """Reads what `save` wrote, equal to the bit.
 

@@ -137,7 +137,7 @@ def test_ctrl_c_that_gets_lost_on_its_way_is_heeded(here, capsys, monkeypatch, b
         (["digits", "--methods", "rise", "--metrics", "sparseness", "--rise.num_masks", "0"], "rise: num_masks=0"),
         (["digits", "--methods", "rise", "--metrics", "sparseness", "--sobol.grid", "3"], "--sobol.grid: sobol is not asked for"),
         (["digits", "--methods", "gradient", "--metrics", "deletion", "--deletion.stps", "3"], "unknown option of deletion 'stps'; did you mean steps?"),
-        (["digits", "--methods", "gradient", "--metrics", "sparseness", "--split", "test"], "split='test' says nothing about digits"),
+        (["digits", "--methods", "gradient", "--metrics", "sparseness", "--split", "tests"], "split='tests' of the digits must be"),
         (["nowhere/images", "--methods", "gradient", "--metrics", "sparseness"], "nowhere/images is no folder"),
         (["digits", "--methods", "gradient", "--metrics", "sparseness", "--process", "1"], "go with --distributed"),
         (["digits", "--methods", "gradient"], "required: --metrics"),

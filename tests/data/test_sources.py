@@ -49,6 +49,37 @@ def test_digits_are_those_of_scikit_learn():
         assert np.array_equal(digits[i].mask, theirs.images[i] > 8) or (theirs.images[i] == 8).any()
 
 
+def test_the_digits_that_networks_are_trained_on_are_apart():
+    whole, train, test = (data.source("digits", split=split) for split in (None, "train", "test"))
+    assert len(train) + len(test) == len(whole) and len({whole.name, train.name, test.name}) == 3
+    assert np.array_equal(np.r_[train.labels(), test.labels()], whole.labels()) and np.array_equal(test[0].pixels, whole[len(train)].pixels)
+    with pytest.raises(ValueError, match="split='validation' of the digits must be"):
+        data.source("digits", split="validation")
+
+
+def test_noise_is_of_its_seed_and_place():
+    noise = data.Noise((5, 6, 3), 4)
+    assert len(noise) == 4 and noise[3].pixels.shape == (5, 6, 3) and np.array_equal(noise[3].pixels, noise[3].pixels)
+    assert not np.array_equal(noise[3].pixels, noise[2].pixels) and not np.array_equal(noise[3].pixels, data.Noise((5, 6, 3), 4, seed=1)[3].pixels)
+    assert np.mean([noise[i].pixels.mean() for i in range(4)]) == pytest.approx(127.5, abs=10) and noise.name != data.Noise((5, 6, 3), 4, seed=1).name
+    with pytest.raises(ValueError, match="shape=.* must be"):
+        data.Noise((5, 6, 2), 4)
+    with pytest.raises(IndexError):
+        noise[4]
+
+
+def test_a_source_is_brought_to_another_size():
+    source = data.Arrays(PIXELS, [4, 3, 2, 1, 0], PIXELS[..., 0] > 100)
+    same, grey, large = (data.resized(source, shape) for shape in ((6, 7, 3), (6, 7, 1), (12, 14, 3)))
+    assert np.array_equal(same[2].pixels, PIXELS[2]) and np.array_equal(same[2].mask, source[2].mask) and same.labels() is source.labels()
+    assert np.abs(grey[2].pixels[..., 0] - PIXELS[2] @ [0.299, 0.587, 0.114]).max() <= 1
+    assert large[2].pixels.shape == (12, 14, 3) and large[2].mask.shape == (12, 14) and large.name != source.name
+    flat = data.resized(data.Arrays(np.full((1, 9, 4, 1), 7, np.uint8)), (3, 5, 3))
+    assert (flat[0].pixels == 7).all() and flat[0].pixels.shape == (3, 5, 3)
+    with pytest.raises(ValueError, match="pictures .* are resized, got float32"):
+        data.resized(data.Arrays(np.zeros((1, 4, 4, 3), np.float32)), (3, 3, 3))[0]
+
+
 @pytest.mark.parametrize(
     ("box", "rows", "columns"),
     [([0, 0, 1, 1], 8, 10), ([0.25, 0.5, 0.75, 0.6], 4, 1), ([0.2, 0, 0.3, 0.01], 2, 1), ([0.109375, 0, 0.8125, 1], 7, 10)],
@@ -128,8 +159,8 @@ def test_folders_that_are_none(tmp_path):
 
 
 def test_options_that_say_nothing_about_a_source(folder):
-    with pytest.raises(ValueError, match="split='test' says nothing about digits"):
-        data.source("digits", split="test")
+    with pytest.raises(ValueError, match="label='x' says nothing about digits"):
+        data.source("digits", label="x")
     with pytest.raises(ValueError, match="data_dir='x' says nothing about a folder"):
         data.source(str(folder), data_dir="x")
 

@@ -13,7 +13,8 @@ from jax.tree_util import Partial
 
 from jxai import taps
 from jxai.models import MLP, digits_cnn
-from jxai.models.ddu import DDUResNet, SizedConv, SpectralNorm, largest_singular_value
+from jxai.models.ddu import DDUResNet
+from jxai.models.spectral import SizedConv, SpectralNorm, largest_singular_value
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

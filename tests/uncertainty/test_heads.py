@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import zoo
 
 from jxai.tracing import taps
 from jxai.uncertainty import answers, features, linear_head
@@ -92,6 +93,16 @@ def test_features_of_a_named_layer_are_means_over_its_positions():
     np.testing.assert_allclose(features(f, IMAGE, first.index), hidden(IMAGE).mean((0, 1)), atol=1e-5)
     logits, _ = answers(f, IMAGE, first.index)
     np.testing.assert_allclose(logits, f(IMAGE), atol=1e-4)
+
+
+ZOO = [(kind, name) for kind in ("IMAGE", "MOVING", "RECTIFIED", "SERIES", "VECTOR", "VIDEO") for name in getattr(zoo, kind) if name != "gated_mlp"]
+QUICK = ("linen_batched", "scanned_layers", "recurrent")
+
+
+@pytest.mark.parametrize(("kind", "name"), [pytest.param(*one, marks=() if one[1] in QUICK else pytest.mark.slow) for one in ZOO])
+def test_heads_of_models_as_strangers_write_them(kind, name):
+    f, x = getattr(zoo, kind)[name](0), np.random.default_rng(5).uniform(size=zoo.SHAPES[kind]).astype(np.float32)
+    np.testing.assert_allclose(linear_head(f, x)(features(f, x)), f(x), atol=1e-5)
 
 
 @pytest.mark.slow
