@@ -193,7 +193,7 @@ def positive(**values: int) -> None:
             raise ValueError(f"{name}={value!r} must be a positive integer")
 
 
-def within(low: float, high: float, **values: float | Array) -> None:
+def within(low: float, high: float, /, **values: float | Array) -> None:
     """Raises ValueError unless every named number lies in `[low, high]`; a traced or array-valued one is data and passes."""
     for name, value in values.items():
         if isinstance(value, numbers.Real) and not low <= value <= high:

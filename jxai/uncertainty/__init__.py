@@ -5,6 +5,7 @@
 - `decomposition`: what of an entropy is the data's and what the model's; `predictive`: the same of a model or an ensemble at a point.
 - `ensembles`, `dropout`: models that give samples `[S, K]`; `samples`: scores of how much these disagree.
 - `fitting`: sums over many examples, on the host. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
+- `perturbing`: the scores that let a model answer again.
 - `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
@@ -19,30 +20,43 @@ from jxai.uncertainty.decomposition import Decomposition, decompose
 from jxai.uncertainty.density import GaussianDensity, fit_gaussian_density
 from jxai.uncertainty.dropout import MonteCarlo, monte_carlo
 from jxai.uncertainty.ensembles import Ensemble, ensemble, train_ensemble
+from jxai.uncertainty.formulas.activations import React, Vra, fit_react, fit_vra
 from jxai.uncertainty.formulas.directions import Boundaries, NeuralCollapse, fit_fdbd, fit_nci
 from jxai.uncertainty.formulas.gaussians import Mahalanobis, RelativeMahalanobis, fit_mahalanobis, fit_relative_mahalanobis
 from jxai.uncertainty.formulas.neighbours import Guide, Neighbours, fit_knn, fit_nn_guide
 from jxai.uncertainty.formulas.relations import RelationGraph, fit_relation
 from jxai.uncertainty.formulas.residual import VirtualLogit, fit_vim
 from jxai.uncertainty.formulas.templates import Patterns, Templates, fit_kl_matching, fit_she
+from jxai.uncertainty.formulas.weights import Dice, fit_dice
 from jxai.uncertainty.heads import Answers, Head, answers, features, linear_head
 from jxai.uncertainty.samples import Averaged, expected_entropy, mean_entropy, mean_max_softmax, mutual_information, sampled, variation_ratio
 from jxai.uncertainty.scores import (
+    ash,
+    dice,
+    energy,
     entropy,
     fdbd,
     gaussian_density,
+    gen,
     gini,
+    grad_norm,
     kl_matching,
     knn,
     mahalanobis,
+    max_logit,
     max_softmax,
     nci,
     nn_guide,
+    odin,
     probability_margin,
+    rank_feat,
+    react,
     relation,
     relative_mahalanobis,
+    scale,
     she,
     vim,
+    vra,
 )
 from jxai.uncertainty.storing import load, save
 
@@ -51,6 +65,7 @@ __all__ = [
     "Averaged",
     "Boundaries",
     "Decomposition",
+    "Dice",
     "Ensemble",
     "GaussianDensity",
     "Guide",
@@ -60,17 +75,23 @@ __all__ = [
     "Neighbours",
     "NeuralCollapse",
     "Patterns",
+    "React",
     "RelationGraph",
     "RelativeMahalanobis",
     "Templates",
     "VirtualLogit",
+    "Vra",
     "answers",
+    "ash",
     "decompose",
+    "dice",
+    "energy",
     "ensemble",
     "entropy",
     "expected_entropy",
     "fdbd",
     "features",
+    "fit_dice",
     "fit_fdbd",
     "fit_gaussian_density",
     "fit_kl_matching",
@@ -78,17 +99,22 @@ __all__ = [
     "fit_mahalanobis",
     "fit_nci",
     "fit_nn_guide",
+    "fit_react",
     "fit_relation",
     "fit_relative_mahalanobis",
     "fit_she",
     "fit_vim",
+    "fit_vra",
     "gaussian_density",
+    "gen",
     "gini",
+    "grad_norm",
     "kl_matching",
     "knn",
     "linear_head",
     "load",
     "mahalanobis",
+    "max_logit",
     "max_softmax",
     "mean_entropy",
     "mean_max_softmax",
@@ -96,13 +122,18 @@ __all__ = [
     "mutual_information",
     "nci",
     "nn_guide",
+    "odin",
     "probability_margin",
+    "rank_feat",
+    "react",
     "relation",
     "relative_mahalanobis",
     "sampled",
     "save",
+    "scale",
     "she",
     "train_ensemble",
     "variation_ratio",
     "vim",
+    "vra",
 ]

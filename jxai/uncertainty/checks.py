@@ -155,6 +155,12 @@ def need_fitted(fitted: Any, kind: type[T], made_by: str) -> T:
     return fitted
 
 
+def fits_nothing(name: str, fitted: Any) -> None:
+    """Raises ValueError where the score of this name was given what was fitted."""
+    if fitted is not None:
+        raise ValueError(f"{name} fits nothing: fitted must be None, got a {type(fitted).__name__}")
+
+
 def check_host(what: str, **arrays: Any) -> None:
     """Raises ValueError where a named array is traced: what is computed on the host has no place in a program."""
     traced = [name for name, array in arrays.items() if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(array))]

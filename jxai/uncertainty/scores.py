@@ -3,41 +3,62 @@
 from __future__ import annotations
 
 from jxai.uncertainty import formulas
+from jxai.uncertainty.perturbing import odin, rank_feat
 from jxai.uncertainty.scoring import of_formula
 
 __all__ = [
+    "ash",
+    "dice",
+    "energy",
     "entropy",
     "fdbd",
     "gaussian_density",
+    "gen",
     "gini",
+    "grad_norm",
     "kl_matching",
     "knn",
     "mahalanobis",
+    "max_logit",
     "max_softmax",
     "nci",
     "nn_guide",
+    "odin",
     "probability_margin",
+    "rank_feat",
+    "react",
     "relation",
     "relative_mahalanobis",
+    "scale",
     "she",
     "vim",
+    "vra",
 ]
 
 # Of the logits alone.
+energy = of_formula(formulas.energy)
 entropy = of_formula(formulas.entropy)
+gen = of_formula(formulas.gen)
 gini = of_formula(formulas.gini)
+max_logit = of_formula(formulas.max_logit)
 max_softmax = of_formula(formulas.max_softmax)
 probability_margin = of_formula(formulas.probability_margin)
 
-# Of what was fitted.
+# Of the features, of the last layer, or of what was fitted to many examples.
+ash = of_formula(formulas.ash, features=True, fitted=True)
+dice = of_formula(formulas.dice, features=True, fitted=True)
 fdbd = of_formula(formulas.fdbd, features=True, fitted=True)
 gaussian_density = of_formula(formulas.gaussian_density, features=True, fitted=True)
+grad_norm = of_formula(formulas.grad_norm, features=True)
 kl_matching = of_formula(formulas.kl_matching, fitted=True)
 knn = of_formula(formulas.knn, features=True, fitted=True)
 mahalanobis = of_formula(formulas.mahalanobis, features=True, fitted=True)
 nci = of_formula(formulas.nci, features=True, fitted=True)
 nn_guide = of_formula(formulas.nn_guide, features=True, fitted=True)
+react = of_formula(formulas.react, features=True, fitted=True)
 relation = of_formula(formulas.relation, features=True, fitted=True)
 relative_mahalanobis = of_formula(formulas.relative_mahalanobis, features=True, fitted=True)
+scale = of_formula(formulas.scale, features=True, fitted=True)
 she = of_formula(formulas.she, features=True, fitted=True)
 vim = of_formula(formulas.vim, features=True, fitted=True)
+vra = of_formula(formulas.vra, features=True, fitted=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from jxai.callables import fresh, plainly
 from jxai.scores import check_example, check_values, logits_shape, wide
 from jxai.typing import Array, Model
+from jxai.uncertainty.checks import fits_nothing
 from jxai.uncertainty.heads import answers
 
 Score = Callable[..., Array]
@@ -35,8 +36,8 @@ def of_formula(formula: Callable[..., Array], *, features: bool = False, fitted:
         known = [p.name for p in own]
         if wrong := [option for option in options if option not in known]:
             raise TypeError(f"{name}() got an unexpected keyword argument {wrong[0]!r}")
-        if fitted is not None and not reads_fitted:
-            raise ValueError(f"{name} fits nothing: fitted must be None, got a {type(fitted).__name__}")
+        if not reads_fitted:
+            fits_nothing(name, fitted)
         if reads_features:
             return formula(*answers(f, x, layer), fitted, **options)
         if layer is not None:

@@ -12,6 +12,7 @@ __all__ = ["load", "save"]
 
 FITTED = {
     "Boundaries": "jxai.uncertainty.formulas.directions",
+    "Dice": "jxai.uncertainty.formulas.weights",
     "GaussianDensity": "jxai.uncertainty.density",
     "Guide": "jxai.uncertainty.formulas.neighbours",
     "Head": "jxai.uncertainty.heads",
@@ -19,10 +20,12 @@ FITTED = {
     "Neighbours": "jxai.uncertainty.formulas.neighbours",
     "NeuralCollapse": "jxai.uncertainty.formulas.directions",
     "Patterns": "jxai.uncertainty.formulas.templates",
+    "React": "jxai.uncertainty.formulas.activations",
     "RelationGraph": "jxai.uncertainty.formulas.relations",
     "RelativeMahalanobis": "jxai.uncertainty.formulas.gaussians",
     "Templates": "jxai.uncertainty.formulas.templates",
     "VirtualLogit": "jxai.uncertainty.formulas.residual",
+    "Vra": "jxai.uncertainty.formulas.activations",
 }
 """By name, the module of everything that a `fit_…` of this room returns, and of what is within it."""
 

@@ -38,7 +38,14 @@ def _plain() -> dict[str, Any]:
     return {"certain": (f, x), "uncertain": (f, 0 * x)}
 
 
+def the_head(features: np.ndarray, logits: np.ndarray, labels: np.ndarray, head: uncertainty.Head) -> uncertainty.Head:
+    """What a score is given that needs no more than the head."""
+    return head
+
+
 CASES: dict[str, Case] = {
+    "ash": Case({"percentile": 50.0}, the_head, given=_plain()),
+    "dice": Case(fit={"percentile": 50.0}, given=_plain()),
     "fdbd": Case(fit={}),
     "gaussian_density": Case(fit=lambda features, logits, labels, head: uncertainty.fit_gaussian_density(features, logits, np.arange(60) % 4), far=True),
     "kl_matching": Case(fit={}, far=True),
@@ -46,10 +53,15 @@ CASES: dict[str, Case] = {
     "mahalanobis": Case(fit={}, far=True),
     "nci": Case(fit={}, far=True),
     "nn_guide": Case({"num_neighbours": 3, "chunk": 16}, fit={"fraction": 0.5}),
+    "odin": Case({"noise": 0.01}),
+    "rank_feat": Case(given={"shape": "image"}),
+    "react": Case(fit={}, given=_plain()),
     "relation": Case({"chunk": 16}, fit={}),
     "relative_mahalanobis": Case(fit={}, far=True),
+    "scale": Case({"percentile": 50.0}, the_head, given=_plain()),
     "she": Case(fit={}, given=_plain()),
     "vim": Case(fit={"dimension": 3}),
+    "vra": Case(fit={}, given=_plain()),
 }
 """By name; what is not listed fits nothing and has its defaults."""
 

@@ -5,28 +5,43 @@ model. What a formula needs fitted is made by `jxai.uncertainty.fit_NAME(feature
 Options named `convention` give the values of other libraries where these differ, with the sign that is used here.
 """
 
+from jxai.uncertainty.formulas.activations import ash, react, scale, vra
 from jxai.uncertainty.formulas.directions import fdbd, nci
+from jxai.uncertainty.formulas.energy import energy, max_logit
 from jxai.uncertainty.formulas.gaussians import gaussian_density, mahalanobis, relative_mahalanobis
 from jxai.uncertainty.formulas.neighbours import knn, nn_guide
+from jxai.uncertainty.formulas.perturbed import odin, rank_feat
 from jxai.uncertainty.formulas.relations import relation
 from jxai.uncertainty.formulas.residual import vim
-from jxai.uncertainty.formulas.softmax import entropy, gini, max_softmax, probability_margin
+from jxai.uncertainty.formulas.softmax import entropy, gen, gini, max_softmax, probability_margin
 from jxai.uncertainty.formulas.templates import kl_matching, she
+from jxai.uncertainty.formulas.weights import dice, grad_norm
 
 __all__ = [
+    "ash",
+    "dice",
+    "energy",
     "entropy",
     "fdbd",
     "gaussian_density",
+    "gen",
     "gini",
+    "grad_norm",
     "kl_matching",
     "knn",
     "mahalanobis",
+    "max_logit",
     "max_softmax",
     "nci",
     "nn_guide",
+    "odin",
     "probability_margin",
+    "rank_feat",
+    "react",
     "relation",
     "relative_mahalanobis",
+    "scale",
     "she",
     "vim",
+    "vra",
 ]
