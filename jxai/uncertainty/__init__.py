@@ -4,7 +4,7 @@
 - `formulas`: the same on one example's arrays, beside the `fit_NAME` of what must be fitted. `density`: Gaussian densities of features.
 - `decomposition`: what of an entropy is the data's and what the model's; `predictive`: the same of a model or an ensemble at a point.
 - `ensembles`, `dropout`: models that give samples `[S, K]`; `samples`: scores of how much these disagree.
-- `fitting`: sums over many examples, on the host. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
+- `fitting`: sums over many examples, on the host; `rows`: a block of them at a time. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
 - `perturbing`: the scores that let a model answer again.
 - `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
 

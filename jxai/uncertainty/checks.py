@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jxai.callables import is_array
 from jxai.outputs import SUM
 from jxai.scores import check_labels, one_of
+from jxai.uncertainty.rows import blocks
 
 CONVENTIONS = ("paper", "openood")
 """Whose numbers a post-hoc score reproduces where the two differ; the sign is ours in both."""
@@ -34,10 +36,10 @@ def check_logits(logits: Any, *, rank: int = 1, size: int | None = None, name: s
         raise ValueError(f"{name} must be of K = {size} classes, as what was fitted has, got {k}")
     if isinstance(logits, jax.core.Tracer):
         return k
-    v = _wide(logits).reshape(-1, k)
-    if (wrong := ~(v < np.inf).all(1) | np.isneginf(v).all(1)).any():
+    rows = np.atleast_2d(np.asarray(logits))
+    if (wrong := _marked(rows, lambda v: ~(v < np.inf).all(1) | np.isneginf(v).all(1))).any():
         raise ValueError(f"{name} must be finite, but {_row(name, wrong, rank)} has NaN, +∞, or −∞ in all classes")
-    if are_probabilities(v):
+    if are_probabilities(rows):
         raise ValueError(
             f"{name} must be logits, but they are probabilities (in [0, 1], of sum 1), which would go through the softmax again: give the logits, or np.log({name})"
         )
@@ -79,8 +81,7 @@ def check_features(features: Any, *, rank: int = 1, size: int | None = None, nam
     if size is not None and d != size:
         raise ValueError(f"{name} must have D = {size} entries, as what was fitted has, got {d}")
     if not isinstance(features, jax.core.Tracer):
-        v = _wide(features).reshape(-1, d)
-        if (wrong := ~np.isfinite(v).all(1)).any():
+        if (wrong := _marked(np.atleast_2d(np.asarray(features)), lambda v: ~np.isfinite(v).all(1))).any():
             raise ValueError(f"{name} must be finite, but {_row(name, wrong, rank)} has NaN or infinite entries")
     return d
 
@@ -192,10 +193,19 @@ def host_numbers(what: str, *, finite: bool = True, **arrays: Any) -> tuple[np.n
     return tuple(found)
 
 
-def are_probabilities(rows: np.ndarray) -> bool:
+def are_probabilities(rows: Any) -> bool:
     """Whether all rows of concrete numbers `[n, K]` are probabilities; one-hot rows alone may well be logits."""
-    p = np.asarray(rows, np.float64)
-    return bool((p >= 0).all() and (p <= 1 + SUM).all() and (np.abs(p.sum(1) - 1) <= SUM).all() and (p != np.round(p)).any())
+    shares = False
+    for (p,) in blocks(rows):
+        if not ((p >= 0).all() and (p <= 1 + SUM).all() and (np.abs(p.sum(1) - 1) <= SUM).all()):
+            return False
+        shares |= bool((p != np.round(p)).any())
+    return shares
+
+
+def _marked(rows: Any, wrong: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """`[n]`: which rows are wrong."""
+    return np.concatenate([wrong(v) for (v,) in blocks(rows)])
 
 
 def _check_shape(value: Any, rank: int, name: str, axes: str) -> int:

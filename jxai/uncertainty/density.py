@@ -18,6 +18,7 @@ from jxai.scores import check_labels, positive, wide
 from jxai.typing import Array
 from jxai.uncertainty import fitting
 from jxai.uncertainty.checks import same_length
+from jxai.uncertainty.rows import blocks
 
 __all__ = ["GaussianDensity", "fit_gaussian_density"]
 
@@ -146,7 +147,7 @@ def _check(features: Array, labels: Array, num_classes: int) -> None:
     check_labels(labels, jnp.shape(features)[0], num_classes)
     if isinstance(features, jax.core.Tracer) or isinstance(labels, jax.core.Tracer):
         return
-    if not all(np.isfinite(rows).all() for (rows,) in fitting.blocks(features)):
+    if not all(np.isfinite(rows).all() for (rows,) in blocks(features)):
         raise ValueError("features must be finite, but have NaN or infinite entries")
     seen = np.asarray(labels)
     few = np.flatnonzero(np.bincount(seen, minlength=num_classes) < 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,9 +9,7 @@ import numpy as np
 
 from jxai.uncertainty.checks import check_examples, check_features, check_host, same_length
 from jxai.uncertainty.heads import Head
-
-ROWS = 4096
-"""At once."""
+from jxai.uncertainty.rows import blocks
 
 
 def given(name: str, features: Any, logits: Any = None, labels: Any = None, *, read: tuple[str, ...] = ()) -> tuple[int, int, int]:
@@ -53,13 +50,6 @@ def need_head(head: Any, d: int, k: int, name: str) -> tuple[np.ndarray, np.ndar
 def rounding(array: Any) -> float:
     """The relative rounding of the numbers that an array holds."""
     return float(jnp.finfo(getattr(array, "dtype", np.float64)).eps)
-
-
-def blocks(*arrays: Any) -> Iterator[tuple[np.ndarray, ...]]:
-    """The arrays' rows, `ROWS` at a time: integers as they are, other numbers in float64."""
-    for start in range(0, len(arrays[0]), ROWS):
-        rows = [np.asarray(array[start : start + ROWS]) for array in arrays]
-        yield tuple(v if v.dtype.kind in "iub" else v.astype(np.float64) for v in rows)
 
 
 def mean(features: Any) -> np.ndarray:

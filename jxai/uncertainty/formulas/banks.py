@@ -9,8 +9,8 @@ from jax import lax
 from jxai import loops
 from jxai.scores import positive, wide
 from jxai.typing import Array
-from jxai.uncertainty import fitting
 from jxai.uncertainty.checks import check_features
+from jxai.uncertainty.rows import blocks
 
 CHUNK = 1024
 """Rows of a bank at once."""
@@ -19,7 +19,7 @@ CHUNK = 1024
 def units(features: Array, lengths: np.ndarray | None = None) -> Array:
     """`[n, D]`: rows of norm 1, or of these lengths; a row of zeros stays one."""
     rows, start = np.empty(features.shape, np.float32), 0
-    for (block,) in fitting.blocks(features):
+    for (block,) in blocks(features):
         norm = np.linalg.norm(block, axis=1)
         stop = start + len(block)
         size = np.divide(1.0 if lengths is None else lengths[start:stop], norm, out=np.zeros(len(block)), where=norm > 0)

@@ -16,6 +16,7 @@ from jxai.typing import Array
 from jxai.uncertainty import fitting
 from jxai.uncertainty.checks import check_convention, check_logits, check_positive, need_fitted
 from jxai.uncertainty.formulas import banks
+from jxai.uncertainty.rows import blocks
 
 __all__ = ["Guide", "Neighbours", "fit_knn", "fit_nn_guide", "knn", "nn_guide"]
 
@@ -83,7 +84,7 @@ def fit_nn_guide(features: Array, logits: Array, labels: Array | None = None, he
     check_positive(fraction=fraction)
     within(0, 1, fraction=fraction)
     kept = int(np.ceil(fraction * n - 1e-9))
-    energies = np.concatenate([np.logaddexp.reduce(block, 1) for (block,) in fitting.blocks(logits[:kept])])
+    energies = np.concatenate([np.logaddexp.reduce(block, 1) for (block,) in blocks(logits[:kept])])
     return Guide(banks.units(features[:kept], energies))
 
 

@@ -16,6 +16,7 @@ from jxai.typing import Array
 from jxai.uncertainty import fitting
 from jxai.uncertainty.checks import check_convention, check_logits, check_positive, need_fitted
 from jxai.uncertainty.formulas import banks
+from jxai.uncertainty.rows import blocks
 
 __all__ = ["RelationGraph", "fit_relation", "relation"]
 
@@ -49,7 +50,7 @@ def fit_relation(features: Array, logits: Array, labels: Array | None = None, he
     Cost: `n (D + K)` operations; its memory is that of the features and logits.
     """
     fitting.given("fit_relation", features, logits, labels, read=("logits",))
-    shares = [np.exp(block - np.logaddexp.reduce(block, 1, keepdims=True)).astype(np.float32) for (block,) in fitting.blocks(logits)]
+    shares = [np.exp(block - np.logaddexp.reduce(block, 1, keepdims=True)).astype(np.float32) for (block,) in blocks(logits)]
     return RelationGraph(banks.units(features), jnp.asarray(np.concatenate(shares)))
 
 

@@ -16,6 +16,7 @@ from jxai.uncertainty import fitting
 from jxai.uncertainty.checks import check_convention, check_features, check_logits, need_fitted
 from jxai.uncertainty.formulas import banks
 from jxai.uncertainty.heads import Head
+from jxai.uncertainty.rows import blocks
 
 __all__ = ["VirtualLogit", "fit_vim", "vim"]
 
@@ -66,8 +67,8 @@ def fit_vim(features: Array, logits: Array, labels: Array | None = None, head: H
     origin = -np.linalg.pinv(weights.T, rcond=_smallest(weights, fitting.rounding(head.weights))) @ bias
     moment = fitting.second_moment(features, origin)
     residual = np.linalg.eigh(moment)[1][:, : d - dimension]
-    largest = sum(block.max(1).sum() for (block,) in fitting.blocks(logits))
-    outside = sum(np.linalg.norm((block - origin) @ residual, axis=1).sum() for (block,) in fitting.blocks(features))
+    largest = sum(block.max(1).sum() for (block,) in blocks(logits))
+    outside = sum(np.linalg.norm((block - origin) @ residual, axis=1).sum() for (block,) in blocks(features))
     if outside <= len(features) * fitting.rounding(features) * np.sqrt(np.trace(moment)):
         raise ValueError(f"{dimension=} must be less than the rank of the features about the head's origin: nothing of them is left outside")
     return VirtualLogit(*map(jnp.asarray, (origin, residual, largest / outside)))

@@ -13,8 +13,9 @@ from jxai.callables import plainly
 from jxai.scores import wide
 from jxai.typing import Array
 from jxai.uncertainty import fitting
-from jxai.uncertainty.checks import check_convention, check_features, check_logits, need_fitted
+from jxai.uncertainty.checks import check_convention, check_features, check_host, check_logits, need_fitted
 from jxai.uncertainty.formulas import banks
+from jxai.uncertainty.rows import blocks
 
 __all__ = ["Patterns", "Templates", "fit_kl_matching", "fit_she", "kl_matching", "she"]
 
@@ -58,10 +59,10 @@ def fit_kl_matching(features: Array | None, logits: Array, labels: Array | None 
 
     Cost: `n K` operations.
     """
-    check_logits(logits, rank=2)
-    k = logits.shape[1]
+    check_host("fit_kl_matching", logits=logits)
+    k = check_logits(logits, rank=2)
     totals, counts = np.full((k, k), -np.inf), np.zeros(k)
-    for (block,) in fitting.blocks(logits):
+    for (block,) in blocks(logits):
         predicted = block.argmax(1)
         fitting.gather(totals, block - np.logaddexp.reduce(block, 1, keepdims=True), predicted, np.logaddexp)
         counts += np.bincount(predicted, minlength=k)
@@ -89,7 +90,7 @@ def fit_she(features: Array, logits: Array, labels: Array, head: Any = None) -> 
     """
     _, d, k = fitting.given("fit_she", features, logits, labels, read=("logits", "labels"))
     sums, counts = np.zeros((k, d)), np.zeros(k)
-    for rows, outputs, own in fitting.blocks(features, logits, labels):
+    for rows, outputs, own in blocks(features, logits, labels):
         right = outputs.argmax(1) == own
         fitting.gather(sums, rows[right], own[right])
         counts += np.bincount(own[right], minlength=k)
