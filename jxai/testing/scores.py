@@ -27,7 +27,8 @@ class ScoreTrial(Trial):
         self.fitted = said["fitted"]
 
     def scaled(self, scale: float, seed: int = 0) -> Callable:
-        return jax.tree_util.Partial(_scaled, self.model(self.shape, seed), jnp.float32(scale))
+        f = self.model(self.shape, seed)
+        return jax.tree_util.Partial(_scaled, f, jnp.float32(scale)) if callable(f) else f
 
     def bound(self, **changes: Any) -> Callable:
         """As a function of `(f, x, key, fitted)`."""
@@ -67,7 +68,8 @@ def check_score(
       fn: `score(f, x, key=None, *, fitted=None, options) -> scalar`, a module-level function.
       options: small ones to try it with, or a function of the shape of x that makes them.
       shape: of x, of `SHAPES` or a shape.
-      model: `(shape, seed) -> f` with `CLASSES` logits; by default a small network.
+      model: `(shape, seed) -> f` with `CLASSES` logits; by default a small network. What is no function (a generator) is tried as it is: then `certain` and
+        `uncertain` are needed.
       fitted: what `fit_NAME(arrays)` returned, for a score that is fitted.
       keyed: whether it must draw random numbers; None finds out, and asks only that it needs a key if and only if it does.
       certain, uncertain: `(f, x)` of which the first must score lower; by default the network with its logits times 20 and times 0, both at one x.

@@ -5,7 +5,7 @@
 - `decomposition`: what of an entropy is the data's and what the model's; `predictive`: the same of a model or an ensemble at a point.
 - `ensembles`, `dropout`: models that give samples `[S, K]`; `samples`: scores of how much these disagree.
 - `fitting`: sums over many examples, on the host; `rows`: a block of them at a time. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
-- `perturbing`: the scores that let a model answer again.
+- `perturbing`: the scores that let a model answer again. `generative`: those of models of the examples themselves.
 - `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
@@ -28,6 +28,7 @@ from jxai.uncertainty.formulas.relations import RelationGraph, fit_relation
 from jxai.uncertainty.formulas.residual import VirtualLogit, fit_vim
 from jxai.uncertainty.formulas.templates import Patterns, Templates, fit_kl_matching, fit_she
 from jxai.uncertainty.formulas.weights import Dice, fit_dice
+from jxai.uncertainty.generative import Typicality, fit_typicality, reconstruction_error, typicality
 from jxai.uncertainty.heads import Answers, Head, answers, features, linear_head
 from jxai.uncertainty.samples import Averaged, expected_entropy, mean_entropy, mean_max_softmax, mutual_information, sampled, variation_ratio
 from jxai.uncertainty.scores import (
@@ -79,6 +80,7 @@ __all__ = [
     "RelationGraph",
     "RelativeMahalanobis",
     "Templates",
+    "Typicality",
     "VirtualLogit",
     "Vra",
     "answers",
@@ -103,6 +105,7 @@ __all__ = [
     "fit_relation",
     "fit_relative_mahalanobis",
     "fit_she",
+    "fit_typicality",
     "fit_vim",
     "fit_vra",
     "gaussian_density",
@@ -126,6 +129,7 @@ __all__ = [
     "probability_margin",
     "rank_feat",
     "react",
+    "reconstruction_error",
     "relation",
     "relative_mahalanobis",
     "sampled",
@@ -133,6 +137,7 @@ __all__ = [
     "scale",
     "she",
     "train_ensemble",
+    "typicality",
     "variation_ratio",
     "vim",
     "vra",

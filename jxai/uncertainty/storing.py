@@ -24,6 +24,7 @@ FITTED = {
     "RelationGraph": "jxai.uncertainty.formulas.relations",
     "RelativeMahalanobis": "jxai.uncertainty.formulas.gaussians",
     "Templates": "jxai.uncertainty.formulas.templates",
+    "Typicality": "jxai.uncertainty.generative",
     "VirtualLogit": "jxai.uncertainty.formulas.residual",
     "Vra": "jxai.uncertainty.formulas.activations",
 }
