@@ -7,10 +7,16 @@
 - `fitting`: sums over many examples, on the host; `rows`: a block of them at a time. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
 - `perturbing`: the scores that let a model answer again. `generative`: those of models of the examples themselves.
 - `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
+- `uqgan`: a one-vs-all classifier shielded by a generator. `ambiguess`: images that are truly ambiguous, to judge scores by.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays
 (features, logits, labels), one idea in a file. `jxai.testing.check_score` holds scores to that.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from jxai.uncertainty import conformal as conformal
 from jxai.uncertainty import detection as detection
@@ -22,10 +28,12 @@ from jxai.uncertainty.dropout import MonteCarlo, monte_carlo
 from jxai.uncertainty.ensembles import Ensemble, ensemble, train_ensemble
 from jxai.uncertainty.formulas.activations import React, Vra, fit_react, fit_vra
 from jxai.uncertainty.formulas.directions import Boundaries, NeuralCollapse, fit_fdbd, fit_nci
+from jxai.uncertainty.formulas.dissector import Dissector, fit_dissector
 from jxai.uncertainty.formulas.gaussians import Mahalanobis, RelativeMahalanobis, fit_mahalanobis, fit_relative_mahalanobis
 from jxai.uncertainty.formulas.neighbours import Guide, Neighbours, fit_knn, fit_nn_guide
 from jxai.uncertainty.formulas.relations import RelationGraph, fit_relation
 from jxai.uncertainty.formulas.residual import VirtualLogit, fit_vim
+from jxai.uncertainty.formulas.surprise import DistanceSurprise, LikelihoodSurprise, MahalanobisSurprise, fit_dsa, fit_lsa, fit_mdsa
 from jxai.uncertainty.formulas.templates import Patterns, Templates, fit_kl_matching, fit_she
 from jxai.uncertainty.formulas.weights import Dice, fit_dice
 from jxai.uncertainty.generative import Typicality, fit_typicality, reconstruction_error, typicality
@@ -34,6 +42,8 @@ from jxai.uncertainty.samples import Averaged, expected_entropy, mean_entropy, m
 from jxai.uncertainty.scores import (
     ash,
     dice,
+    dissector,
+    dsa,
     energy,
     entropy,
     fdbd,
@@ -43,12 +53,15 @@ from jxai.uncertainty.scores import (
     grad_norm,
     kl_matching,
     knn,
+    lsa,
     mahalanobis,
     max_logit,
     max_softmax,
+    mdsa,
     nci,
     nn_guide,
     odin,
+    outside,
     probability_margin,
     rank_feat,
     react,
@@ -61,17 +74,27 @@ from jxai.uncertainty.scores import (
 )
 from jxai.uncertainty.storing import load, save
 
+if TYPE_CHECKING:
+    from jxai.uncertainty import ambiguess, uqgan
+
+_NETWORKS = ("ambiguess", "uqgan")
+"""Modules that define and train networks: imported when they are first named, with flax."""
+
 __all__ = [
     "Answers",
     "Averaged",
     "Boundaries",
     "Decomposition",
     "Dice",
+    "Dissector",
+    "DistanceSurprise",
     "Ensemble",
     "GaussianDensity",
     "Guide",
     "Head",
+    "LikelihoodSurprise",
     "Mahalanobis",
+    "MahalanobisSurprise",
     "MonteCarlo",
     "Neighbours",
     "NeuralCollapse",
@@ -87,6 +110,8 @@ __all__ = [
     "ash",
     "decompose",
     "dice",
+    "dissector",
+    "dsa",
     "energy",
     "ensemble",
     "entropy",
@@ -94,11 +119,15 @@ __all__ = [
     "fdbd",
     "features",
     "fit_dice",
+    "fit_dissector",
+    "fit_dsa",
     "fit_fdbd",
     "fit_gaussian_density",
     "fit_kl_matching",
     "fit_knn",
+    "fit_lsa",
     "fit_mahalanobis",
+    "fit_mdsa",
     "fit_nci",
     "fit_nn_guide",
     "fit_react",
@@ -116,9 +145,11 @@ __all__ = [
     "knn",
     "linear_head",
     "load",
+    "lsa",
     "mahalanobis",
     "max_logit",
     "max_softmax",
+    "mdsa",
     "mean_entropy",
     "mean_max_softmax",
     "monte_carlo",
@@ -126,6 +157,7 @@ __all__ = [
     "nci",
     "nn_guide",
     "odin",
+    "outside",
     "probability_margin",
     "rank_feat",
     "react",
@@ -142,3 +174,9 @@ __all__ = [
     "vim",
     "vra",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NETWORKS:
+        return importlib.import_module(f"jxai.uncertainty.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from jxai.uncertainty import formulas
+from jxai.uncertainty.dissection import dissector
 from jxai.uncertainty.perturbing import odin, rank_feat
 from jxai.uncertainty.scoring import of_formula
 
 __all__ = [
     "ash",
     "dice",
+    "dissector",
+    "dsa",
     "energy",
     "entropy",
     "fdbd",
@@ -18,12 +21,15 @@ __all__ = [
     "grad_norm",
     "kl_matching",
     "knn",
+    "lsa",
     "mahalanobis",
     "max_logit",
     "max_softmax",
+    "mdsa",
     "nci",
     "nn_guide",
     "odin",
+    "outside",
     "probability_margin",
     "rank_feat",
     "react",
@@ -42,17 +48,21 @@ gen = of_formula(formulas.gen)
 gini = of_formula(formulas.gini)
 max_logit = of_formula(formulas.max_logit)
 max_softmax = of_formula(formulas.max_softmax)
+outside = of_formula(formulas.outside)
 probability_margin = of_formula(formulas.probability_margin)
 
 # Of the features, of the last layer, or of what was fitted to many examples.
 ash = of_formula(formulas.ash, features=True, fitted=True)
 dice = of_formula(formulas.dice, features=True, fitted=True)
+dsa = of_formula(formulas.dsa, features=True, fitted=True)
 fdbd = of_formula(formulas.fdbd, features=True, fitted=True)
 gaussian_density = of_formula(formulas.gaussian_density, features=True, fitted=True)
 grad_norm = of_formula(formulas.grad_norm, features=True)
 kl_matching = of_formula(formulas.kl_matching, fitted=True)
 knn = of_formula(formulas.knn, features=True, fitted=True)
+lsa = of_formula(formulas.lsa, features=True, fitted=True)
 mahalanobis = of_formula(formulas.mahalanobis, features=True, fitted=True)
+mdsa = of_formula(formulas.mdsa, features=True, fitted=True)
 nci = of_formula(formulas.nci, features=True, fitted=True)
 nn_guide = of_formula(formulas.nn_guide, features=True, fitted=True)
 react = of_formula(formulas.react, features=True, fitted=True)

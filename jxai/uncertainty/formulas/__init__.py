@@ -7,19 +7,24 @@ Options named `convention` give the values of other libraries where these differ
 
 from jxai.uncertainty.formulas.activations import ash, react, scale, vra
 from jxai.uncertainty.formulas.directions import fdbd, nci
+from jxai.uncertainty.formulas.dissector import dissector
 from jxai.uncertainty.formulas.energy import energy, max_logit
 from jxai.uncertainty.formulas.gaussians import gaussian_density, mahalanobis, relative_mahalanobis
 from jxai.uncertainty.formulas.neighbours import knn, nn_guide
+from jxai.uncertainty.formulas.one_vs_all import outside
 from jxai.uncertainty.formulas.perturbed import odin, rank_feat
 from jxai.uncertainty.formulas.relations import relation
 from jxai.uncertainty.formulas.residual import vim
 from jxai.uncertainty.formulas.softmax import entropy, gen, gini, max_softmax, probability_margin
+from jxai.uncertainty.formulas.surprise import dsa, lsa, mdsa
 from jxai.uncertainty.formulas.templates import kl_matching, she
 from jxai.uncertainty.formulas.weights import dice, grad_norm
 
 __all__ = [
     "ash",
     "dice",
+    "dissector",
+    "dsa",
     "energy",
     "entropy",
     "fdbd",
@@ -29,12 +34,15 @@ __all__ = [
     "grad_norm",
     "kl_matching",
     "knn",
+    "lsa",
     "mahalanobis",
     "max_logit",
     "max_softmax",
+    "mdsa",
     "nci",
     "nn_guide",
     "odin",
+    "outside",
     "probability_margin",
     "rank_feat",
     "react",
