@@ -18,13 +18,13 @@ _BATCH = "batch"
 """The name of the mapped axis over which statistics are taken."""
 
 
-def in_batches(model: nnx.Module) -> Callable[[Array], Array]:
-    """`x [n, ...] -> f(x) [n, ...]`, normalised by the batch's own mean and variance over examples and positions: for the loss of a training.
+def in_batches(model: nnx.Module, method: str = "__call__") -> Callable[[Array], Array]:
+    """`x [n, ...] -> f(x) [n, ...]`, or another method of f, normalised by the batch's own mean and variance over examples and positions: for the loss of a training.
 
     The model's `nnx.BatchNorm`s need no options: they are told of the batch here, and have `use_running_average=True` (or a view has) elsewhere.
     Pure: the kept statistics stay as they are (`settled` sets them after the training). Without batch normalisation it is `jax.vmap(model)`.
     """
-    return lambda x: jax.vmap(lambda v: _own(model)(v), axis_name=_BATCH)(x)
+    return lambda x: jax.vmap(lambda v: getattr(_own(model), method)(v), axis_name=_BATCH)(x)
 
 
 def settled(model: nnx.Module, x: Array, batch_size: int = 250) -> nnx.Module:

@@ -68,7 +68,7 @@ class Loop:
         self.size = len(key) if seeds else 1
         split = jax.vmap(jax.random.split, out_axes=1)(key) if seeds else jax.random.split(key)
         self.order, self.noise = split[0], split[1]
-        self.updates = sum(part.steps for part in parts)
+        self.updates, self.batches = sum(part.steps for part in parts), updates.batches(parts)
         self.x, self.y = jnp.asarray(x), None if y is None else jnp.asarray(y)
         self.epoch: tuple[int, np.ndarray] | None = None
         self.static = {"form": form, "seeds": seeds}
@@ -105,7 +105,7 @@ class Loop:
             "initialisation": digest(*weights.values(), *self.fixed)[:16],
             "model": summed(self.form.model(arrays, fixed), 3)["made_of"],
             **found,
-            "parts": [[part.name, *part.trains] for part in self.parts],
+            "parts": [[part.name, *part.trains, *(["again"] if part.again else [])] for part in self.parts],
             "program": program(lambda w: self._step(w, begin(w), 0), weights)[0],
             "versions": {name: version for name, version in versions("flax", "optax").items() if name != "device"},
         }
@@ -125,11 +125,12 @@ class Loop:
 
     def _step(self, weights: dict[str, Array], optimizers: tuple[PyTree, ...], step: int) -> tuple[dict[str, Array], tuple, dict[str, Array]]:
         """The updates of all parts, one part after the other; the numbers are means over a part's updates."""
-        rows, states, numbers, done = self._rows(step), [], {}, 0
+        rows, states, numbers, done, seen = self._rows(step), [], {}, 0, 0
         for part, state in zip(self.parts, optimizers, strict=True):
-            values = []
-            for _ in range(part.steps):
-                more = (self.fixed, self.x, self.y, rows[..., done, :], self.noise, step * self.updates + done)
+            values, first = [], seen - part.steps if part.again else seen
+            seen = first + part.steps
+            for batch in range(first, seen):
+                more = (self.fixed, self.x, self.y, rows[..., batch, :], self.noise, step * self.updates + done)
                 weights, state, value = updates.update(weights, state, *more, part=part, **self.static)
                 values.append(value)
                 done += 1
@@ -174,12 +175,12 @@ class Loop:
         return state._replace(weights=weights, optimizers=optimizers, history=history, ended=ended, steps=(state.steps + count * running).astype(np.int32))
 
     def _rows(self, step: int) -> np.ndarray:
-        """Which examples a step takes, `[S, updates, B]` or `[updates, B]`."""
-        need = self.updates * self.batch_size
+        """Which examples a step takes, `[S, batches, B]` or `[batches, B]`."""
+        need = self.batches * self.batch_size
         epoch, place = divmod(step, len(self.x) // need)
         if self.epoch is None or self.epoch[0] != epoch:
             self.epoch = epoch, np.asarray(updates.permutation(self.order, epoch, size=len(self.x), seeds=self.seeds))
-        return self.epoch[1][..., place * need : (place + 1) * need].reshape(*self.epoch[1].shape[:-1], self.updates, self.batch_size)
+        return self.epoch[1][..., place * need : (place + 1) * need].reshape(*self.epoch[1].shape[:-1], self.batches, self.batch_size)
 
     def _validate(self, state: State, step: int) -> State:
         if self.validation is None:

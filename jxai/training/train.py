@@ -14,7 +14,7 @@ import optax
 from jxai.data import Source
 from jxai.scores import need_key, positive
 from jxai.training.loop import Loop, Progress, Trained
-from jxai.training.updates import Loss, Part, formed
+from jxai.training.updates import Loss, Part, batches, formed
 from jxai.typing import Array
 
 __all__ = ["Part", "Progress", "Trained", "train", "train_seeds"]
@@ -110,15 +110,17 @@ def _checked(loss, data, key, steps, epochs, optimizer, batch_size, validation, 
         raise ValueError(f"parts must have different names, got {[part.name for part in parts]}")
     for n, part in enumerate(parts):
         positive(**{f"parts[{n}].steps": part.steps})
+        if part.again and part.steps > batches(parts[:n]):
+            raise ValueError(f"parts[{n}] sees {part.steps} batches again, but the parts before it take {batches(parts[:n])}")
         if not callable(part.loss):
             raise ValueError(f"loss={part.loss!r} must be a function (model, x, y, key) -> (scalar, dict)")
         if not isinstance(part.optimizer, optax.GradientTransformation):
             raise ValueError(f"optimizer={part.optimizer!r} must be an optax transformation such as optax.adam(1e-3)")
     x, y = _arrays(data, "data")
     positive(batch_size=batch_size, block=block)
-    need = batch_size * sum(part.steps for part in parts)
+    need = batch_size * batches(parts)
     if need > len(x):
-        raise ValueError(f"{batch_size=} times {need // batch_size} updates in a step is more than the {len(x)} examples of data")
+        raise ValueError(f"{batch_size=} times {need // batch_size} batches in a step is more than the {len(x)} examples of data")
     if (steps is None) == (epochs is None):
         raise ValueError(f"{steps=} or {epochs=}: give one of the two")
     positive(**({"epochs": epochs} if steps is None else {"steps": steps}))

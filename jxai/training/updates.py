@@ -31,6 +31,8 @@ class Part(NamedTuple):
     """Updates in each step of the whole, on a batch each."""
     name: str = ""
     """Its numbers are recorded as `name/loss` …"""
+    again: bool = False
+    """Whether its updates see the last batches of the parts before once more, rather than new ones."""
 
 
 class Form(NamedTuple):
@@ -88,6 +90,11 @@ def _named(path: tuple) -> str:
 
 def _owns(part: Part, name: str) -> bool:
     return not part.trains or any(name == one or name.startswith(one + ".") for one in part.trains)
+
+
+def batches(parts: Sequence[Part]) -> int:
+    """How many batches a step of the whole takes."""
+    return sum(part.steps for part in parts if not part.again)
 
 
 def trained_by(part: Part, weights: dict[str, Array]) -> dict[str, Array]:

@@ -219,8 +219,8 @@ def test_parts_alternate():
 X, Y = blobs()
 FIT = {"key": KEY, "steps": 1, "batch_size": 10}
 BAD = {
-    "batch_size=61 times 1 updates in a step is more than the 60 examples": lambda: train(mlp(0), noisy, (X, Y), **{**FIT, "batch_size": 61}),
-    "batch_size=40 times 2 updates": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0), steps=2)], (X, Y), **{**FIT, "batch_size": 40}),
+    "batch_size=61 times 1 batches in a step is more than the 60 examples": lambda: train(mlp(0), noisy, (X, Y), **{**FIT, "batch_size": 61}),
+    "batch_size=40 times 2 batches": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0), steps=2)], (X, Y), **{**FIT, "batch_size": 40}),
     "batch_size=0 must be": lambda: train(mlp(0), noisy, (X, Y), **{**FIT, "batch_size": 0}),
     "optimizer=0.1 must be an optax transformation": lambda: train(mlp(0), noisy, (X, Y), optimizer=0.1, **FIT),
     "steps=None or epochs=None": lambda: train(mlp(0), noisy, (X, Y), key=KEY, batch_size=10),
