@@ -171,7 +171,10 @@ MORE = (
     "uncertainty",
     "uncertainty.conformal",
     "uncertainty.detection",
+    "uncertainty.duq",
     "uncertainty.formulas",
+    "uncertainty.networks",
+    "uncertainty.sngp",
     "uncertainty.selective",
 )
 

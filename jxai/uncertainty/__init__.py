@@ -3,9 +3,9 @@
 - `scores`: `score(f, x, key=None, *, fitted=None, options)` of a model, each `formulas.NAME` of its answer; `heads`: the last linear map and the features before it.
 - `formulas`: the same on one example's arrays, beside the `fit_NAME` of what must be fitted. `density`: Gaussian densities of features.
 - `decomposition`: what of an entropy is the data's and what the model's; `predictive`: the same of a model or an ensemble at a point.
-- `ensembles`, `dropout`: models that give samples `[S, K]`; `samples`: scores of how much these disagree.
 - `fitting`: sums over many examples, on the host; `rows`: a block of them at a time. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
 - `perturbing`: the scores that let a model answer again. `generative`: those of models of the examples themselves.
+- `ensembles`, `dropout`, `laplace`, `sngp`: models that give samples `[S, K]`; `samples`: how much these disagree. `duq`; `networks`: DUQ and SNGP to be trained.
 - `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
 - `uqgan`: a one-vs-all classifier shielded by a generator. `ambiguess`: images that are truly ambiguous, to judge scores by.
 
@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from jxai.uncertainty import conformal as conformal
 from jxai.uncertainty import detection as detection
+from jxai.uncertainty import duq as duq
 from jxai.uncertainty import formulas as formulas
 from jxai.uncertainty import selective as selective
+from jxai.uncertainty import sngp as sngp
 from jxai.uncertainty.decomposition import Decomposition, decompose
 from jxai.uncertainty.density import GaussianDensity, fit_gaussian_density
-from jxai.uncertainty.dropout import MonteCarlo, monte_carlo
+from jxai.uncertainty.dropout import MonteCarlo, monte_carlo, sampling
 from jxai.uncertainty.ensembles import Ensemble, ensemble, train_ensemble
 from jxai.uncertainty.formulas.activations import React, Vra, fit_react, fit_vra
 from jxai.uncertainty.formulas.directions import Boundaries, NeuralCollapse, fit_fdbd, fit_nci
@@ -38,9 +40,11 @@ from jxai.uncertainty.formulas.templates import Patterns, Templates, fit_kl_matc
 from jxai.uncertainty.formulas.weights import Dice, fit_dice
 from jxai.uncertainty.generative import Typicality, fit_typicality, reconstruction_error, typicality
 from jxai.uncertainty.heads import Answers, Head, answers, features, linear_head
+from jxai.uncertainty.laplace import Laplace, LaplaceModel, fit_laplace
 from jxai.uncertainty.samples import Averaged, expected_entropy, mean_entropy, mean_max_softmax, mutual_information, sampled, variation_ratio
 from jxai.uncertainty.scores import (
     ash,
+    dempster_shafer,
     dice,
     dissector,
     dsa,
@@ -53,8 +57,10 @@ from jxai.uncertainty.scores import (
     grad_norm,
     kl_matching,
     knn,
+    laplace_variance,
     lsa,
     mahalanobis,
+    max_kernel,
     max_logit,
     max_softmax,
     mdsa,
@@ -69,9 +75,11 @@ from jxai.uncertainty.scores import (
     relative_mahalanobis,
     scale,
     she,
+    sngp_variance,
     vim,
     vra,
 )
+from jxai.uncertainty.sngp import SNGPModel, SNGPPosterior, fit_sngp
 from jxai.uncertainty.storing import load, save
 
 if TYPE_CHECKING:
@@ -92,6 +100,8 @@ __all__ = [
     "GaussianDensity",
     "Guide",
     "Head",
+    "Laplace",
+    "LaplaceModel",
     "LikelihoodSurprise",
     "Mahalanobis",
     "MahalanobisSurprise",
@@ -102,6 +112,8 @@ __all__ = [
     "React",
     "RelationGraph",
     "RelativeMahalanobis",
+    "SNGPModel",
+    "SNGPPosterior",
     "Templates",
     "Typicality",
     "VirtualLogit",
@@ -109,6 +121,7 @@ __all__ = [
     "answers",
     "ash",
     "decompose",
+    "dempster_shafer",
     "dice",
     "dissector",
     "dsa",
@@ -125,6 +138,7 @@ __all__ = [
     "fit_gaussian_density",
     "fit_kl_matching",
     "fit_knn",
+    "fit_laplace",
     "fit_lsa",
     "fit_mahalanobis",
     "fit_mdsa",
@@ -134,6 +148,7 @@ __all__ = [
     "fit_relation",
     "fit_relative_mahalanobis",
     "fit_she",
+    "fit_sngp",
     "fit_typicality",
     "fit_vim",
     "fit_vra",
@@ -143,10 +158,12 @@ __all__ = [
     "grad_norm",
     "kl_matching",
     "knn",
+    "laplace_variance",
     "linear_head",
     "load",
     "lsa",
     "mahalanobis",
+    "max_kernel",
     "max_logit",
     "max_softmax",
     "mdsa",
@@ -165,9 +182,11 @@ __all__ = [
     "relation",
     "relative_mahalanobis",
     "sampled",
+    "sampling",
     "save",
     "scale",
     "she",
+    "sngp_variance",
     "train_ensemble",
     "typicality",
     "variation_ratio",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from jxai.callables import partition, plainly
 from jxai.scores import need_key, positive
 from jxai.typing import Array, Model
 
-__all__ = ["MonteCarlo", "monte_carlo"]
+__all__ = ["MonteCarlo", "monte_carlo", "sampling"]
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +75,7 @@ def monte_carlo(model: Any, num_samples: int = 30, *, chunk: int = 1) -> MonteCa
     if not callable(model):
         raise ValueError(f"model={type(model).__name__} must be an nnx.Module or a pytree callable (x, key) -> logits [K]")
     nnx = sys.modules.get("flax.nnx")
-    return MonteCarlo(_sampling(model) if nnx is not None and isinstance(model, nnx.Module) else model, num_samples, chunk)
+    return MonteCarlo(sampling(model) if nnx is not None and isinstance(model, nnx.Module) else model, num_samples, chunk)
 
 
 def _fixed(drawn: MonteCarlo, key: Array, x: Array) -> Array:
@@ -93,9 +94,22 @@ class _Sampling:
         return form.model(weights, form.drawn(fixed, key))(x)
 
 
-def _sampling(model: Any) -> _Sampling:
+@plainly
+def sampling(model: Any) -> Callable[[Array, Array], Array]:
+    """An nnx module with its random layers on, as a pure function `(x, key) -> f(x)`; batch normalisation stays as in evaluation.
+
+    A loss trains with it: `jax.vmap(sampling(model))(x, jax.random.split(key, len(x)))` draws another mask for each example.
+
+    Args:
+      model: an `nnx.Module`, in whatever mode, which stays as it is.
+
+    Raises:
+      ValueError: a module without random streams.
+    """
     from flax import nnx
 
+    if not isinstance(model, nnx.Module):
+        raise ValueError(f"model={type(model).__name__} must be an nnx.Module: of another framework write a function (x, key) -> logits")
     view = nnx.view(model, deterministic=False, use_running_average=True, raise_if_not_found=False)
     if not any(_formed(view)[0].streams):
         raise ValueError(f"model={type(model).__name__} has no random streams: give its nnx.Dropout layers rngs, or pass a function (x, key) -> logits")

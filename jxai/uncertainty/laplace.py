@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.special
 from jax import lax
 
 from jxai.callables import Adapter, plainly
 from jxai.scores import need_key, one_of, positive, wide, within
 from jxai.typing import Array
-from jxai.uncertainty.checks import check_examples, check_features, same_length
+from jxai.uncertainty import fitting
+from jxai.uncertainty.checks import check_features, same_length
 from jxai.uncertainty.heads import Head, answers
 
 __all__ = ["Laplace", "LaplaceModel", "fit_laplace"]
@@ -69,14 +72,14 @@ def fit_laplace(
     labels: Array | None = None,
     head: Head | None = None,
     *,
-    prior_precision: float | Array = 1.0,
+    prior_precision: float = 1.0,
     likelihood: str = "categorical",
-    noise: float | Array = 1.0,
+    noise: float = 1.0,
 ) -> Laplace:
     """The Laplace approximation of a last layer: the curvature of the likelihood at the trained weights, summed over the training examples, and the prior.
 
     The generalised Gauss–Newton matrix `Σ_i φ_i φ_iᵀ ⊗ Λ_i` is taken as `(Σ_i φ_i φ_iᵀ) ⊗ (Σ_i Λ_i / n)`: with a Gaussian likelihood, where all Λ_i are
-    alike, that is exact, and so is the posterior of a linear model. Sums, never means: n times the examples make the variance n times smaller where
+    alike, that is exact, and so is the posterior of a linear model. On the host in float64. Sums, never means: n times the examples make the variance n times smaller where
     the prior says little. A penalty `½ λ ‖w‖²` beside a MEAN loss is `prior_precision = n λ` here.
 
     Args:
@@ -89,7 +92,7 @@ def fit_laplace(
       A `Laplace`, float32 or wider.
 
     Raises:
-      ValueError: shapes that do not fit, unequal lengths, a bad option; where they are concrete, NaN or logits that are probabilities.
+      ValueError: shapes that do not fit, unequal lengths, NaN, logits that are probabilities, a bad option, tracers.
 
     Cost: `n (D² + K²) + D³ + K³` operations.
     Reference: Kristiadi et al. 2020, "Being Bayesian, Even Just a Bit, Fixes Overconfidence in ReLU Networks", ICML; Daxberger et al. 2021, "Laplace Redux —
@@ -97,22 +100,24 @@ def fit_laplace(
     """
     one_of("likelihood", likelihood, LIKELIHOODS)
     within(math.ulp(0.0), math.inf, prior_precision=prior_precision, noise=noise)
-    z = wide(jnp.asarray(logits))
     if likelihood == "categorical":
-        check_examples(features, logits, labels)
-        p = jax.nn.softmax(z)
-        curvature = jnp.diag(p.mean(0)) - jnp.matmul(p.T, p, precision=_HIGHEST) / len(p)
-    else:
-        check_features(features, rank=2)
-        check_features(logits, rank=2, name="logits")
+        n, _, classes = fitting.given("fit_laplace", features, logits, labels, read=("logits",))
+    else:  # of a regression there may be one output
+        n, _, _ = fitting.given("fit_laplace", features)
+        classes = check_features(logits, rank=2, name="logits")
         same_length(features=features, logits=logits)
-        curvature = jnp.eye(z.shape[1], dtype=z.dtype) / wide(jnp.asarray(noise)) ** 2
-    h = wide(jnp.asarray(features))
-    phi = jnp.concatenate([h, jnp.ones((len(h), 1), h.dtype)], 1)
-    input_values, inputs = jnp.linalg.eigh(jnp.matmul(phi.T, phi, precision=_HIGHEST))
-    output_values, outputs = jnp.linalg.eigh(curvature)
+    gram, curvature = 0.0, np.eye(classes) / noise**2 if likelihood == "gaussian" else np.zeros((classes, classes))
+    for h, z in fitting.blocks(features, logits):
+        phi = np.concatenate([h, np.ones((len(h), 1))], 1)
+        gram = gram + phi.T @ phi
+        if likelihood == "categorical":
+            p = scipy.special.softmax(z, 1)
+            curvature += (np.diag(p.sum(0)) - p.T @ p) / n
+    input_values, inputs = np.linalg.eigh(gram)
+    output_values, outputs = np.linalg.eigh(curvature)
     # A curvature is never negative but by rounding.
-    return Laplace(inputs, jnp.maximum(input_values, 0), outputs, jnp.maximum(output_values, 0), wide(jnp.asarray(prior_precision, h.dtype)))
+    arrays = inputs, np.maximum(input_values, 0), outputs, np.maximum(output_values, 0), prior_precision
+    return Laplace(*(jnp.asarray(v, jnp.promote_types(jnp.float32, jnp.result_type(features))) for v in arrays))
 
 
 @jax.tree_util.register_dataclass

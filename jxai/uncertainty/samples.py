@@ -72,7 +72,7 @@ def mutual_information(f: Any, x: Array, key: Array | None = None) -> Array:
     Raises:
       ValueError: as `sampled`.
 
-    Range: [0, inf].
+    Range: [0, ∞).
     Cost: S forward passes.
     Reference: Houlsby et al. 2011, "Bayesian Active Learning for Classification and Preference Learning", arXiv 1112.5745.
     """
@@ -92,7 +92,7 @@ def mean_entropy(f: Any, x: Array, key: Array | None = None) -> Array:
     Raises:
       ValueError: as `sampled`.
 
-    Range: [0, inf].
+    Range: [0, ∞).
     Cost: S forward passes.
     Reference: Gal & Ghahramani 2016, "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", ICML.
     """
@@ -112,7 +112,7 @@ def expected_entropy(f: Any, x: Array, key: Array | None = None) -> Array:
     Raises:
       ValueError: as `sampled`.
 
-    Range: [0, inf].
+    Range: [0, ∞).
     Cost: S forward passes.
     Reference: Depeweg et al. 2018, "Decomposition of Uncertainty in Bayesian Deep Learning for Efficient and Risk-sensitive Learning", ICML.
     """
@@ -132,7 +132,7 @@ def mean_max_softmax(f: Any, x: Array, key: Array | None = None) -> Array:
     Raises:
       ValueError: as `sampled`.
 
-    Range: [-1, 0].
+    Range: [−1, 0].
     Cost: S forward passes.
     Reference: Lakshminarayanan et al. 2017, "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles", NeurIPS.
     """

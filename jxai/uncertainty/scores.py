@@ -9,6 +9,7 @@ from jxai.uncertainty.scoring import of_formula
 
 __all__ = [
     "ash",
+    "dempster_shafer",
     "dice",
     "dissector",
     "dsa",
@@ -21,8 +22,10 @@ __all__ = [
     "grad_norm",
     "kl_matching",
     "knn",
+    "laplace_variance",
     "lsa",
     "mahalanobis",
+    "max_kernel",
     "max_logit",
     "max_softmax",
     "mdsa",
@@ -37,6 +40,7 @@ __all__ = [
     "relative_mahalanobis",
     "scale",
     "she",
+    "sngp_variance",
     "vim",
     "vra",
 ]
@@ -72,3 +76,9 @@ scale = of_formula(formulas.scale, features=True, fitted=True)
 she = of_formula(formulas.she, features=True, fitted=True)
 vim = of_formula(formulas.vim, features=True, fitted=True)
 vra = of_formula(formulas.vra, features=True, fitted=True)
+
+# Of networks that are made to say it.
+dempster_shafer = of_formula(formulas.dempster_shafer)
+laplace_variance = of_formula(formulas.laplace_variance, features=True, fitted=True)
+max_kernel = of_formula(formulas.max_kernel)
+sngp_variance = of_formula(formulas.sngp_variance, features=True, fitted=True)

@@ -9,15 +9,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+import scipy.special
 from jax import lax
 
 from jxai.callables import Adapter, plainly
 from jxai.scores import need_key, one_of, positive, wide, within
 from jxai.typing import Array
-from jxai.uncertainty.checks import check_examples, check_features, same_length
+from jxai.uncertainty import fitting
+from jxai.uncertainty.checks import check_features, same_length
 from jxai.uncertainty.heads import Head, answers
 
-__all__ = ["SNGPModel", "SNGPPosterior", "fit_sngp", "mean_field", "precision", "random_features", "spectral_normalize", "variance"]
+__all__ = ["mean_field", "precision", "random_features", "spectral_normalize", "variance"]
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -50,9 +54,7 @@ def random_features(x: Array, w: Array, b: Array, *, scale: float | Array | None
 
 
 @plainly
-def precision(
-    phi: Array, *, ridge: float | Array = 1.0, momentum: float | None = None, weights: Array | None = None, previous: Array | None = None
-) -> Array:
+def precision(phi: Array, *, ridge: float | Array = 1.0, momentum: float | None = None, weights: Array | None = None, previous: Array | None = None) -> Array:
     """The precision of the weights of features: `P + Σ_i w_i φ_i φ_iᵀ`, or with a momentum `m P + (1 − m) Σ_i w_i φ_i φ_iᵀ / n`.
 
     Args:
@@ -103,7 +105,8 @@ def variance(phi: Array, precision: Array, *, ridge: float | Array = 1.0) -> Arr
     if jnp.shape(precision) != (size, size):
         raise ValueError(f"precision must be [{size}, {size}], as phi has {size} features, got shape {jnp.shape(precision)}")
     phi = wide(jnp.asarray(phi))
-    return ridge * (jnp.matmul(phi, _whitening(wide(jnp.asarray(precision))).T, precision=_HIGHEST) ** 2).sum(-1)
+    factor = jnp.linalg.cholesky(wide(jnp.asarray(precision)))
+    return ridge * (jax.scipy.linalg.solve_triangular(factor, phi.T, lower=True) ** 2).sum(0)
 
 
 @plainly
@@ -192,7 +195,7 @@ class SNGPPosterior:
 def fit_sngp(
     features: Array, logits: Array, labels: Array | None = None, head: Head | None = None, *, ridge: float = 1.0, likelihood: str = "gaussian"
 ) -> SNGPPosterior:
-    """The posterior of the last layer's weights from one pass over the training data: `P = r I + Σ_i w_i φ_i φ_iᵀ`.
+    """The posterior of the last layer's weights from one pass over the training data: `P = r I + Σ_i w_i φ_i φ_iᵀ`, on the host in float64.
 
     Args:
       features: `[n, R]`, the random features, which the last linear map of an `SNGP` is applied to. logits: `[n, K]`. labels: `[n]`, checked but not read.
@@ -200,21 +203,23 @@ def fit_sngp(
       ridge: r > 0. likelihood: "gaussian", w = 1, which edward2 takes for several classes, too; "binary", of two classes, `w = p (1 − p)`.
 
     Raises:
-      ValueError: shapes that do not fit, unequal lengths, a bad option.
+      ValueError: shapes that do not fit, unequal lengths, NaN, logits that are probabilities, a bad option, tracers.
 
     Cost: `n R² + R³` operations.
     Reference: Liu et al. 2020, "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", NeurIPS.
     """
     one_of("likelihood", likelihood, ("gaussian", "binary"))
-    _, _, classes = check_examples(features, logits, labels)
-    weights = None
-    if likelihood == "binary":
-        if classes != 2:
-            raise ValueError(f"{likelihood=} is of two classes, but logits are of {classes}: 'gaussian' takes any number")
-        p = jax.nn.softmax(wide(jnp.asarray(logits)))[:, 1]
-        weights = p * (1 - p)
-    found = precision(features, ridge=ridge, weights=weights)
-    return SNGPPosterior(_whitening(found), jnp.asarray(ridge, found.dtype))
+    within(math.ulp(0.0), math.inf, ridge=ridge)
+    _, size, classes = fitting.given("fit_sngp", features, logits, labels, read=("logits",))
+    if likelihood == "binary" and classes != 2:
+        raise ValueError(f"{likelihood=} is of two classes, but logits are of {classes}: 'gaussian' takes any number")
+    total = ridge * np.eye(size)
+    for phi, z in fitting.blocks(features, logits):
+        p = scipy.special.softmax(z, 1)[:, 1]
+        total += (phi * (p * (1 - p))[:, None] if likelihood == "binary" else phi).T @ phi
+    whitening = scipy.linalg.solve_triangular(np.linalg.cholesky(total), np.eye(size), lower=True)
+    dtype = jnp.promote_types(jnp.float32, jnp.result_type(features))
+    return SNGPPosterior(jnp.asarray(whitening, dtype), jnp.asarray(ridge, dtype))
 
 
 @jax.tree_util.register_dataclass
@@ -241,8 +246,3 @@ class SNGPModel(Adapter):
         logits, features = answers(self.f, x)
         noise = jax.random.normal(need_key(key, "a posterior"), (self.num_samples, logits.size), logits.dtype)
         return logits + jnp.sqrt(self.fitted.variance(features)) * noise
-
-
-def _whitening(precision: Array) -> Array:
-    factor = jnp.linalg.cholesky(precision)
-    return jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(factor), dtype=factor.dtype), lower=True)

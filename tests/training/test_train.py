@@ -216,6 +216,18 @@ def test_parts_alternate():
     assert done.model["a"]["untouched"] == 3 and set(done.history) == {"critic/loss", "generator/loss", "generator/seen"}
 
 
+def test_a_part_may_see_the_batches_of_the_one_before_again():
+    seen = lambda name: lambda model, x, y, key: (model[name] * 0, {"sum": x.sum()})
+    parts = [Part(seen("a"), optax.sgd(0.1), ("a",), 2, "new"), Part(seen("b"), optax.sgd(0.1), ("b",), 1, "again", True)]
+    x = 2.0 ** np.arange(8, dtype=np.float32)[:, None]
+    done = train({"a": jnp.float32(0), "b": jnp.float32(0)}, parts, x, key=KEY, epochs=1, batch_size=2)
+    # Two updates on two batches each, of which the second is seen twice: an epoch is still every example once.
+    assert done.steps == 2 and 2 * done.history["new/sum"].sum() == x.sum()
+    second = done.history["again/sum"].astype(int)
+    first = (2 * done.history["new/sum"]).astype(int) - second
+    assert all(bin(v).count("1") == 2 for v in (*first, *second)) and np.bitwise_or.reduce([*first, *second]) == 255
+
+
 X, Y = blobs()
 FIT = {"key": KEY, "steps": 1, "batch_size": 10}
 BAD = {
@@ -239,6 +251,7 @@ BAD = {
     "got ((10,), {})": lambda: train({"w": jnp.ones(3)}, lambda m, x, y, k: (x @ m["w"], {}), (X, Y), **FIT),
     "loss must be a function": lambda: train(mlp(0), [noisy], (X, Y), **FIT),
     "optimizer says nothing about parts": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0))], (X, Y), optimizer=optax.sgd(1.0), **FIT),
+    "parts[0] sees 1 batches again, but the parts before it take 0": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0), again=True)], (X, Y), **FIT),
     "parts must have different names": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0))] * 2, (X, Y), **FIT),
     "trains=('critic',) names no weights of the model, which has layers": lambda: train(mlp(0), [Part(noisy, optax.sgd(1.0), ("critic",))], (X, Y), **FIT),
     "names no weights of the model, which has none": lambda: train({"w": 1}, noisy, (X, Y), **FIT),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from jxai import uncertainty
 from jxai.testing import SHAPES, example, network
@@ -67,6 +68,15 @@ def _every_class(name: str) -> Callable:
     return fit
 
 
+def _kernels(shape: tuple[int, ...], seed: int, scale: float = 1) -> Partial:
+    """A network of logarithms of kernels."""
+    return Partial(_below, network(shape, seed), jnp.float32(scale))
+
+
+def _below(f: Callable, scale: jax.Array, x: jax.Array) -> jax.Array:
+    return -scale * jax.nn.softplus(f(x))
+
+
 CASES: dict[str, Case] = {
     "ash": Case({"percentile": 50.0}, the_head, given=_plain()),
     "dice": Case(fit={"percentile": 50.0}, given=_plain()),
@@ -77,6 +87,13 @@ CASES: dict[str, Case] = {
     "kl_matching": Case(fit={}, far=True),
     "knn": Case({"num_neighbours": 3, "chunk": 16}, fit={}, far=True),
     "lsa": Case(fit=_every_class("lsa"), far=True),
+    "laplace_variance": Case(fit=lambda features, logits, labels, head: uncertainty.fit_laplace(features, logits), far=True),
+    "max_kernel": Case(
+        given={
+            "model": _kernels,
+            **{name: (_kernels(SHAPES[SHAPE], 0, scale), example(SHAPES[SHAPE])) for name, scale in (("certain", 0.01), ("uncertain", 20))},
+        }
+    ),
     "mahalanobis": Case(fit={}, far=True),
     "mdsa": Case(fit=_every_class("mdsa"), far=True),
     "nci": Case(fit={}, far=True),
@@ -88,6 +105,7 @@ CASES: dict[str, Case] = {
     "relative_mahalanobis": Case(fit={}, far=True),
     "scale": Case({"percentile": 50.0}, the_head, given=_plain()),
     "she": Case(fit={}, given=_plain()),
+    "sngp_variance": Case(fit=lambda features, logits, labels, head: uncertainty.fit_sngp(features, logits), far=True),
     "vim": Case(fit={"dimension": 3}),
     "vra": Case(fit={}, given=_plain()),
 }

@@ -11,6 +11,7 @@ from jxai.uncertainty.formulas.dissector import dissector
 from jxai.uncertainty.formulas.energy import energy, max_logit
 from jxai.uncertainty.formulas.gaussians import gaussian_density, mahalanobis, relative_mahalanobis
 from jxai.uncertainty.formulas.neighbours import knn, nn_guide
+from jxai.uncertainty.formulas.networks import dempster_shafer, laplace_variance, max_kernel, sngp_variance
 from jxai.uncertainty.formulas.one_vs_all import outside
 from jxai.uncertainty.formulas.perturbed import odin, rank_feat
 from jxai.uncertainty.formulas.relations import relation
@@ -22,6 +23,7 @@ from jxai.uncertainty.formulas.weights import dice, grad_norm
 
 __all__ = [
     "ash",
+    "dempster_shafer",
     "dice",
     "dissector",
     "dsa",
@@ -34,8 +36,10 @@ __all__ = [
     "grad_norm",
     "kl_matching",
     "knn",
+    "laplace_variance",
     "lsa",
     "mahalanobis",
+    "max_kernel",
     "max_logit",
     "max_softmax",
     "mdsa",
@@ -50,6 +54,7 @@ __all__ = [
     "relative_mahalanobis",
     "scale",
     "she",
+    "sngp_variance",
     "vim",
     "vra",
 ]

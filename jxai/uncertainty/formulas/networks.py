@@ -11,11 +11,11 @@ import numpy as np
 from jxai.callables import plainly
 from jxai.scores import wide
 from jxai.typing import Array
-from jxai.uncertainty.checks import check_fitted, check_logits
-from jxai.uncertainty.laplace import Laplace, fit_laplace
-from jxai.uncertainty.sngp import SNGPPosterior, fit_sngp
+from jxai.uncertainty.checks import check_logits, need_fitted
+from jxai.uncertainty.laplace import Laplace
+from jxai.uncertainty.sngp import SNGPPosterior
 
-__all__ = ["dempster_shafer", "fit_laplace", "fit_sngp", "laplace_variance", "max_kernel", "sngp_variance"]
+__all__ = ["dempster_shafer", "laplace_variance", "max_kernel", "sngp_variance"]
 
 
 @plainly
@@ -33,7 +33,7 @@ def max_kernel(logits: Array, features: Array | None = None, fitted: Any = None)
     Raises:
       ValueError: logits that are none; where they are concrete, one above 0, which is the logarithm of no kernel.
 
-    Range: [−1, 0]
+    Range: [−1, 0].
     Cost: `O(K)` operations.
     Reference: van Amersfoort et al. 2020, "Uncertainty Estimation Using a Single Deep Deterministic Neural Network", ICML.
     """
@@ -58,7 +58,7 @@ def dempster_shafer(logits: Array, features: Array | None = None, fitted: Any = 
     Raises:
       ValueError: logits that are none.
 
-    Range: [0, 1]
+    Range: [0, 1].
     Cost: `O(K)` operations.
     Reference: Liu et al. 2020, "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", NeurIPS (SNGP's score);
       Sensoy et al. 2018, "Evidential Deep Learning to Quantify Classification Uncertainty", NeurIPS.
@@ -82,12 +82,12 @@ def sngp_variance(logits: Array, features: Array | None = None, fitted: SNGPPost
     Raises:
       ValueError: features of another size, nothing fitted.
 
-    Range: [0, inf]
+    Range: [0, ∞).
     Cost: `O(R²)` operations.
     Reference: Liu et al. 2020, "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", NeurIPS.
     """
     check_logits(logits)
-    return check_fitted(fitted, SNGPPosterior, "fit_sngp").variance(features)
+    return need_fitted(fitted, SNGPPosterior, "fit_sngp(features, logits)").variance(features)
 
 
 @plainly
@@ -105,9 +105,9 @@ def laplace_variance(logits: Array, features: Array | None = None, fitted: Lapla
     Raises:
       ValueError: features of another size, nothing fitted.
 
-    Range: [0, inf]
+    Range: [0, ∞).
     Cost: `O(D² + D K)` operations.
     Reference: Kristiadi et al. 2020, "Being Bayesian, Even Just a Bit, Fixes Overconfidence in ReLU Networks", ICML.
     """
     check_logits(logits)
-    return check_fitted(fitted, Laplace, "fit_laplace").variance(features).mean()
+    return need_fitted(fitted, Laplace, "fit_laplace(features, logits)").variance(features).mean()
