@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from jxai.files import printable
-from jxai.plot.page import Page
+from jxai.plot.page import Page, line_style
 
 
 def curves(lines: Mapping[str, tuple[ArrayLike, ...]], title: str = "", *, label: str = "share of features") -> Figure:
@@ -29,9 +29,9 @@ def curves(lines: Mapping[str, tuple[ArrayLike, ...]], title: str = "", *, label
     axes = figure.add_subplot()
     for number, (name, (x, y)) in enumerate(shared.items()):
         mean, error = y.mean(0), y.std(0, ddof=min(1, len(y) - 1)) / np.sqrt(len(y))
-        color, style = f"C{number % 10}", ("-", "--", ":", "-.")[number // 10 % 4]
-        axes.plot(x, mean, style, color=color, label=name, linewidth=1.4)
-        axes.fill_between(x, mean - 1.96 * error, mean + 1.96 * error, color=color, alpha=0.15, linewidth=0)
+        style = line_style(number)
+        axes.plot(x, mean, **style, label=name)
+        axes.fill_between(x, mean - 1.96 * error, mean + 1.96 * error, color=style["color"], alpha=0.15, linewidth=0)
     axes.set(title=title, xlabel=label)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

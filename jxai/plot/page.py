@@ -40,6 +40,11 @@ END_WORDS = {True: ("against", "0", "for the class"), False: ("least", "most imp
 """What the ends of a colour bar mean, of maps with a sign and without."""
 
 
+def line_style(number: int) -> dict[str, Any]:
+    """Of the line of this number: forty that can be told apart."""
+    return {"color": f"C{number % 10}", "linestyle": ("-", "--", ":", "-.")[number // 10 % 4], "linewidth": 1.4}
+
+
 def words_within(axes: Any) -> None:
     """Keeps the first and the last word below a colour bar within its ends, so that those of two bars side by side do not meet."""
     first, *_, last = axes.get_xticklabels()
