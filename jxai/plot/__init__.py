@@ -4,7 +4,7 @@ Attributions come raw and signed; everything that is lost for the eye (the sum o
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
 
 - `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series, `words` of texts; `grids`: those of papers. `evaluation`, `counterfactuals`, `features`, `sufficiency`,
-  `certificates`, `concepts`: figures of those families.
+  `certificates`, `concepts`, `selective`: figures of those families.
 
 What may be touched: a figure for another family is a file of its own that takes arrays (or what a routine returned), not runs or models, and returns a Figure.
 """
@@ -17,6 +17,7 @@ from jxai.plot.evaluation import critical_difference, curves, heatmap
 from jxai.plot.features import atlas, visualizations
 from jxai.plot.figures import explanations, overlay, save
 from jxai.plot.grids import grid
+from jxai.plot.selective import risk_coverage, roc
 from jxai.plot.spectrum import spectrum
 from jxai.plot.sufficiency import confidence, removals
 from jxai.plot.words import words
@@ -42,6 +43,8 @@ __all__ = [
     "path",
     "reduce_channels",
     "removals",
+    "risk_coverage",
+    "roc",
     "save",
     "save_animation",
     "spectrum",
