@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai import concepts, data, plot, taps
+from jxai import concepts, data, taps
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
@@ -106,6 +106,8 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
                     values.setdefault((method, metric), []).append(value)
         rows += [findings.row(np.asarray(v), kind=kind, method=method, metric=metric) for (method, metric), v in values.items()]
     images, names = zip(*shown)
+    from jxai import plot
+
     plot.save(plot.visualizations(list(images), names, columns=2 * (1 + len(MADE))), here.path / "pictures.png")
     return rows
 

@@ -37,9 +37,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
-import jxai.plot
 from experiments.dataset import tagged
 from jxai import each, taps
 from jxai.attribution import grad_cam, input_x_gradient, lrp
@@ -48,7 +46,6 @@ from jxai.dataset import eigengap_test, enrichment, spray
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
-from jxai.plot.page import Page
 
 LAYER = 5
 """What leaves the last convolution's rectifier, `[h, w, 32]`."""
@@ -168,7 +165,9 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
                 here.tell(f"{world}, {rate:.0%} tagged, seed {seed}")
                 seeds.append(here.kept_values(f"{world}, {rate:g}, {seed}", functools.partial(piece, config, world, rate, seed)))
             rows += rows_of(seeds, world, rate)
-    jxai.plot.save(picture(config, rows), here.path / "clever_hans.png", 150)
+    from jxai import plot
+
+    plot.save(picture(config, rows), here.path / "clever_hans.png", 150)
     return rows
 
 
@@ -182,8 +181,10 @@ def rows_of(seeds: list[dict[tuple, np.ndarray]], world: str, rate: float) -> li
     return rows
 
 
-def picture(config: Config, rows: list[dict[str, Any]]) -> Figure:
+def picture(config: Config, rows: list[dict[str, Any]]) -> Any:
     """Over the rates: in which share of the seeds the tag is found, by pixels and by channels; and how much networks depend on it."""
+    from jxai.plot.page import Page
+
     figure = Page(figsize=(3.1 * len(config.worlds) + 0.4, 6.6), layout="constrained")
     axes = figure.subplots(3, len(config.worlds), squeeze=False, sharey="row")
     at = {rate: n for n, rate in enumerate(config.rates)}

@@ -42,7 +42,6 @@ from jxai import data, models
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
-from jxai.plot.page import Page
 from jxai.uncertainty import conformal
 
 METHODS = {"lac": "lac", "aps": "aps", "aps, no draws": "aps", "raps": "raps", "saps": "saps", "margin": "margin"}
@@ -227,6 +226,8 @@ def spreads(config: Config, name: str, m: int, values: list[dict[tuple, np.ndarr
 
 def draw(config: Config, rows: list[dict[str, Any]]) -> Any:
     """Coverage and size at the first α over accuracy, a point for each shift."""
+    from jxai.plot.page import Page
+
     alpha = config.alphas[0]
     figure = Page(figsize=(3.6 * len(config.worlds), 6.4), layout="constrained")
     axes = figure.subplots(2, len(config.worlds), squeeze=False)
@@ -267,5 +268,9 @@ def show(config: Config, rows: list[dict[str, Any]]) -> None:
             print(f"\n{world}, {measure}\n" + findings.table([r for r in own if r["metric"] == measure and r["thresholds"] == "all"], "shift", "method"))
 
 
-if __name__ == "__main__":
+def main() -> None:
     command_line(Config, run, show, __doc__)
+
+
+if __name__ == "__main__":
+    main()

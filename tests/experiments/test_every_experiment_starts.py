@@ -75,6 +75,10 @@ SMALLEST = {
         **{"parts": ("cifar10", "training"), "images": 2, "per_step": 128, "passes": 130, "steps": 1, "taught": 64, "judged": 8},
         **{"subset_per_step": 256, "epochs": 1, "seeds": 1, "members": 1, "sized": 2},
     },
+    "uncertainty/conformal": {
+        **{"worlds": ("lenet5",), "limit": 1700, "shifted": 50, "corruptions": ("contrast",), "severities": (3,), "angles": (45,)},
+        **{"alphas": (0.1,), "splits": 2},
+    },
     "training/train": {"model": "vae", "dataset": "digits", "steps": 2, "limit": 64, "batch_size": 16},
 }
 COMMANDS = {
