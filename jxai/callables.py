@@ -58,7 +58,8 @@ class Static:
 
     @property
     def _key(self) -> tuple:
-        return self.treedef, tuple(map(type, self.leaves)), self.leaves
+        # JAX takes dataclasses of two classes with the same fields for equal structures, but their hashes differ.
+        return hash(self.treedef), self.treedef, tuple(map(type, self.leaves)), self.leaves
 
     def combine(self, arrays: list[Array]) -> PyTree:
         """The pytree again, with these arrays in the places of the old ones."""

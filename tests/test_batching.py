@@ -1,5 +1,7 @@
 """The driver: equal results however the examples are cut, placed or ordered; one trace; no gathers."""
 
+import dataclasses
+
 import chex
 import equinox as eqx
 import flax.linen as nn
@@ -213,3 +215,18 @@ def kind(f, x, target, key=None, *, k):
 
 def test_options_that_are_equal_but_of_another_type_are_others():
     assert [int(np.asarray(each(kind, partial(0), X, T, k=k))[0]) for k in (1, 1.0, True, 1)] == [1, 2, 3, 1]
+
+
+def test_models_of_two_classes_with_the_same_fields_are_two_programs():
+    """JAX takes the structures of such dataclasses for equal (0.10.2, 0.12.0)."""
+    one, other = (
+        jax.tree_util.register_dataclass(dataclasses.make_dataclass(name, ["w"], namespace={"__call__": call}))
+        for name, call in (
+            ("Sum", lambda self, x: (self.w * x).sum((0, 1))),
+            ("Least", lambda self, x: (self.w * x).min((0, 1))),
+        )
+    )
+    w = jnp.ones(3)
+    assert jax.tree.structure(one(w)) == jax.tree.structure(other(w)), "JAX tells them now"
+    for model in (one, other):
+        np.testing.assert_allclose(each(gradient, model(w), X[:2], 1)[0], jax.grad(lambda x, f=model(w): f(x)[1])(X[0]), atol=1e-6)
