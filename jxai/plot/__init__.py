@@ -4,12 +4,13 @@ Attributions come raw and signed; everything that is lost for the eye (the sum o
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
 
 - `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series, `words` of texts; `grids`: those of papers. `evaluation`, `counterfactuals`, `features`, `sufficiency`,
-  `certificates`, `concepts`, `selective`: figures of those families.
+  `certificates`, `concepts`, `selective`, `calibration`: figures of those families.
 
 What may be touched: a figure for another family is a file of its own that takes arrays (or what a routine returned), not runs or models, and returns a Figure.
 """
 
 from jxai.plot.blending import NOT_FINITE, Scaled, blend, colors, normalize, outline, reduce_channels
+from jxai.plot.calibration import reliability
 from jxai.plot.certificates import certificate
 from jxai.plot.concepts import concepts, spotlight
 from jxai.plot.counterfactuals import counterfactuals, path, save_animation
@@ -42,6 +43,7 @@ __all__ = [
     "overlay",
     "path",
     "reduce_channels",
+    "reliability",
     "removals",
     "risk_coverage",
     "roc",

@@ -6,6 +6,7 @@
 - `fitting`: sums over many examples, on the host; `rows`: a block of them at a time. `checks`: what arrays must be. `scoring`: how a formula becomes a score. `storing`: what was fitted, in files.
 - `perturbing`: the scores that let a model answer again. `generative`: those of models of the examples themselves.
 - `ensembles`, `dropout`, `laplace`, `sngp`: models that give samples `[S, K]`; `samples`: how much these disagree. `duq`; `networks`: DUQ and SNGP to be trained.
+- `calibration`: whether what a model is sure of comes true as often as it says, and recalibration.
 - `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `bootstrap`: intervals.
 - `uqgan`: a one-vs-all classifier shielded by a generator. `ambiguess`: images that are truly ambiguous, to judge scores by.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jxai.uncertainty import calibration as calibration
 from jxai.uncertainty import conformal as conformal
 from jxai.uncertainty import detection as detection
 from jxai.uncertainty import duq as duq

@@ -18,7 +18,7 @@ BINNINGS = ("width", "mass", "distinct")
 class Bins(NamedTuple):
     """What is in each of B bins; 0 in those without examples."""
 
-    count: Array
+    size: Array
     """`[B]`: examples."""
     confidence: Array
     """`[B]`: the mean confidence."""
@@ -26,7 +26,7 @@ class Bins(NamedTuple):
     """`[B]`: the mean outcome."""
     gap: Array
     """`[B]`: the mean of outcome − confidence, from a sum of its own: two means that are nearly alike would cancel."""
-    index: Array
+    at: Array
     """`[n]`: the bin of each example, in the order of `confidence_of`."""
     confidence_of: Array
     """`[n]`: the confidences, in the order they were binned."""

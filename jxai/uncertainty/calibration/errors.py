@@ -137,12 +137,12 @@ def root(value: Array, p: float) -> Array:
 
 
 def _error(found: Bins, p: float) -> Array:
-    gap, share = jnp.abs(found.gap), found.count / found.index.shape[0]
+    gap, share = jnp.abs(found.gap), found.size / found.at.shape[0]
     return gap.max() if math.isinf(p) else root((share * gap**p).sum(), p)
 
 
 def _debiased(found: Bins, p: float) -> Array:
-    n, gap = found.count, jnp.abs(found.gap)
+    n, gap = found.size, jnp.abs(found.gap)
     noise = found.accuracy * (1 - found.accuracy)
     if p == 2:
         corrected = jnp.where(n >= 2, gap**2 - noise / jnp.maximum(n - 1, 1), 0)
@@ -151,9 +151,9 @@ def _debiased(found: Bins, p: float) -> Array:
         z = gap / jnp.where(s > 0, s, 1)
         drawn = jnp.where(s > 0, 2 * s * normal.pdf(z) + gap * (1 - 2 * normal.cdf(-z)), gap)  # E |N(gap, s²)|
         corrected = 2 * gap - drawn
-    return root(jnp.maximum((n / found.index.shape[0] * corrected).sum(), 0), p)
+    return root(jnp.maximum((n / found.at.shape[0] * corrected).sum(), 0), p)
 
 
 def check_norm(norm: Any) -> None:
-    if isinstance(norm, bool) or not isinstance(norm, numbers.Real) or not norm >= 1:
+    if isinstance(norm, bool) or not isinstance(norm, numbers.Real) or not float(norm) >= 1:
         raise ValueError(f"{norm=} must be a number p >= 1, or math.inf")

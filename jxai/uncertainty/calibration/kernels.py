@@ -133,6 +133,6 @@ def _stirling(a: Array) -> Array:
 
 
 def _positive(bandwidth: Any) -> Array:
-    if isinstance(bandwidth, bool) or jnp.ndim(bandwidth) or (isinstance(bandwidth, numbers.Real) and not bandwidth > 0):
+    if isinstance(bandwidth, bool) or jnp.ndim(bandwidth) or (isinstance(bandwidth, numbers.Real) and not float(bandwidth) > 0):
         raise ValueError(f"{bandwidth=} must be a number > 0, or None")
     return jnp.asarray(bandwidth, jnp.float32)

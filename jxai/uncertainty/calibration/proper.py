@@ -80,8 +80,8 @@ def brier_decomposition(probabilities: Array, labels: Array, *, bins: int = 15, 
 
     def one(event: tuple[Array, Array]) -> tuple[Array, ...]:
         found = binned(*event, bins, binning)
-        share, mean = found.count / len(event[1]), event[1].mean()
-        spread, rest = found.confidence_of - found.confidence[found.index], found.outcome_of - found.accuracy[found.index]
+        share, mean = found.size / len(event[1]), event[1].mean()
+        spread, rest = found.confidence_of - found.confidence[found.at], found.outcome_of - found.accuracy[found.at]
         within = sums(spread * (spread - 2 * rest), jnp.zeros(len(rest), jnp.int32), 1)[0] / len(rest)
         return (share * found.gap**2).sum(), (share * (found.accuracy - mean) ** 2).sum(), mean * (1 - mean), within
 

@@ -29,7 +29,7 @@ class Recalibration:
         """Recalibrated logits `[…, K]`, float32 or wider."""
         raise NotImplementedError
 
-    def __call__(self, logits: Array | Model) -> Array | Recalibrated:
+    def __call__(self, logits: Array | Model) -> Any:
         """Recalibrated logits.
 
         Args:

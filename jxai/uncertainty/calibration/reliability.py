@@ -56,7 +56,7 @@ def reliability(probabilities: Array, labels: Array, *, bins: int = 15, binning:
 
     def one(event: tuple[Array, Array]) -> Reliability:
         found = binned(*event, bins, binning)
-        n, p = found.count, found.accuracy
+        n, p = found.size, found.accuracy
         middle, half = (p + z**2 / (2 * n)) / (1 + z**2 / n), z / (1 + z**2 / n) * jnp.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
         known = lambda value: jnp.where(n > 0, value, jnp.nan)
         return Reliability(known(found.confidence), known(p), known(jnp.maximum(middle - half, 0)), known(jnp.minimum(middle + half, 1)), n)

@@ -207,7 +207,7 @@ def fit_dirichlet(logits: Array, labels: Array, *, off_diagonal: float = 1e-3, b
 def _regression(x: np.ndarray, y: np.ndarray, off_diagonal: Any, bias: Any, what: str) -> tuple[Array, Array]:
     """W and b of a penalised softmax regression of inputs `[n, K]`."""
     for name, value in (("off_diagonal", off_diagonal), ("bias", bias)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
             raise ValueError(f"{name}={value!r} must be a number >= 0")
     k = x.shape[1]
     price = np.concatenate([(off_diagonal / (k * (k - 1)) * (1 - np.eye(k))).ravel(), np.full(k, bias / k)])

@@ -47,7 +47,7 @@ def smooth_calibration_error(confidence: Array, correct: Array, *, width: float 
     """
     f, y = outcomes(confidence, correct)
     if width is not None:
-        if isinstance(width, bool) or (isinstance(width, numbers.Real) and not width > 0) or jnp.ndim(width):
+        if isinstance(width, bool) or (isinstance(width, numbers.Real) and not float(width) > 0) or jnp.ndim(width):
             raise ValueError(f"{width=} must be a number > 0, or None")
         return _smoothed(_waves(f, y), jnp.asarray(width, f.dtype))
     waves = _waves(f, y)

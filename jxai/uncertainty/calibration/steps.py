@@ -70,7 +70,7 @@ def fit_isotonic(logits: Array, labels: Array) -> Isotonic:
       logits: `[n, K]` of examples that the model has not learnt from. labels: `[n]`, integers in [0, K), every class among them.
 
     Returns:
-      An `Isotonic`, float32. Its logits are logarithms of probabilities; one of 0 becomes that of the least normal number, −87.
+      An `Isotonic`, float32. Its logits are logarithms of probabilities; one of 0 becomes −87, whose softmax is 0 again: if it comes true, the NLL is infinite.
 
     Raises:
       ValueError: traced, probabilities, labels that are no classes, unequal lengths, a class without examples.
@@ -93,7 +93,7 @@ def fit_histogram(logits: Array, labels: Array, *, bins: int = 15, binning: str 
         [0, 1]; a bin without examples keeps its middle.
 
     Returns:
-      A `Histogram`, float32. Its logits are logarithms of probabilities; one of 0 becomes that of the least normal number, −87.
+      A `Histogram`, float32. Its logits are logarithms of probabilities; one of 0 becomes −87, whose softmax is 0 again: if it comes true, the NLL is infinite.
 
     Raises:
       ValueError: as `fit_isotonic`; an unknown binning, bins that are no positive integer.
@@ -127,7 +127,7 @@ def _probabilities(what: str, logits: Array, labels: Array) -> tuple[np.ndarray,
 def _between(p: np.ndarray, bins: int, binning: str) -> np.ndarray:
     """Edges between bins, ascending; those of equal mass leave no bin empty."""
     if binning == "width":
-        return np.float32(np.arange(1, bins) / bins)
+        return (np.arange(1, bins) / bins).astype(np.float32)
     parts = np.array_split(np.sort(p), min(bins, len(p)))
     edges = np.unique(np.float32([(np.float64(low[-1]) + high[0]) / 2 for low, high in zip(parts, parts[1:])]))
     taken = np.unique(np.searchsorted(edges, p, side="left"))
