@@ -64,6 +64,7 @@ bench: $(VENV)/.bench
 	-$(MAKE) build/alibi/.done
 	$(BIN)/python benchmarks/counterfactual/counterfactual.py
 	$(BIN)/python benchmarks/sufficiency/sufficiency.py
+	$(BIN)/python benchmarks/uncertainty/neighbours.py
 
 clean:
 	rm -rf build dist .venv .venv-*

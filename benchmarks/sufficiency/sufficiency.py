@@ -24,13 +24,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import statistics
-import time
 
 import jax
 
 from benchmarks.measuring.bench import CLOCKS, names
 from benchmarks.measuring.measure import Worker
+from benchmarks.measuring.turns import CORES, both, now, over, table, turns
 from benchmarks.sufficiency.sufficiency_calls import THRESHOLD, agreement, bare, descent, exact_calls, load
 from jxai.sufficiency.sis import default_chunk
 
@@ -39,7 +38,6 @@ GRADIENT = {"cifar10_resnet20": (64, 8, (16, 32, 64, 128)), "efficientnet_lite0"
 QUICK = {"cifar10_resnet20": (16, 32, (8, 16, 32)), "efficientnet_lite0": (2, 2000, (1, 2, 4))}
 EXACT = {"cifar10_resnet20": (4, 16, 64), "digits_cnn": (16, 64, 256)}
 GRID, CHUNKS, STEPS = 8, (None, 64, 16, 4), (16, 64, 256)
-CORES = len(os.sched_getaffinity(0))
 
 
 def main() -> None:
@@ -135,21 +133,6 @@ def exact(name: str, args: argparse.Namespace) -> str:
 PARTS = {"gradient": (GRADIENT, gradient), "memory": (GRADIENT, memory), "exact": (EXACT, exact)}
 
 
-def now(clock: str) -> float:
-    return time.perf_counter() if clock == "wall" else time.process_time() / CORES
-
-
-def turns(calls: dict, rounds: int, clock: str) -> dict[object, list[float]]:
-    """Seconds of every call, `rounds` times by turns, after a round that does not count."""
-    times = {label: [] for label in calls}
-    for _ in range(rounds + 1):
-        for label, call in calls.items():
-            start = now(clock)
-            call()
-            times[label].append(now(clock) - start)
-    return {label: seen[1:] for label, seen in times.items()}
-
-
 def fastest_batch(f, x: jax.Array, y: jax.Array, batches: tuple[int, ...], backward: bool, clock: str) -> tuple[int, dict[int, float]]:
     """The best batch size, and seconds of one pass by batch size."""
     lengths = {b: max(2, 2 * max(batches) // b) for b in batches}
@@ -158,20 +141,8 @@ def fastest_batch(f, x: jax.Array, y: jax.Array, batches: tuple[int, ...], backw
     return min(passes, key=passes.get), passes
 
 
-def both(seen: list[float]) -> str:
-    return f"{min(seen):.3g} ({statistics.median(seen):.3g})"
-
-
-def over(seen: list[float], base: list[float]) -> str:
-    return f"{min(seen) / min(base):.2f} ({statistics.median(seen) / statistics.median(base):.2f})"
-
-
 def listed(passes: dict[int, float]) -> str:
     return ", ".join(f"{1e3 * s:.3g}" for s in passes.values()) + f" ms in batches of {', '.join(map(str, passes))}"
-
-
-def table(head: tuple, rows: list[tuple]) -> str:
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, ("---",) * len(head), *rows))
 
 
 if __name__ == "__main__":

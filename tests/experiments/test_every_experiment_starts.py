@@ -89,6 +89,7 @@ COMMANDS = {
     "counterfactual/counterfactual": ["--images=1", "--singles=1", "--lanes=9", "--peer=0"],
     "metrics/metrics": ["--quick", "--peers=", "--settings=lenet5", "--metrics=deletion", "--rounds=1"],
     "sufficiency/sufficiency": ["--quick", "--models=digits_cnn", "--parts=exact", "--rounds=1", "--images=1"],
+    "uncertainty/neighbours": ["--images=20", "--bank=200", "--rounds=1"],
 }
 PEERS = {"counterfactual/alibi_wachter": "alibi"}
 """Programs that are nothing without a peer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -16,9 +17,14 @@ CHUNK = 1024
 """Rows of a bank at once."""
 
 
+def precision() -> np.dtype:
+    """Of the numbers in a bank: float32, or float64 where JAX holds it."""
+    return jax.dtypes.canonicalize_dtype(np.float64)
+
+
 def units(features: Array, lengths: np.ndarray | None = None) -> Array:
     """`[n, D]`: rows of norm 1, or of these lengths; a row of zeros stays one."""
-    rows, start = np.empty(features.shape, np.float32), 0
+    rows, start = np.empty(features.shape, precision()), 0
     for (block,) in blocks(features):
         norm = np.linalg.norm(block, axis=1)
         stop = start + len(block)

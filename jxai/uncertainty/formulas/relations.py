@@ -50,7 +50,7 @@ def fit_relation(features: Array, logits: Array, labels: Array | None = None, he
     Cost: `n (D + K)` operations; its memory is that of the features and logits.
     """
     fitting.given("fit_relation", features, logits, labels, read=("logits",))
-    shares = [np.exp(block - np.logaddexp.reduce(block, 1, keepdims=True)).astype(np.float32) for (block,) in blocks(logits)]
+    shares = [np.exp(block - np.logaddexp.reduce(block, 1, keepdims=True)).astype(banks.precision()) for (block,) in blocks(logits)]
     return RelationGraph(banks.units(features), jnp.asarray(np.concatenate(shares)))
 
 
