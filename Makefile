@@ -50,7 +50,7 @@ experiments: $(VENV)/.experiments
 		attribution/eva_benchmark counterfactual/diffeomorphic counterfactual/clue counterfactual/sharpshooter counterfactual/sparse_vce \
 		counterfactual/generative_regularizers counterfactual/deduce counterfactual/vcnet counterfactual/dive counterfactual/steex \
 		counterfactual/human_edits sufficiency/overinterpretation sufficiency/disambiguation concepts/crp_ablation \
-		concepts/visualised dataset/clever_hans relevance/words uncertainty/conformal; do \
+		concepts/visualised dataset/clever_hans relevance/words uncertainty/conformal uncertainty/ood_scores; do \
 		$(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
@@ -65,6 +65,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/counterfactual/counterfactual.py
 	$(BIN)/python benchmarks/sufficiency/sufficiency.py
 	$(BIN)/python benchmarks/uncertainty/neighbours.py
+	$(BIN)/python benchmarks/uncertainty/uncertainty.py
 
 clean:
 	rm -rf build dist .venv .venv-*

@@ -79,6 +79,7 @@ SMALLEST = {
         **{"worlds": ("lenet5",), "limit": 1700, "shifted": 50, "corruptions": ("contrast",), "severities": (3,), "angles": (45,)},
         **{"alphas": (0.1,), "splits": 2},
     },
+    "uncertainty/ood_scores": {"networks": ("cifar10_resnet20",), "seeds": 1, "examples": 20, "fitted": 300, "draws": 5},
     "training/train": {"model": "vae", "dataset": "digits", "steps": 2, "limit": 64, "batch_size": 16},
 }
 COMMANDS = {
@@ -88,6 +89,7 @@ COMMANDS = {
     "bounds/bound_tightness": ["--layers=relu", "--points=50"],
     "counterfactual/counterfactual": ["--images=1", "--singles=1", "--lanes=9", "--peer=0"],
     "metrics/metrics": ["--quick", "--peers=", "--settings=lenet5", "--metrics=deletion", "--rounds=1"],
+    "uncertainty/uncertainty": ["--quick", "--parts=together,state", "--images=50", "--fitted=300", "--scores=react,knn"],
     "sufficiency/sufficiency": ["--quick", "--models=digits_cnn", "--parts=exact", "--rounds=1", "--images=1"],
     "uncertainty/neighbours": ["--images=20", "--bank=200", "--rounds=1"],
 }
