@@ -14,7 +14,7 @@ from jxai.callables import fresh, plainly
 from jxai.latent import check_generator
 from jxai.scores import check_example, one_of, wide
 from jxai.typing import Array
-from jxai.uncertainty.checks import host_numbers, need_fitted
+from jxai.uncertainty.checks import fits_nothing, host_numbers, need_fitted
 
 __all__ = ["Typicality", "fit_typicality", "reconstruction_error", "typicality"]
 
@@ -70,7 +70,8 @@ def reconstruction_error(f: Any, x: Array, key: Array | None = None, *, fitted: 
     Reference: Hawkins et al. 2002, "Outlier Detection Using Replicator Neural Networks", DaWaK.
     """
     one_of("distance", distance, DISTANCES)
-    _check(f, x, fitted)
+    fits_nothing("reconstruction_error", fitted)
+    _check(f, x)
     if callable(getattr(f, "encode", None)) or not callable(f):
         check_generator(f, x)
         again = f.decode(f.encode(wide(x)))
@@ -100,7 +101,7 @@ def typicality(f: Any, x: Array, key: Array | None = None, *, fitted: Typicality
     Reference: Nalisnick et al. 2019, "Detecting Out-of-Distribution Inputs to Deep Generative Models Using Typicality", arXiv 1906.02994 (one example).
     """
     known = need_fitted(fitted, Typicality, "fit_typicality(log_densities)")
-    _check(f, x, None)
+    _check(f, x)
     density = getattr(f, "log_prob", None)
     if not callable(density) and not callable(f):
         raise ValueError(f"f must be a density with a method log_prob(x), or a function x -> log p(x), got {type(f).__name__}")
@@ -110,9 +111,7 @@ def typicality(f: Any, x: Array, key: Array | None = None, *, fitted: Typicality
     return jnp.abs(-wide(log_p) - known.entropy)
 
 
-def _check(f: Any, x: Array, fitted: Any) -> None:
+def _check(f: Any, x: Array) -> None:
     check_example(x)
-    if fitted is not None:
-        raise ValueError(f"reconstruction_error fits nothing: fitted must be None, got a {type(fitted).__name__}")
     if outputs.concrete(f, x) and not outputs.is_finite(x):
         raise ValueError("x must be finite, but has NaN or infinite entries")

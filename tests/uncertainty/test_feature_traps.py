@@ -179,11 +179,12 @@ BAD = [
     (
         "knn",
         dict(features=np.full((3, 2), np.nan, np.float32), logits=None, labels=None),
-        r"features must be finite, but features\[0\] \(3 of 3 rows\) has NaN",
+        r"features must be finite, but features\[0\] \(3 of 3\) has NaN",
     ),
     ("she", dict(labels=LABELS[:5]), "features and logits and labels must be of the same examples, got lengths 200, 200, 5"),
     ("she", dict(labels=LABELS + 1), r"labels must be classes in \[0, 3\), but go from 1 to 3; they look one-based"),
     ("kl_matching", dict(logits=np.full((4, 3), 1 / 3, np.float32)), "logits must be logits, but they are probabilities"),
+    ("kl_matching", dict(features=H[:9]), "logits and features and labels must be of the same examples, got lengths 200, 9, 200"),
     ("kl_matching", dict(logits=Z[:, :1]), "logits must be of two classes or more"),
     ("nci", dict(head=None), r"head must be a Head, which fit_nci reads: jxai.uncertainty.linear_head\(f, x\) finds a model's, got NoneType"),
     ("fdbd", dict(head=Head(HEAD.weights.T, HEAD.bias)), r"head must map the 6 features to the 3 logits, got weights \(3, 6\)"),
@@ -222,6 +223,19 @@ def test_a_bad_example_is_an_error(name):
     if name in ("kl_matching", "she", "fdbd", "nci", "relation"):
         with pytest.raises(ValueError, match="logits must be of K = 3 classes, as what was fitted has, got 4"):
             formula(np.zeros(4, np.float32), H[0], known)
+
+
+def test_nan_is_not_taken_for_an_answer_in_a_program():
+    fits = {name: fit(name) for name in FITS}
+
+    @jax.jit
+    def scores(z, h):
+        return {name: getattr(formulas, name)(z, h, known, **({"num_neighbours": 3} if name == "knn" else {})) for name, known in fits.items()}
+
+    reads = lambda what: {name for name, score in what.items() if np.isnan(score)}
+    assert reads(scores(Z[0], H[0])) == set()
+    assert reads(scores(Z[0] * np.nan, H[0])) == {"fdbd", "kl_matching", "nci", "nn_guide", "relation", "she", "vim"}
+    assert reads(scores(Z[0], H[0] * np.nan)) == set(FITS) - {"kl_matching"}
 
 
 def test_options_out_of_range_are_errors():

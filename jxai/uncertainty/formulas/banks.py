@@ -71,7 +71,13 @@ def unit(features: Array | None, bank: Array) -> Array:
     return h * lax.rsqrt(jnp.where(square > 0, square, 1))
 
 
+def of_predicted(rows: Array, logits: Array) -> Array:
+    """The row of the class with the largest logit; NaN where a logit is."""
+    z = jnp.asarray(logits)
+    return jnp.where(jnp.isnan(z).any(), jnp.nan, rows[jnp.argmax(z)])
+
+
 def root(square: Array) -> Array:
     """√, whose derivative at 0 is 0."""
-    away = square > 0
-    return jnp.where(away, jnp.sqrt(jnp.where(away, square, 1)), 0)
+    here = square == 0
+    return jnp.where(here, 0, jnp.sqrt(jnp.where(here, 1, square)))

@@ -121,7 +121,7 @@ def fdbd(logits: Array, features: Array | None = None, fitted: Boundaries | None
     first = jnp.argmax(z)
     distances = (jnp.abs(z - z[first]) / known.slopes[first]).sum()
     away = banks.root(((h if divisor == "norm" else h - known.mean) ** 2).sum())
-    ratio = jnp.where(distances > 0, distances / away, 0)
+    ratio = jnp.where(distances == 0, 0, distances / away)
     return -ratio if convention == "openood" else -ratio / (z.size - 1)
 
 
@@ -151,7 +151,7 @@ def nci(logits: Array, features: Array | None = None, fitted: NeuralCollapse | N
     known = need_fitted(fitted, NeuralCollapse, "fit_nci(features, logits, labels, head)")
     h, z = _given(logits, features, *known.weights.shape)
     towards = banks.unit(h - known.mean, h[None])
-    return -banks.products(towards, known.weights[:, jnp.argmax(z)]) - alpha * jnp.abs(h).sum()
+    return -banks.products(towards, banks.of_predicted(known.weights.T, z)) - alpha * jnp.abs(h).sum()
 
 
 def _given(logits: Array, features: Array | None, d: int, k: int) -> tuple[Array, Array]:

@@ -94,7 +94,7 @@ def relation(
 
     def block(i: Array, live: Array) -> Array:
         similar = jnp.maximum(banks.products(known.bank[i], z), 0) * banks.products(known.probabilities[i], p)
-        kept = (similar > threshold) & (live > 0)
+        kept = ~(similar <= threshold) & (live > 0)  # NaN stays
         return jnp.where(kept, jnp.where(kept, similar, 1) ** power, 0).sum()
 
     return -loops.block_sums(block, known.bank.shape[0], chunk)

@@ -13,7 +13,7 @@ from jxai.callables import plainly
 from jxai.scores import wide
 from jxai.typing import Array
 from jxai.uncertainty import fitting
-from jxai.uncertainty.checks import check_convention, check_features, check_host, check_logits, need_fitted
+from jxai.uncertainty.checks import check_convention, check_features, check_host, check_logits, need_fitted, same_length
 from jxai.uncertainty.formulas import banks
 from jxai.uncertainty.rows import blocks
 
@@ -61,6 +61,7 @@ def fit_kl_matching(features: Array | None, logits: Array, labels: Array | None 
     """
     check_host("fit_kl_matching", logits=logits)
     k = check_logits(logits, rank=2)
+    same_length(logits=logits, **{name: value for name, value in (("features", features), ("labels", labels)) if value is not None})
     totals, counts = np.full((k, k), -np.inf), np.zeros(k)
     for (block,) in blocks(logits):
         predicted = block.argmax(1)
@@ -124,9 +125,9 @@ def kl_matching(logits: Array, features: Array | None = None, fitted: Templates 
     check_logits(logits, size=known.log_probabilities.shape[0])
     log_p = jax.nn.log_softmax(wide(jnp.asarray(logits)))
     p = jnp.exp(log_p)
-    possible = p > 0
-    against = jnp.where(possible, log_p - known.log_probabilities, 0)  # −∞ − (−∞) where neither can be
-    return jnp.where(possible, p * against, 0).sum(1).min()
+    impossible = p == 0
+    against = jnp.where(impossible, 0, log_p - known.log_probabilities)  # −∞ − (−∞) where neither can be
+    return jnp.where(impossible, 0, p * against).sum(1).min()
 
 
 @plainly
@@ -153,4 +154,4 @@ def she(logits: Array, features: Array | None = None, fitted: Patterns | None = 
     known = need_fitted(fitted, Patterns, "fit_she(features, logits, labels)")
     check_logits(logits, size=known.means.shape[0])
     check_features(features, size=known.means.shape[1])
-    return -banks.products(wide(jnp.asarray(features)), known.means[jnp.argmax(logits)])
+    return -banks.products(wide(jnp.asarray(features)), banks.of_predicted(known.means, logits))
