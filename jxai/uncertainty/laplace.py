@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jax import lax
 
 from jxai.callables import Adapter, plainly
@@ -98,6 +97,8 @@ def fit_laplace(
     Reference: Kristiadi et al. 2020, "Being Bayesian, Even Just a Bit, Fixes Overconfidence in ReLU Networks", ICML; Daxberger et al. 2021, "Laplace Redux —
     Effortless Bayesian Deep Learning", NeurIPS (its damping, the eigenvalues', not √τ on each factor).
     """
+    from scipy.special import softmax
+
     one_of("likelihood", likelihood, LIKELIHOODS)
     within(math.ulp(0.0), math.inf, prior_precision=prior_precision, noise=noise)
     if likelihood == "categorical":
@@ -111,7 +112,7 @@ def fit_laplace(
         phi = np.concatenate([h, np.ones((len(h), 1))], 1)
         gram = gram + phi.T @ phi
         if likelihood == "categorical":
-            p = scipy.special.softmax(z, 1)
+            p = softmax(z, 1)
             curvature += (np.diag(p.sum(0)) - p.T @ p) / n
     input_values, inputs = np.linalg.eigh(gram)
     output_values, outputs = np.linalg.eigh(curvature)

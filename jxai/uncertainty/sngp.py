@@ -10,8 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
-import scipy.special
 from jax import lax
 
 from jxai.callables import Adapter, plainly
@@ -208,6 +206,9 @@ def fit_sngp(
     Cost: `n R² + R³` operations.
     Reference: Liu et al. 2020, "Simple and Principled Uncertainty Estimation with Deterministic Deep Learning via Distance Awareness", NeurIPS.
     """
+    from scipy.linalg import solve_triangular
+    from scipy.special import softmax
+
     one_of("likelihood", likelihood, ("gaussian", "binary"))
     within(math.ulp(0.0), math.inf, ridge=ridge)
     _, size, classes = fitting.given("fit_sngp", features, logits, labels, read=("logits",))
@@ -215,9 +216,9 @@ def fit_sngp(
         raise ValueError(f"{likelihood=} is of two classes, but logits are of {classes}: 'gaussian' takes any number")
     total = ridge * np.eye(size)
     for phi, z in fitting.blocks(features, logits):
-        p = scipy.special.softmax(z, 1)[:, 1]
+        p = softmax(z, 1)[:, 1]
         total += (phi * (p * (1 - p))[:, None] if likelihood == "binary" else phi).T @ phi
-    whitening = scipy.linalg.solve_triangular(np.linalg.cholesky(total), np.eye(size), lower=True)
+    whitening = solve_triangular(np.linalg.cholesky(total), np.eye(size), lower=True)
     dtype = jnp.promote_types(jnp.float32, jnp.result_type(features))
     return SNGPPosterior(jnp.asarray(whitening, dtype), jnp.asarray(ridge, dtype))
 

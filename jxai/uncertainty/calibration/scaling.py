@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy.optimize import brentq, minimize
-from scipy.special import log_softmax, softmax
 
 from jxai.typing import Array
 from jxai.uncertainty.calibration.recalibration import Recalibration, fitting
@@ -127,6 +125,9 @@ def fit_temperature(logits: Array, labels: Array) -> TemperatureScaling:
             "every label has the largest logit: its likelihood grows without end as the temperature falls to 0; give examples of which some are predicted wrongly"
         )
     unit, ends = z.std(), np.log(_LIMITS)
+    from scipy.optimize import brentq
+    from scipy.special import softmax
+
     slope = lambda log_inverse: ((softmax(z * np.exp(log_inverse) / unit, axis=1) * z).sum(1) - own).mean()
     if slope(ends[0]) >= 0:
         raise ValueError(
@@ -201,6 +202,8 @@ def fit_dirichlet(logits: Array, labels: Array, *, off_diagonal: float = 1e-3, b
     Reference: Kull et al. 2019, "Beyond Temperature Scaling: Obtaining Well-Calibrated Multiclass Probabilities with Dirichlet Calibration", NeurIPS.
     """
     z, y = fitting("fit_dirichlet", logits, labels, every_class=True)
+    from scipy.special import log_softmax
+
     return Dirichlet(*_regression(log_softmax(z, axis=1), y, off_diagonal, bias, "Dirichlet calibration"))
 
 
@@ -225,6 +228,8 @@ def _regression(x: np.ndarray, y: np.ndarray, off_diagonal: Any, bias: Any, what
 
 def _likelihood(logits: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     """The mean negative log-likelihood, and its derivative by the logits."""
+    from scipy.special import log_softmax
+
     log_p = log_softmax(logits, axis=1)
     residual = np.exp(log_p)
     residual[np.arange(len(y)), y] -= 1
@@ -232,6 +237,8 @@ def _likelihood(logits: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _minimised(loss: Any, start: np.ndarray) -> np.ndarray:
+    from scipy.optimize import minimize
+
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "maxfun": 10000, "maxcor": 20, "ftol": 1e-14, "gtol": 1e-8})
     if not np.isfinite(found.fun) or (not found.success and np.abs(found.jac).max() > 1e-4):
         raise ValueError(f"logits could not be fitted to: after {found.nit} steps the greatest derivative is {np.abs(found.jac).max():.2g} ({found.message})")

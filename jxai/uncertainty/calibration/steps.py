@@ -7,7 +7,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from jxai.scores import one_of, positive, wide
 from jxai.typing import Array
@@ -137,6 +136,8 @@ def _between(p: np.ndarray, bins: int, binning: str) -> np.ndarray:
 def _rising(p: np.ndarray, outcome: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The knots of an isotonic regression: where its value changes."""
     places, index, count = np.unique(p, return_inverse=True, return_counts=True)
+    from scipy.optimize import isotonic_regression
+
     values = isotonic_regression(np.bincount(index, outcome) / count, weights=count).x
     ends = np.r_[True, np.diff(values) > 0] | np.r_[np.diff(values) > 0, True]
     return places[ends], np.clip(values[ends], 0, 1)
