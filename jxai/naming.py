@@ -1,4 +1,4 @@
-"""Proper names: what a paper calls the methods and metrics that this library calls by identifiers. The one place for them."""
+"""Proper names: what a paper calls the methods, metrics and scores that this library calls by identifiers. The one place for them."""
 
 from __future__ import annotations
 
@@ -92,6 +92,60 @@ METRICS = {
     "sufficiency": "Sufficiency",
     "top_k_intersection": "Top-k Intersection",
 }
+SCORES = {
+    "ash": "ASH",
+    "dempster_shafer": "Dempster–Shafer",
+    "dice": "DICE",
+    "dissector": "Dissector",
+    "dsa": "DSA",
+    "energy": "Energy",
+    "entropy": "Entropy",
+    "fdbd": "fDBD",
+    "gaussian_density": "Gaussian Density (DDU)",
+    "gen": "GEN",
+    "gini": "Gini (DeepGini)",
+    "grad_norm": "GradNorm",
+    "kl_matching": "KL-Matching",
+    "knn": "KNN",
+    "laplace_variance": "Laplace Variance",
+    "lsa": "LSA",
+    "mahalanobis": "Mahalanobis",
+    "max_kernel": "Max Kernel (DUQ)",
+    "max_logit": "Max Logit",
+    "max_softmax": "Max Softmax (MSP)",
+    "mdsa": "MDSA",
+    "nci": "NCI",
+    "nn_guide": "NNGuide",
+    "odin": "ODIN",
+    "outside": "Outside (UQGAN)",
+    "probability_margin": "Probability Margin",
+    "rank_feat": "RankFeat",
+    "react": "ReAct",
+    "relation": "Relation",
+    "relative_mahalanobis": "Relative Mahalanobis",
+    "scale": "SCALE",
+    "she": "SHE",
+    "sngp_variance": "SNGP Variance",
+    "vim": "ViM",
+    "vra": "VRA",
+}
+"""Scores of uncertainty (`jxai.uncertainty`)."""
+NUMBERS = {
+    "accuracy": "Accuracy",
+    "augrc": "AUGRC",
+    "aupr_in": "AUPR-in",
+    "aupr_out": "AUPR-out",
+    "aurc": "AURC",
+    "auroc": "AUROC",
+    "brier": "Brier",
+    "error_auroc": "AUROC of errors",
+    "excess_aurc": "E-AURC",
+    "expected_calibration_error": "ECE",
+    "fpr95_in": "FPR95-in",
+    "fpr95_out": "FPR95-out",
+    "negative_log_likelihood": "NLL",
+}
+"""What an uncertainty run tells of a model and of its scores."""
 ABSOLUTE = "abs:"
 """Before a method's label: the magnitudes of its map."""
 APART = "@"
@@ -99,12 +153,12 @@ APART = "@"
 
 
 def proper(label: str) -> str:
-    """The proper name of a method's or a metric's label; one that is not jxai's stays as it is.
+    """The proper name of the label of a method, a metric, a score or a number; one that is not jxai's stays as it is.
 
     `"grad_cam"` is `"Grad-CAM"`, `"abs:gradient"` is `"|Gradient|"`, `"sobol@num_designs=16"` is `"Sobol (num designs 16)"`.
     """
     name, *apart = label.removeprefix(ABSOLUTE).split(APART)
-    known = METHODS.get(name, METRICS.get(name))
+    known = next((names[name] for names in (METHODS, METRICS, SCORES, NUMBERS) if name in names), None)
     if known is None:
         return label
     shown = f"|{known}|" if label.startswith(ABSOLUTE) else known

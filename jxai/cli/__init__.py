@@ -26,7 +26,7 @@ from jxai.cli import arguments, cache, compiler, parser
 from jxai.cli.errors import UserError, first_line, need
 from jxai.cli.progress import Interrupts
 
-_WITH_OPTIONS = ("explain", "evaluate", "certify", "counterfactual", "concepts")
+_WITH_OPTIONS = ("explain", "evaluate", "certify", "counterfactual", "concepts", "uncertainty")
 _CLAIMS = ("suffice", "disambiguate")
 
 

@@ -19,6 +19,7 @@ LISTS = {
     "counterfactual": ("--target", "--window"),
     "concepts": ("--channels", "--window"),
     "spray": ("--methods", "--label"),
+    "uncertainty": ("--scores", "--window"),
     "suffice": ("--window",),
     "disambiguate": ("--labels", "--window"),
     "verify": ("--window",),

@@ -29,15 +29,38 @@ def chosen(methods: str, metrics: str, given: Given, score: str | None) -> tuple
     asked = _asked("--methods", "method", ",".join(every) if methods.strip() == ALL else methods, every, ABSOLUTE)
     judging = _asked("--metrics", "metric", metrics, judges)
     functions = {name: fn for name, fn, _ in (*asked.values(), *judging.values())}
+    texts = _texts(given, functions)
+    made = _columns("--methods", asked, texts, functions), _columns("--metrics", judging, texts, functions)
+    for fn, own in made[0].values():
+        options.share_score(score, {"": own}, {"": fn})
+    return made
+
+
+def scores(text: str, given: Given) -> tuple[Made, bool]:
+    """Scores of uncertainty by label, each with its function and the options that were given for it or for its fit; and whether all were asked for.
+
+    Args:
+      text: names separated by commas, or all. given: as for `chosen`.
+    """
+    from jxai.evaluate.uncertain.plan import OF_NETWORKS, every, with_fit
+
+    known_, whole = every(), text.strip() == ALL
+    asked = _asked("--scores", "score", ",".join(name for name in known_ if name not in OF_NETWORKS) if whole else text, known_)
+    functions = {name: with_fit(fn) for name, fn, _ in asked.values()}
+    made = _columns("--scores", {label: (name, functions[name], own) for label, (name, _, own) in asked.items()}, _texts(given, functions), functions)
+    real = {name: fn for name, fn, _ in asked.values()}
+    by = {functions[name]: fn for name, fn in real.items()}
+    return {label: (by[fn], own) for label, (fn, own) in made.items()}, whole
+
+
+def _texts(given: Given, functions: Mapping[str, Callable]) -> dict[str, dict[str, list[str]]]:
+    """By name and option the values that were given."""
     texts: dict[str, dict[str, list[str]]] = {name: {} for name in functions}
     for name, option, text in given:
         if name not in functions:
             options.parse([(name, option, text)], functions)  # says what is wrong with it
         texts[name].setdefault(option, []).extend(_values(functions[name], option, text))
-    made = _columns("--methods", asked, texts, functions), _columns("--metrics", judging, texts, functions)
-    for fn, own in made[0].values():
-        options.share_score(score, {"": own}, {"": fn})
-    return made
+    return texts
 
 
 def _asked(flag: str, kind: str, text: str, every: Mapping[str, Callable], prefix: str = "") -> dict[str, tuple[str, Callable, dict[str, str]]]:

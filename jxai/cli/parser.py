@@ -37,6 +37,11 @@ _CONCEPTS_EPILOG = """\
 Every option of LRP is an option here: --lrp.composite epsilon, --lrp.epsilon 1e-3. `jxai methods lrp` lists them.
 The same command again goes on where it was stopped; another image, or other channels, only need another picture.
 """
+_UNCERTAINTY_EPILOG = """\
+Every option of a score, and of its fit, is an option here: --knn.num_neighbours 10, --vim.dimension 64, --odin.temperature 100; several values make several columns.
+Any data set may be corrupted: cifar10+gaussian_noise:3 is its pictures with noise of severity 3 (the corruptions of ImageNet-C and CIFAR-10-C).
+The same command again goes on where it was stopped; `jxai report RUN` writes its tables, curves and page again.
+"""
 _DOCTOR = """\
 Says which versions, extras, devices, caches, data and weights there are, and tests a gradient, bounds and a Sobol map against closed forms, in seconds.
 The exit code is 1 where something is broken. Nothing is changed; the text can be pasted into an issue.
@@ -68,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     _counterfactuals(commands)
     _concepts(commands)
     _spray(commands)
+    _uncertainty(commands)
     _claims(commands)
     compare = commands.add_parser("compare", help="what differs between results of experiments", description="Lays results of experiments side by side.")
     for name in ("a", "b"):
@@ -219,6 +225,31 @@ def _spray(commands) -> None:
     add("--seed", type=arguments.seed, default=0, help="of the random numbers (default: %(default)s)")
     add("--out", help="folder for pictures, summary.csv and labels.csv (default: spray in the run)")
     arguments.html(add)
+
+
+def _uncertainty(commands) -> None:
+    uncertainty = arguments.command(
+        commands,
+        "uncertainty",
+        "say whether a model knows when it does not know",
+        "Asks how unsure a model is of every example of a data set and of others, and whether that tells its errors and the other data.",
+        _UNCERTAINTY_EPILOG,
+    )
+    add = uncertainty.add_argument
+    add("dataset", metavar="DATASET", help="digits, a folder of images, or a data set of TFDS (name or name:version), also corrupted: NAME+CORRUPTION:SEVERITY")
+    arguments.model(add, by_data=True)
+    arguments.named(add, "--scores", "names, a b c or a,b,c, or all that can be had (default: %(default)s)", default="all")
+    add("--against", nargs="+", action="extend", metavar="OTHER", help="other data sets, spelled as DATASET; noise is even noise (default: noise)")
+    add("--resize", action="store_true", help="bring the pictures of other data sets to the size and the channels of DATASET's")
+    add("--fit-on", metavar="DATASET", help="labelled examples on which scores are fitted, or none (default: the split train of DATASET)")
+    add("--fit-split", metavar="SPLIT", help="of these (default: train)")
+    add("--fit-limit", type=int, default=5000, help="at most so many of them, of every class its share (default: %(default)s)")
+    add("--out", default="uncertainty", metavar="RUN", help="folder of the run; its tables go to RUN/report (default: %(default)s)")
+    add("--no-pictures", action="store_true", help="keep no pictures of the examples")
+    arguments.run(add)
+    add("--seed", type=arguments.seed, default=0, help="of the samples, and of scores that draw (default: %(default)s)")
+    add("--block", type=int, help="examples that are written together (default: 8 large or up to 32 small ones)")
+    add("--batch-size", type=int, help="examples at once (default: what suits their size)")
 
 
 def _claims(commands) -> None:

@@ -18,7 +18,7 @@ class Noise:
       ValueError: another shape, or no pictures.
     """
 
-    class_names = None
+    class_names: tuple[str, ...] | None = None
 
     def __init__(self, shape: tuple[int, int, int], size: int, seed: int = 0):
         if len(shape) != 3 or shape[-1] not in (1, 3) or min(shape) < 1:

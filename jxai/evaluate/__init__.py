@@ -4,6 +4,7 @@
 - what a run is: `tasks` and `examples`, `evaluation` (what is asked for, and a block of it), `columns` (their names), `variants`, `possible` (which methods a model can have); `growth` and `selection` say which examples, and
   what may be added to a run that is there. What is kept: `store`, its files `blocks` (whole or absent). What it says: `statistics`, `table`, `told`, `pictures`, `page`, `page_differences`, `report`;
   of several: `comparison` (tests), `joined`, and as text `verdicts`, `latex`. `clusters`: of the explanations that a run keeps.
+- `uncertain`: runs that ask how unsure a model is, and their reports.
 - of experiments: `record` keeps their configuration, pieces, code and results, `experiment` makes commands of them, `findings` are their rows and tables,
   `answers` what a classifier says of many examples, `controls` attributions that know no model.
 
@@ -19,6 +20,7 @@ from jxai.evaluate.processes import join
 from jxai.evaluate.report import report
 from jxai.evaluate.run import run
 from jxai.evaluate.store import Run
+from jxai.evaluate.uncertain.run import uncertainty
 from jxai.evaluate.variants import variants
 from jxai.views.progress import Progress
 
@@ -40,5 +42,6 @@ __all__ = [
     "possible",
     "report",
     "run",
+    "uncertainty",
     "variants",
 ]

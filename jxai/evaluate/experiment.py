@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 from jxai.data import Source
 from jxai.evaluate import findings
@@ -54,7 +54,7 @@ def evaluated(here: Record, subject: Pretrained, source: Source, explained: Any,
         "on_progress": here.on_progress,
     }
     done = evaluate(subject.model, source, explained, judged, here.path / "run", **known, **options)
-    return done, report([done], here.path / "report")
+    return done, cast(list[Row], report([done], here.path / "report"))
 
 
 def over_seeds(line: str, column: str) -> Callable[[Any, Rows], None]:

@@ -63,7 +63,7 @@ def _means(run: Run, label: str, rows: Sequence[Row]) -> str:
     n = f"{max(counts)} examples" if len(counts) == 1 else f"{min(counts)} to {max(counts)} examples"
     caption = f"{model} on {data}, {n}: mean [95\\,\\% bootstrap interval]."
     body = [f"{escaped(name)} & {' & '.join(lines[method])} \\\\" for method, name in propers(lines).items()]
-    return _table(caption, f"tab:{_key(label)}", ["Method", *heads], body)
+    return tabular(caption, f"tab:{key(label)}", ["Method", *heads], body)
 
 
 def _cell(row: Row, top: bool) -> str:
@@ -90,7 +90,7 @@ def _ranks(joined: Joined) -> str:
     body += ["Critical difference & " + " & ".join("--" if one.critical_difference is None else f"{one.critical_difference:.2f}" for one in found) + r" \\"]
     body += ["Examples & " + " & ".join(str(one.n) for one in found) + r" \\"]
     caption = "Mean ranks over the examples, 1 the best; Friedman's test, and Nemenyi's critical difference at 5\\,\\%."
-    return _table(caption, "tab:ranks", ["Method", *(escaped(proper(one.metric)) for one in found)], body)
+    return tabular(caption, "tab:ranks", ["Method", *(escaped(proper(one.metric)) for one in found)], body)
 
 
 def _chi2(test) -> str:
@@ -101,10 +101,12 @@ def _p(test) -> str:
     return "--" if test is None else "$<0.001$" if test.p < 0.001 else f"{test.p:.3f}"
 
 
-def _table(caption: str, key: str, heads: Sequence[str], body: Sequence[str]) -> str:
-    head = [r"\begin{table}", r"\centering", f"\\caption{{{caption}}}", f"\\label{{{key}}}", f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule"]
+def tabular(caption: str, label: str, heads: Sequence[str], body: Sequence[str]) -> str:
+    """A table with a caption above, its first column to the left and the others to the right."""
+    head = [r"\begin{table}", r"\centering", f"\\caption{{{caption}}}", f"\\label{{{label}}}", f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule"]
     return "\n".join([*head, " & ".join(heads) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
-def _key(label: str) -> str:
+def key(label: str) -> str:
+    """A label as a part of one of LaTeX's."""
     return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in label)

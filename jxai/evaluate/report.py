@@ -10,14 +10,18 @@ from jxai.evaluate.joined import joined, labelled
 from jxai.evaluate.latex import as_latex
 from jxai.evaluate.store import Run
 from jxai.evaluate.table import Row, as_csv, as_markdown, summarise
+from jxai.evaluate.uncertain import report as uncertain_report
+from jxai.evaluate.uncertain import run as uncertain
+from jxai.evaluate.uncertain.summary import Row as UncertainRow
 from jxai.files import atomic
 
 
-def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool = True, images: int = 64) -> list[Row]:
+def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool = True, images: int = 64) -> list[Row] | list[UncertainRow]:
     """Writes `summary.csv`, `summary.md`, `summary.tex`, `tests.csv`, pictures (of each run in a folder of its own where there are several) and `report.html` into `out`.
 
     What the tests say over all runs together is `joined(runs)`. The page is one file that holds the tables, the curves, the ranks and a browser of examples with the
-    maps of all methods; equal runs make equal bytes of it.
+    maps of all methods; equal runs make equal bytes of it. Of uncertainty runs (`jxai.evaluate.uncertainty`) the tables (also as `summary.json`), ROC and risk-coverage curves, reliability
+    diagrams and the most and the least certain images; their rows are of `jxai.evaluate.uncertain.summary`.
 
     Args:
       runs: runs, or their folders; begun ones count as far as they are. out: a folder.
@@ -35,6 +39,11 @@ def report(runs: Sequence[str | Path | Run], out: str | Path, *, pictures: bool 
         raise ValueError("runs must name at least one")
     if images < 0:
         raise ValueError(f"{images=} must be 0 or more")
+    kinds = {uncertain.KIND in run.config for run in runs}
+    if kinds == {True}:
+        return uncertain_report.report(runs, Path(out), pictures=pictures, images=images)
+    if True in kinds:
+        raise ValueError("runs must be of one kind: uncertainty runs have a report of their own")
     labels = labelled(runs)
     tables = [run.table() for run in runs]
     for run, table in zip(runs, tables):

@@ -217,6 +217,26 @@ class Browser:
         return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+class Tile(NamedTuple):
+    """A small picture of a sheet."""
+
+    picture: str
+    """A data URI."""
+    alt: str
+    captions: Sequence[str] = ()
+    marked: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """Rows of small pictures, each with a name."""
+
+    rows: Sequence[tuple[str, Sequence[Tile]]]
+    title: str = ""
+    caption: str = ""
+    template: ClassVar[str] = "sheet.html"
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
     """A heading and the parts below it."""

@@ -3,7 +3,7 @@
 Attributions come raw and signed; everything that is lost for the eye (the sum over channels, the clipping of outliers,
 the scale) is lost here and only here. Functions return arrays or `matplotlib.figure.Figure`s and keep no global state.
 
-- `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series, `words` of texts; `grids`: those of papers. `evaluation`, `counterfactuals`, `features`, `sufficiency`,
+- `blending`: numbers to colours. `page`: texts as they are. `figures`: pages of maps; `series`: those of series, `words` of texts; `grids`: those of papers, `sheets` of many small images. `evaluation`, `counterfactuals`, `features`, `sufficiency`,
   `certificates`, `concepts`, `selective`, `calibration`: figures of those families.
 
 What may be touched: a figure for another family is a file of its own that takes arrays (or what a routine returned), not runs or models, and returns a Figure.
@@ -19,6 +19,7 @@ from jxai.plot.features import atlas, visualizations
 from jxai.plot.figures import explanations, overlay, save
 from jxai.plot.grids import grid
 from jxai.plot.selective import risk_coverage, roc
+from jxai.plot.sheets import sheet
 from jxai.plot.spectrum import spectrum
 from jxai.plot.sufficiency import confidence, removals
 from jxai.plot.words import words
@@ -49,6 +50,7 @@ __all__ = [
     "roc",
     "save",
     "save_animation",
+    "sheet",
     "spectrum",
     "spotlight",
     "visualizations",

@@ -26,7 +26,7 @@ def roc(lines: Mapping[str, Curve], title: str = "", *, positive: str = "out") -
     for name, (x, y) in held.items():
         if not np.allclose([x[0], y[0], x[-1], y[-1]], [0, 0, 1, 1]):
             raise ValueError(f"lines[{name!r}] must be a ROC curve, from (0, 0) to (1, 1), but goes from ({x[0]:g}, {y[0]:g}) to ({x[-1]:g}, {y[-1]:g})")
-    figure = Page(figsize=(5.6, 4.2), layout="constrained")
+    figure = Page(figsize=(5.6, _height(held)), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.75", linewidth=0.8)
     axes.axhline(0.95, color="0.6", linewidth=0.8, linestyle=":")
@@ -53,7 +53,7 @@ def risk_coverage(lines: Mapping[str, Curve], title: str = "", *, best: Curve | 
     for name, (x, _) in held.items():
         if not np.allclose([x[0], x[-1]], [0, 1]):
             raise ValueError(f"lines[{name!r}] must be a curve over coverage from 0 to 1, but goes from {x[0]:g} to {x[-1]:g}")
-    figure = Page(figsize=(6.4, 4.2), layout="constrained")
+    figure = Page(figsize=(6.4, _height(held)), layout="constrained")
     axes = figure.add_subplot()
     for number, (name, (x, y)) in enumerate(held.items()):
         style = {"color": "0.6", "linewidth": 1.0} if best is not None and name == "best order" else line_style(number)
@@ -62,6 +62,11 @@ def risk_coverage(lines: Mapping[str, Curve], title: str = "", *, best: Curve | 
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="area", title_fontsize=7)
     return figure
+
+
+def _height(held: Mapping[str, object]) -> float:
+    """Inches that a legend of so many lines needs."""
+    return max(4.2, 0.18 * len(held) + 0.6)
 
 
 def _curves(lines: Mapping[str, Curve]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
