@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import inspect
 import os
 from collections.abc import Callable
 from typing import Any
@@ -31,16 +30,13 @@ import numpy as np
 from benchmarks.measuring.bench import CLOCKS, names
 from benchmarks.measuring.turns import CORES, both, over, table, turns
 from benchmarks.uncertainty import uncertainty_peer
+from experiments.uncertainty.post_hoc import BANKS, OF_FEATURES, OF_LOGITS, POST_HOC, fitted
 from jxai import data, each, uncertainty
 from jxai.models import available
-from jxai.uncertainty import formulas, scores
+from jxai.uncertainty import formulas
 
 NETWORK, DATA = "cifar10_resnet20", "cifar10"
-BANKS = ("knn", "nn_guide", "relation")
-"""Scores that search all training examples."""
-ANSWERED = ("odin", "rank_feat")
-"""Scores that ask the model again, ODIN for its gradient."""
-ONE_ANSWER = tuple(name for name in scores.__all__ if name not in (*BANKS, *ANSWERED))
+ONE_ANSWER = (*OF_LOGITS, *OF_FEATURES)
 
 
 def forward(f: Callable, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -57,21 +53,18 @@ def together(f: Callable, x: jax.Array, key: jax.Array | None = None, *, fitted:
 class World:
     """The network, the images, and what scores are fitted by."""
 
-    def __init__(self, images: int, fitted: int, batch: int):
+    def __init__(self, images: int, examples: int, batch: int):
         self.f, self.batch = available()[NETWORK].build().model, batch
         self.x, _ = read("test", images)
-        self.train, self.labels = read("train", fitted)
+        self.train, self.labels = read("train", examples)
         self.known = tuple(np.asarray(v) for v in each(uncertainty.answers, self.f, self.train, batch_size=batch))
         self.head = uncertainty.linear_head(self.f, self.x[0])
 
     @functools.cache  # noqa: B019
-    def fitted(self, name: str, count: int | None = None) -> Any:
+    def state(self, name: str, count: int | None = None) -> Any:
         """What a score is fitted by, to the first training examples; None of one that is not."""
-        if name in ("ash", "scale"):
-            return self.head
-        make = getattr(uncertainty, f"fit_{name}", None)
         logits, features = (v[:count] for v in self.known)
-        return make(features, logits, self.labels[:count], self.head) if make else None
+        return fitted(name, features, logits, self.labels[:count], self.head)
 
     def call(self, fn: Callable, **options: Any) -> Callable[[], Any]:
         return lambda: jax.block_until_ready(each(fn, self.f, self.x, batch_size=self.batch, **options))
@@ -87,7 +80,7 @@ def of_one_answer(world: World, args: argparse.Namespace) -> str:
     """The part `together`."""
     kinds = {"all of one answer": ONE_ANSWER, "and those with banks": (*ONE_ANSWER, *BANKS)}
     calls = {"forward": world.call(forward), "logits and features": world.call(uncertainty.answers)}
-    calls |= {f"{label} ({len(kind)} scores)": world.call(together, fitted={name: world.fitted(name) for name in kind}) for label, kind in kinds.items()}
+    calls |= {f"{label} ({len(kind)} scores)": world.call(together, fitted={name: world.state(name) for name in kind}) for label, kind in kinds.items()}
     times = turns(calls, args.rounds, args.clock)
     rows = [(label, both(seen), f"{len(world.x) / min(seen):.0f}", over(seen, times["forward"])) for label, seen in times.items()]
     return table((f"{len(world.x)} images", "s", "a second", "over the forward pass"), rows)
@@ -96,7 +89,7 @@ def of_one_answer(world: World, args: argparse.Namespace) -> str:
 def alone(world: World, args: argparse.Namespace) -> str:
     calls = {"forward": world.call(forward)}
     for name in args.scores:
-        state = world.fitted(name)
+        state = world.state(name)
         calls[name] = world.call(getattr(uncertainty, name), **({} if state is None else {"fitted": state}))
     times = turns(calls, args.rounds, args.clock)
     return table(("score", "s", "over the forward pass"), [(name, both(seen), over(seen, times["forward"])) for name, seen in times.items()])
@@ -104,9 +97,9 @@ def alone(world: World, args: argparse.Namespace) -> str:
 
 def state(world: World, args: argparse.Namespace) -> str:
     counts = sorted({max(len(world.train) // k, 1) for k in (10, 4, 1)})
-    fitted = [name for name in args.scores if "fitted" in inspect.signature(getattr(uncertainty, name)).parameters and world.fitted(name) is not None]
-    size = lambda name, n: sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(world.fitted(name, n))) / 1024
-    return table(("KiB fitted to", *(f"{n} examples" for n in counts)), [(name, *(f"{size(name, n):.1f}" for n in counts)) for name in fitted])
+    known = [name for name in args.scores if world.state(name) is not None]
+    size = lambda name, n: sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(world.state(name, n))) / 1024
+    return table(("KiB fitted to", *(f"{n} examples" for n in counts)), [(name, *(f"{size(name, n):.1f}" for n in counts)) for name in known])
 
 
 def peer(world: World, args: argparse.Namespace) -> str:
@@ -114,7 +107,7 @@ def peer(world: World, args: argparse.Namespace) -> str:
     theirs = uncertainty_peer.calls(world.head, *world.known[::-1], world.labels, features, logits)
     rows = []
     for name, call in theirs.items():
-        formula, known = getattr(formulas, name), world.fitted(name)
+        formula, known = getattr(formulas, name), world.state(name)
         run = jax.jit(lambda s, z, h, formula=formula: jax.lax.map(lambda row: formula(*row, s), (z, h), batch_size=500))
         ours = functools.partial(lambda run, s: jax.block_until_ready(run(s, jnp.asarray(logits), jnp.asarray(features))), run, known)
         times = turns({"ours": ours, "theirs": call}, args.rounds, args.clock)
@@ -129,7 +122,7 @@ PARTS = {"together": of_one_answer, "alone": alone, "state": state, "peer": peer
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", type=names(PARTS), default=list(PARTS), help="with commas between")
-    parser.add_argument("--scores", type=names(scores.__all__), default=list(scores.__all__), help="of the parts alone and state, with commas between")
+    parser.add_argument("--scores", type=names(POST_HOC), default=list(POST_HOC), help="of the parts alone and state, with commas between")
     parser.add_argument("--images", type=int, help="10000, or 1000 with --quick")
     parser.add_argument("--fitted", type=int, help="training examples: 10000, or 1000 with --quick")
     parser.add_argument("--batch", type=int, default=50, help="images at once")

@@ -6,7 +6,7 @@
 The same command goes on where it was stopped. Needs the extra `experiments`, the data sets below and the weights of the networks.
 
 OpenOOD's leaderboard (Yang et al. 2022, "OpenOOD: Benchmarking Generalized Out-of-Distribution Detection"; Zhang et al. 2023, v1.5) has no score that wins everywhere, and some
-that are among the best on one backbone and among the worst on another (ASH, GradNorm). Here: all post-hoc scores of `jxai.uncertainty`, with their published options, none of them
+that are among the best on one backbone and among the worst on another (ASH, GradNorm). Here: the post-hoc scores of `jxai.uncertainty`, with their published options, none of them
 tuned, on CIFAR-10's ResNet-20 and ResNet-56 (test images against 11 sets, brought to 32 × 32) and on EfficientNet-Lite0 (photographs against textures, digits and noise).
 
 What is fitted is fitted to half of the 10 000 training images of CIFAR-10 that are here (of 50 000), and for the photographs, of which no training images are here, to half
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,21 +31,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.uncertainty.post_hoc import AGAIN, POST_HOC, fitted
 from jxai import data, each, uncertainty
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.models import available
 from jxai.plot.page import Page
-from jxai.uncertainty import formulas, scores
+from jxai.uncertainty import formulas
 from jxai.uncertainty.detection import auroc, fpr95
 
 NEAR = ("cifar100_sample", "tiny_imagenet")
 """Natural images of (mostly) other classes; some of tiny_imagenet's are CIFAR-10's own."""
 FAR = ("dtd_sample", "cue_conflict", "mnist_m", "fashion_mnist", "mnist", "usps", "notmnist", "omniglot_small", "noise")
 PHOTOGRAPHS = ("dtd_sample", "mnist", "noise")
-ANSWERED = ("odin", "rank_feat")
-"""Scores that ask the model again: all others are formulas of its answers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,32 +87,21 @@ def answers(network: str, x: np.ndarray) -> dict[str, np.ndarray]:
     """Logits, features, and the scores that ask again."""
     f, size = available()[network].build().model, 8 if network.startswith("efficientnet") else 64
     logits, features = each(uncertainty.answers, f, x, batch_size=size)
-    return {"logits": logits, "features": features} | {name: each(getattr(uncertainty, name), f, x, batch_size=size) for name in ANSWERED}
+    return {"logits": logits, "features": features} | {name: each(getattr(uncertainty, name), f, x, batch_size=size) for name in AGAIN}
 
 
-def fit(name: str, network: str, x: np.ndarray, known: dict[str, np.ndarray], labels: np.ndarray) -> Any:
-    """What a score is fitted by; None of one that is not."""
-    if "fitted" not in inspect.signature(getattr(formulas, name)).parameters or name in ANSWERED:
-        return None
-    head = uncertainty.linear_head(available()[network].build().model, x)
-    if name in ("ash", "scale"):
-        return head
-    make = getattr(uncertainty, f"fit_{name}", None)
-    return make(known["features"], known["logits"], labels, head) if make else None
-
-
-def scored(name: str, fitted: Any, known: dict[str, np.ndarray]) -> np.ndarray:
+def scored(name: str, state: Any, known: dict[str, np.ndarray]) -> np.ndarray:
     """`[n]`: a score of examples that were answered."""
-    if name in ANSWERED:
+    if name in AGAIN:
         return np.asarray(known[name])
-    return np.asarray(of_rows(name)(fitted, jnp.asarray(known["logits"]), jnp.asarray(known["features"])))
+    return np.asarray(of_rows(name)(state, jnp.asarray(known["logits"]), jnp.asarray(known["features"])))
 
 
 @functools.cache
 def of_rows(name: str) -> Callable[..., jax.Array]:
     """A formula of what was fitted and of the rows of logits and features, compiled once for each number of rows."""
     formula = getattr(formulas, name)
-    return jax.jit(lambda fitted, z, h: jax.lax.map(lambda row: formula(*row, fitted), (z, h), batch_size=250))
+    return jax.jit(lambda state, z, h: jax.lax.map(lambda row: formula(*row, state), (z, h), batch_size=250))
 
 
 def of_network(config: Config, network: str, here: Record) -> dict[tuple, np.ndarray]:
@@ -131,17 +118,17 @@ def of_network(config: Config, network: str, here: Record) -> dict[tuple, np.nda
             order = np.random.default_rng(seed).permutation(len(x))
             (fitting, labels), (inside, truth) = ((x[part], y[part]) for part in np.array_split(order, 2))
         f, size = available()[network].build().model, 8 if network.startswith("efficientnet") else 64
-        logits, features = each(uncertainty.answers, f, fitting, batch_size=size)
+        logits, features = map(np.asarray, each(uncertainty.answers, f, fitting, batch_size=size))
+        head = uncertainty.linear_head(f, fitting[0])
         known = {"in": answers(network, inside)}
         known |= {name: answers(network, read(name, "validation" if name == "tiny_imagenet" else "test", network, seed, config.examples)[0]) for name in others}
         found[seed, "accuracy"] = (known["in"]["logits"].argmax(1) == truth).mean(keepdims=True)
-        for name in scores.__all__:
+        for name in POST_HOC:
             try:
-                fitted = fit(name, network, fitting[0], {"logits": logits, "features": features}, labels)
+                state = fitted(name, features, logits, labels, head)
+                found |= {(seed, where, name): scored(name, state, answered) for where, answered in known.items()}
             except ValueError as error:
                 here.tell(f"{network}, {name}: left out: {error}")
-                continue
-            found |= {(seed, where, name): scored(name, fitted, answered) for where, answered in known.items()}
     return found
 
 
@@ -158,7 +145,7 @@ def judge(config: Config, network: str, values: dict[tuple, np.ndarray]) -> list
     rows = [findings.row(np.concatenate([values[seed, "accuracy"] for seed in range(config.seeds)]), network=network, set="in", score="", metric="accuracy")]
     for place, where in enumerate(sets(network)[1]):
         rng, areas = np.random.default_rng(place), {}
-        names = [name for name in scores.__all__ if (0, where, name) in values]
+        names = [name for name in POST_HOC if (0, where, name) in values]
         n, m = (values[0, part, names[0]].size for part in ("in", where))
         weights = tuple(rng.multinomial(size, np.full(size, 1 / size), config.draws).astype(np.float64) for size in (n, m))
         for name in names:
@@ -214,7 +201,7 @@ def picture(rows: list[dict[str, Any]]) -> Page:
     widths = [len(sets(network)[1]) for network in networks]
     figure = Page(figsize=(3.2 + 0.42 * sum(widths), 7.2), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(networks), sharey=True, width_ratios=widths))
-    means = {name: np.mean([r["mean"] for r in rows if r["score"] == name and r["metric"] == "auroc"]) for name in scores.__all__}
+    means = {name: np.mean([r["mean"] for r in rows if r["score"] == name and r["metric"] == "auroc"]) for name in POST_HOC}
     order = sorted((name for name in means if np.isfinite(means[name])), key=lambda name: -means[name])
     for axis, network in zip(axes, networks, strict=True):
         places = sets(network)[1]

@@ -12,7 +12,7 @@ import manual
 import numpy as np
 import pytest
 
-from jxai import attribution, counterfactual, metrics, models, relevance
+from jxai import attribution, counterfactual, metrics, models, relevance, uncertainty
 
 
 def _checked(page):
@@ -120,7 +120,8 @@ def test_what_the_manual_names_exists():
             assert own <= {"all", *known}, names
 
 
-def test_every_metric_and_counterfactual_method_is_listed():
+def test_every_metric_counterfactual_method_and_score_is_listed():
     named = set(re.findall(r"`([\w.]+)`", manual.text(manual.DOCS / "howto" / "judge.md")))
     assert set(metrics.__all__) <= named and {f"compare.{name}" for name in metrics.compare.__all__} <= named
     assert set(counterfactual.METHODS) <= set(re.findall(r"`(\w+)`", manual.text(manual.DOCS / "tutorials" / "counterfactuals.md")))
+    assert set(uncertainty.scores.__all__) <= set(re.findall(r"^\| `(\w+)`", manual.text(manual.DOCS / "howto" / "uncertainty.md"), re.MULTILINE))
