@@ -36,13 +36,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage, optimize, stats
+from scipy import ndimage, stats
 
 from jxai import data, models
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
-from jxai.uncertainty import conformal
+from jxai.uncertainty import calibration, conformal
 
 METHODS = {"lac": "lac", "aps": "aps", "aps, no draws": "aps", "raps": "raps", "saps": "saps", "margin": "margin"}
 MEASURES = ("coverage", "size", "empty", "class gap", "size gap")
@@ -65,9 +65,9 @@ class World:
 
 
 WORLDS = {
-    "lenet5": World("mnist_lenet5", "mnist", (500, 1000), ("usps", "mnist_m"), rotated=True),
-    "resnet20": World("cifar10_resnet20", "cifar10", (500, 1000)),
-    "resnet56": World("cifar10_resnet56", "cifar10", (500, 1000)),
+    "lenet5": World("mnist_lenet5", "mnist", (1000, 1000), ("usps", "mnist_m"), rotated=True),
+    "resnet20": World("cifar10_resnet20", "cifar10", (1000, 1000)),
+    "resnet56": World("cifar10_resnet56", "cifar10", (1000, 1000)),
     "photographs": World("efficientnet_lite0", "imagenet_nips2017", (200, 400), shifted=False),
 }
 
@@ -123,17 +123,6 @@ def logits(config: Config, world: World, here: Record) -> Iterator[tuple[str, np
             yield said(f"{corruption}:{severity}", data.source(f"{world.dataset}+{corruption}:{severity}", split="test"), held)
 
 
-def temperature(z: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of least negative log-likelihood."""
-
-    def loss(log_t: float) -> float:
-        scaled = z.astype(np.float64) / np.exp(log_t)
-        top = scaled.max(1)
-        return float((top + np.log(np.exp(scaled - top[:, None]).sum(1)) - scaled[np.arange(len(z)), labels]).mean())
-
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
-
-
 @functools.partial(jax.jit, static_argnames=("method", "free_ranks"))
 def scored(z: jax.Array, t: float, u: jax.Array | None, penalty: float, *, method: str, free_ranks: int) -> jax.Array:
     """`[n, K]`: the nonconformity of every class."""
@@ -158,29 +147,34 @@ def split(config: Config, world: World, sets: list[tuple[str, np.ndarray, np.nda
     _, z, labels = sets[0]
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     order = np.random.default_rng((config.seed, number)).permutation(len(z))
-    tuning, calibration, rest = np.split(order, np.cumsum(world.parts))
-    t = temperature(z[tuning], labels[tuning])
+    tuning, held, rest = np.split(order, np.cumsum(world.parts))
+    sure = (z[tuning].argmax(1) == labels[tuning]).all()  # then there is no likeliest temperature
+    t = 1.0 if sure else float(calibration.fit_temperature(z[tuning], labels[tuning]).temperature)
     p = np.asarray(jax.nn.softmax(jnp.asarray(z[tuning]) / t))
     u = np.asarray(conformal.draws(key, len(z)))
-    asked = [(CLEAN, z[rest], labels[rest], u[rest])]
+    asked = [("", z[held], labels[held], u[held]), (CLEAN, z[rest], labels[rest], u[rest])]
     asked += [(name, other, y, np.asarray(conformal.draws(jax.random.fold_in(key, at + len(z)), len(y)))) for at, (name, other, y) in enumerate(sets[1:])]
     out: dict[tuple, float] = {("", "", 0.0, "", "temperature"): t}
     for label, method in METHODS.items():
         drawn = method in ("aps", "raps", "saps") and label != "aps, no draws"
+        found: dict[tuple, np.ndarray] = {}
         for alpha in config.alphas:
             constants = conformal.Constants(0.0, 0)
             if method in ("raps", "saps"):
                 constants = conformal.tune(p, labels[tuning], alpha, method=method, u=u[tuning])
                 out |= {("", label, alpha, "", "penalty"): constants.penalty, ("", label, alpha, "", "free ranks"): constants.free_ranks}
-            own = functools.partial(scored, method=method, free_ranks=constants.free_ranks)
-            known = np.asarray(own(z[calibration], t, u[calibration] if drawn else None, constants.penalty))
-            known = np.take_along_axis(known, labels[calibration][:, None], 1)[:, 0]
-            whole = conformal.threshold(known, alpha)
-            each = conformal.threshold(known, alpha, groups=labels[calibration], num_groups=z.shape[1])
             for name, logit, y, v in asked:
-                found = np.asarray(own(logit, t, v if drawn else None, constants.penalty))
-                for kind, threshold in (("all", whole), ("class", each)):
-                    for measure, value in judged(found <= threshold, y, alpha).items():
+                if (name, constants) not in found:
+                    found[name, constants] = np.asarray(
+                        scored(logit, t, v if drawn else None, constants.penalty, method=method, free_ranks=constants.free_ranks)
+                    )
+                scores = found[name, constants]
+                if not name:
+                    known = np.take_along_axis(scores, y[:, None], 1)[:, 0]
+                    thresholds = {"all": conformal.threshold(known, alpha), "class": conformal.threshold(known, alpha, groups=y, num_groups=z.shape[1])}
+                    continue
+                for kind, threshold in thresholds.items():
+                    for measure, value in judged(scores <= threshold, y, alpha).items():
                         out[name, label, alpha, kind, measure] = value
     return out
 

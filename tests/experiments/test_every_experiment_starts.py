@@ -76,7 +76,7 @@ SMALLEST = {
         **{"subset_per_step": 256, "epochs": 1, "seeds": 1, "members": 1, "sized": 2},
     },
     "uncertainty/conformal": {
-        **{"worlds": ("lenet5",), "limit": 1700, "shifted": 50, "corruptions": ("contrast",), "severities": (3,), "angles": (45,)},
+        **{"worlds": ("lenet5",), "limit": 2200, "shifted": 50, "corruptions": ("contrast",), "severities": (3,), "angles": (45,)},
         **{"alphas": (0.1,), "splits": 2},
     },
     "uncertainty/ood_scores": {"networks": ("cifar10_resnet20",), "seeds": 1, "examples": 20, "fitted": 300, "draws": 5},

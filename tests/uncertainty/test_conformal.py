@@ -72,6 +72,14 @@ def test_one_u_is_shared_by_all_classes_and_none_counts_the_whole_class():
     assert len(set(map(float, U))) == N and not np.array_equal(U, conformal.draws(jax.random.key(1), N))
 
 
+def test_sure_examples_are_told_apart():
+    """A network that is sure has p = 1 in float32 for most examples, though what it leaves to other classes differs: as 1 − p they would all tie at 0."""
+    rest = np.logspace(-12, -4, 50)
+    p = np.float32(np.stack([rest / 3, 1 - rest, rest * 2 / 3], 1))
+    assert (p[:20, 1] == 1).all()
+    np.testing.assert_allclose(conformal.class_scores(p, method="lac")[:, 1], rest, rtol=1e-5)
+
+
 PEERS = {
     "MAPIE": lambda s, a: np.quantile(s, (len(s) + 1) * (1 - a) / len(s), method="higher"),
     "tutorials": lambda s, a: np.quantile(s, math.ceil((len(s) + 1) * (1 - a)) / len(s), method="higher"),

@@ -18,6 +18,8 @@ __all__ = ["class_scores", "draws", "scores"]
 METHODS = ("lac", "aps", "raps", "saps", "margin")
 DRAWN = ("aps", "raps", "saps")
 """Methods that use u."""
+_SURE = 1 - 2.0**-10
+"""Above it, 1 − p is summed up from the other classes."""
 
 
 @plainly
@@ -74,7 +76,7 @@ def class_scores(probabilities: Array, *, method: str, u: Array | None = None, p
     n, k = p.shape
     if method == "lac":
         _no_draws(u, method)
-        return 1 - p
+        return jnp.where(p > _SURE, _others(p), 1 - p)
     if method == "margin":
         _no_draws(u, method)
         top = jax.lax.top_k(p, 2)[0]
@@ -105,6 +107,13 @@ def draws(key: Array, n: int, *, index: Array | None = None) -> Array:
         raise ValueError(f"index must be {n} integers, got {places.dtype} of shape {places.shape}")
     key = need_key(key, "draws")
     return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i)))(places)
+
+
+def _others(p: Array) -> Array:
+    """`Σ_{j ≠ y} p_j`, which is 1 − p_y without what is lost in the rounding of p_y: nine of ten examples of a network that is sure would tie at 0."""
+    before = jnp.cumsum(jnp.pad(p, ((0, 0), (1, 0)))[:, :-1], 1)
+    after = jnp.cumsum(jnp.pad(p, ((0, 0), (0, 1)))[:, :0:-1], 1)[:, ::-1]
+    return before + after
 
 
 def _checked_draws(u: Array | None, n: int, otherwise: float, dtype: jnp.dtype) -> Array:
