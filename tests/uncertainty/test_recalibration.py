@@ -167,6 +167,13 @@ def test_new_numbers_trace_nothing_anew_and_attributions_are_of_the_new_logits()
         np.testing.assert_allclose(method(halved, XS[0], 1), method(MODEL, XS[0], 1) / 2, rtol=1e-4, atol=1e-6)
 
 
+def test_stricter_rules_of_promotion_are_nobodys_concern():
+    fitted = c.VectorScaling(jnp.ones(K), jnp.zeros(K))
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        np.testing.assert_array_equal(fitted(Z), Z)
+        assert fitted(Z.astype(np.float16)).dtype == np.float32
+
+
 ONE = np.zeros(N, int)
 
 

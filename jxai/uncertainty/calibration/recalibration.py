@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.callables import Adapter, is_array
+from jxai.callables import Adapter, is_array, plainly
 from jxai.scores import check_labels, wide
 from jxai.typing import Array, Model
 from jxai.uncertainty.checks import check_host, check_logits, same_length
@@ -43,7 +44,7 @@ class Recalibration:
         k = check_logits(logits, rank=min(2, max(1, jnp.ndim(logits))))
         if self.num_classes not in (None, k):
             raise ValueError(f"logits must be of {self.num_classes} classes, as those that were fitted, got {k}")
-        return self._of(wide(jnp.asarray(logits)))
+        return _plain(self._of, wide(jnp.asarray(logits)))
 
     def model(self, f: Model) -> Recalibrated:
         """The model `x -> self(f(x))`: a pytree callable, whose leaves are f's and what was fitted."""
@@ -64,6 +65,11 @@ class Recalibrated(Adapter):
 
     def __call__(self, x: Array) -> Array:
         return self.recalibration(self.f(x))
+
+
+@plainly
+def _plain(of: Callable[[Array], Array], logits: Array) -> Array:
+    return of(logits)
 
 
 def fitting(what: str, logits: Array, labels: Array, *, every_class: bool) -> tuple[np.ndarray, np.ndarray]:
