@@ -75,6 +75,9 @@ SMALLEST = {
         **{"parts": ("cifar10", "training"), "images": 2, "per_step": 128, "passes": 130, "steps": 1, "taught": 64, "judged": 8},
         **{"subset_per_step": 256, "epochs": 1, "seeds": 1, "members": 1, "sized": 2},
     },
+    "uncertainty/calibration_under_shift": {
+        **{"worlds": ("mnist",), "seeds": 1, "members": 2, "samples": 2, "train": 128, "held": 200, "epochs": 1, "tests": 20},
+    },
     "uncertainty/conformal": {
         **{"worlds": ("lenet5",), "limit": 2200, "shifted": 50, "corruptions": ("contrast",), "severities": (3,), "angles": (45,)},
         **{"alphas": (0.1,), "splits": 2},

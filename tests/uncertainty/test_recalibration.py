@@ -128,6 +128,13 @@ def test_histogram_bins_hold_the_shares_of_their_classes():
     np.testing.assert_allclose(wide.values[0, 7], 0.75)  # a bin without examples keeps its middle
 
 
+def test_what_steps_return_are_logarithms_of_probabilities():
+    fitted = c.Isotonic(np.float32([[0.0, 1.0]] * 3), np.float32([[0.0, 0.5], [0.0, 0.5], [0.0, 0.0]]))
+    np.testing.assert_allclose(np.exp(fitted(np.float32([0.0, 2.0, -1.0]))).sum(), 1, rtol=1e-5)
+    nothing = c.Isotonic(np.float32([[0.0, 1.0]] * 3), np.zeros((3, 2), np.float32))
+    np.testing.assert_allclose(np.exp(nothing(Z[0])), 1 / 3, rtol=1e-6)
+
+
 def test_recalibration_calibrates():
     fresh = (RNG.normal(size=(4000, K)) * 2).astype(np.float32)
     labels = np.array([RNG.choice(K, p=p) for p in scipy.special.softmax(np.float64(fresh) * [0.4, 0.7, 0.5] + [0, 0.5, 0], axis=1)])
