@@ -55,6 +55,8 @@ class Config:
     seeds: int = 3
     examples: int = 1000
     """Of each set, at most."""
+    photographs: int = 300
+    """The same of each set that photographs are set against."""
     fitted: int = 5000
     """Of CIFAR-10's training images."""
     draws: int = 400
@@ -104,31 +106,31 @@ def of_rows(name: str) -> Callable[..., jax.Array]:
     return jax.jit(lambda state, z, h: jax.lax.map(lambda row: formula(*row, state), (z, h), batch_size=250))
 
 
-def of_network(config: Config, network: str, here: Record) -> dict[tuple, np.ndarray]:
-    """`{(seed, set, score): [n]}` of a network, its own test images as the set "in"; and `{(seed, "accuracy"): []}`."""
+def asked(config: Config, network: str, seed: int, here: Record) -> dict[tuple, np.ndarray]:
+    """`{(seed, set, score): [n]}` of a network, its own test images as the set "in"; and `{(seed, "accuracy"): [1]}`."""
+    here.tell(f"{network}, seed {seed}")
     own, others = sets(network)
-    found: dict[tuple, np.ndarray] = {}
-    for seed in range(config.seeds):
-        here.tell(f"{network}, seed {seed}: answers")
-        if own == "cifar10":
-            fitting, labels = read(own, "train", network, seed, config.fitted)
-            inside, truth = read(own, "test", network, seed, config.examples)
-        else:
-            x, y = read(own, "test", network, seed, min(2 * config.examples, 1000))
-            order = np.random.default_rng(seed).permutation(len(x))
-            (fitting, labels), (inside, truth) = ((x[part], y[part]) for part in np.array_split(order, 2))
-        f, size = available()[network].build().model, 8 if network.startswith("efficientnet") else 64
-        logits, features = map(np.asarray, each(uncertainty.answers, f, fitting, batch_size=size))
-        head = uncertainty.linear_head(f, fitting[0])
-        known = {"in": answers(network, inside)}
-        known |= {name: answers(network, read(name, "validation" if name == "tiny_imagenet" else "test", network, seed, config.examples)[0]) for name in others}
-        found[seed, "accuracy"] = (known["in"]["logits"].argmax(1) == truth).mean(keepdims=True)
-        for name in POST_HOC:
-            try:
-                state = fitted(name, features, logits, labels, head)
-                found |= {(seed, where, name): scored(name, state, answered) for where, answered in known.items()}
-            except ValueError as error:
-                here.tell(f"{network}, {name}: left out: {error}")
+    subject, size = available()[network].build(), 8 if network.startswith("efficientnet") else 64
+    if own == "cifar10":
+        fitting, labels = read(own, "train", network, seed, config.fitted)
+        inside, truth = read(own, "test", network, seed, config.examples)
+    else:
+        x, y = read(own, "test", network, seed, min(2 * config.examples, 1000))
+        order = np.random.default_rng(seed).permutation(len(x))
+        (fitting, labels), (inside, truth) = ((x[part], y[part]) for part in np.array_split(order, 2))
+    logits, features = map(np.asarray, each(uncertainty.answers, subject.model, fitting, batch_size=size))
+    head = uncertainty.linear_head(subject.model, fitting[0])
+    known = {"in": answers(network, inside)}
+    for name in others:
+        split = "validation" if name == "tiny_imagenet" else "test"
+        known[name] = answers(network, read(name, split, network, seed, config.examples if own == "cifar10" else config.photographs)[0])
+    found: dict[tuple, np.ndarray] = {(seed, "accuracy"): (known["in"]["logits"].argmax(1) == truth).mean(keepdims=True)}
+    for name in POST_HOC:
+        try:
+            state = fitted(name, features, logits, labels, head)
+            found |= {(seed, where, name): scored(name, state, answered) for where, answered in known.items()}
+        except ValueError as error:
+            here.tell(f"{network}, {name}: left out: {error}")
     return found
 
 
@@ -168,7 +170,9 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
     """Rows with `network`, `set`, `score` and `metric`."""
     rows = []
     for network in config.networks:
-        values = here.kept_values(f"scores of {network}", lambda network=network: of_network(config, network, here))
+        values: dict[tuple, np.ndarray] = {}
+        for seed in range(config.seeds):
+            values |= here.kept_values(f"{network}, seed {seed}", lambda network=network, seed=seed: asked(config, network, seed, here))
         rows += here.kept_rows(f"judged {network}", lambda network=network, values=values: judge(config, network, values))
     picture(rows).savefig(here.path / "ood_scores.png", dpi=150)
     return rows
