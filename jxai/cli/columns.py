@@ -47,6 +47,9 @@ def scores(text: str, given: Given) -> tuple[Made, bool]:
     known_, whole = every(), text.strip() == ALL
     asked = _asked("--scores", "score", ",".join(name for name in known_ if name not in OF_NETWORKS) if whole else text, known_)
     functions = {name: with_fit(fn) for name, fn, _ in asked.values()}
+    for name, option, _ in given:
+        if known("score", name, {**known_, **functions}) not in functions:
+            raise UserError(f"--{name}.{option}: {name} is not asked for, only {', '.join(functions)}")
     made = _columns("--scores", {label: (name, functions[name], own) for label, (name, _, own) in asked.items()}, _texts(given, functions), functions)
     real = {name: fn for name, fn, _ in asked.values()}
     by = {functions[name]: fn for name, fn in real.items()}
