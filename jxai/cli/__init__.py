@@ -84,7 +84,7 @@ def _main(argv: list[str]) -> int:
     else:
         from jxai.cli import listing
 
-        {"methods": listing.methods, "metrics": listing.metrics, "models": listing.models}[args.command](args.name)
+        {"methods": listing.methods, "metrics": listing.metrics, "models": listing.models, "scores": listing.scores}[args.command](args.name)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`jxai completion SHELL`: a script by which a shell completes commands, options, methods, metrics, models, data sets and files."""
+"""`jxai completion SHELL`: a script by which a shell completes commands, options, methods, metrics, scores, models, data sets and files."""
 
 from __future__ import annotations
 
@@ -37,18 +37,21 @@ def _fill(commands: dict[str, argparse.ArgumentParser], shtab: Any) -> None:
     from jxai import bounds, counterfactual, models
     from jxai.cli import options
     from jxai.cli.sufficiency import METHODS
+    from jxai.evaluate.uncertain.plan import every
 
     methods, metrics, generators = list(options.methods()), list(options.judges()), list(models.generators())
+    scores = list(every())
     claims = {"certify": bounds.METHODS, "counterfactual": counterfactual.METHODS, "suffice": METHODS}
     for name, command in commands.items():
         chosen = {"methods": [*methods, "all"], "metrics": metrics, "model": list(models.available()), "generator": generators, "method": claims.get(name)}
-        chosen["name"] = {"methods": methods, "metrics": metrics, "models": list(models.available())}.get(name)
+        chosen["name"] = {"methods": methods, "metrics": metrics, "models": list(models.available()), "scores": scores}.get(name)
+        chosen["scores"] = [*scores, "all"]
         for action in command._actions:
             if action.dest in ("image", "images", "certificate", "a", "b"):
                 action.complete = shtab.FILE
             elif action.dest in ("out", "run", "runs", "masks", "data_dir"):
                 action.complete = shtab.FILE if name == "certify" else shtab.DIRECTORY
-            elif action.dest in ("dataset", "input"):
+            elif action.dest in ("dataset", "input", "against", "fit_on"):
                 action.complete = _data_sets(action.dest == "input")
             elif values := chosen.get(action.dest):
                 action.choices = list(values)

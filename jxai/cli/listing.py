@@ -1,4 +1,4 @@
-"""`jxai methods`, `jxai metrics` and `jxai models`: what there is, read from the library's docstrings and signatures."""
+"""`jxai methods`, `jxai metrics`, `jxai scores` and `jxai models`: what there is, read from the library's docstrings and signatures."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def methods(name: str | None) -> None:
 def metrics(name: str | None) -> None:
     """Prints every metric by family with its direction, range, cost and reference, or one metric with its options."""
     _routines("metric", name, options.judges(), ("Direction", "Range", "Cost", "Reference"))
+
+
+def scores(name: str | None) -> None:
+    """Prints every score of uncertainty with its range, cost and reference, or one score with its options and those of its fit."""
+    from jxai.evaluate.uncertain.plan import every, with_fit
+
+    if name is None:
+        _routines("score", None, every(), ("Range", "Cost", "Reference"))
+    else:
+        _one(name, with_fit(every()[known("score", name, every())]))
 
 
 def models(name: str | None) -> None:

@@ -47,7 +47,7 @@ Says which versions, extras, devices, caches, data and weights there are, and te
 The exit code is 1 where something is broken. Nothing is changed; the text can be pasted into an issue.
 """
 _COMPLETION = """\
-Prints a script by which a shell completes commands, options, methods, metrics, models, data sets and files: eval "$(jxai completion bash)" in ~/.bashrc.
+Prints a script by which a shell completes commands, options, methods, metrics, scores, models, data sets and files: eval "$(jxai completion bash)" in ~/.bashrc.
 """
 
 
@@ -78,7 +78,12 @@ def parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="what differs between results of experiments", description="Lays results of experiments side by side.")
     for name in ("a", "b"):
         compare.add_argument(name, metavar=name.upper(), help="the folder of a result, or its results.json")
-    listed = {"methods": "methods, or one method with its options", "metrics": "metrics, or one metric with its options", "models": "models"}
+    listed = {
+        "methods": "methods, or one method with its options",
+        "metrics": "metrics, or one metric with its options",
+        "models": "models",
+        "scores": "scores of uncertainty, or one score with its options",
+    }
     for name, what in listed.items():
         commands.add_parser(name, help=f"list {what}", description=f"Lists {what}.").add_argument("name", nargs="?", metavar="NAME")
     doctor = commands.add_parser("doctor", help="say what is installed and whether it works", description=_DOCTOR)

@@ -16,8 +16,8 @@ from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter, said
 from jxai.data.named import plain
 from jxai.evaluate.uncertain import report, texts
+from jxai.evaluate.uncertain.names import left_out
 from jxai.evaluate.uncertain.remarks import remarks
-from jxai.evaluate.uncertain.run import left_out
 from jxai.files import printable
 
 NOISE, NONE = "noise", "none"

@@ -20,6 +20,7 @@ from jxai.evaluate.processes import join
 from jxai.evaluate.report import report
 from jxai.evaluate.run import run
 from jxai.evaluate.store import Run
+from jxai.evaluate.uncertain.result import UncertaintyRun
 from jxai.evaluate.uncertain.run import uncertainty
 from jxai.evaluate.variants import variants
 from jxai.views.progress import Progress
@@ -32,6 +33,7 @@ __all__ = [
     "Possible",
     "Progress",
     "Run",
+    "UncertaintyRun",
     "certify",
     "clusters",
     "counterfactuals",

@@ -10,8 +10,8 @@ from jxai.evaluate.joined import joined, labelled
 from jxai.evaluate.latex import as_latex
 from jxai.evaluate.store import Run
 from jxai.evaluate.table import Row, as_csv, as_markdown, summarise
+from jxai.evaluate.uncertain import names as uncertain
 from jxai.evaluate.uncertain import report as uncertain_report
-from jxai.evaluate.uncertain import run as uncertain
 from jxai.evaluate.uncertain.summary import Row as UncertainRow
 from jxai.files import atomic
 

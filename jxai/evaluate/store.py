@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class Run:
         grow: Grow | None = None,
         anew: bool = False,
         shared: bool = False,
-    ) -> Iterator[Run]:
+    ) -> Iterator[Self]:
         """The run of this configuration, new or begun before, to be written by this process alone, or by those that share it.
 
         Args:
@@ -85,7 +85,7 @@ class Run:
             yield run
 
     @classmethod
-    def _open(cls, path: Path, config: Config, check: Check | None, grow: Grow | None, anew: bool, claims: Claims) -> Run:
+    def _open(cls, path: Path, config: Config, check: Check | None, grow: Grow | None, anew: bool, claims: Claims) -> Self:
         """The run of this configuration; one that was begun keeps its size of blocks, and what of it is here not asked for."""
         if anew or not (path / "config.json").exists():
             _refuse_other(path)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from jxai import attribution, cli, metrics, models
+from jxai import attribution, cli, metrics, models, uncertainty
 from jxai.cli import completion
 
 pytest.importorskip("shtab")
@@ -46,6 +46,9 @@ def test_bash_completes_methods_metrics_models_data_sets_and_files(here, capsys)
         "concepts --by ''": ["activation", "relevance"],
         "certify --method cro": ["crown", "crown_ibp"],
         "methods ''": list(attribution.__all__),
+        "scores ''": list(uncertainty.scores.__all__),
+        "uncertainty ''": ["data", "digits", "mine", "yours"],
+        "uncertainty digits --scores max_": [name for name in uncertainty.scores.__all__ if name.startswith("max_")],
         "explain ph": ["photo.png"],
         "completion f": ["fish"],
     }

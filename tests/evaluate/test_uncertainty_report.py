@@ -123,6 +123,12 @@ def test_without_pictures_a_run_shows_none(tmp_path):
     assert not (run.path / "pictures").exists() and ends(run, run.table(), "max_softmax", 3) == []
 
 
+def test_a_notebook_shows_it_in_short(made):
+    shown = made._repr_html_()
+    rows = {(row.set, row.score, row.metric): row for row in made.rows()}
+    assert "digits (40), noise (11), contrast (40)" in shown and f"{rows['noise', 'energy', 'auroc'].value:.4g} [" in shown and "Max Softmax (MSP)" in shown
+
+
 def test_runs_of_two_kinds_have_no_report_together(made, tmp_path):
     class Other(evaluate.Run):
         def __init__(self):

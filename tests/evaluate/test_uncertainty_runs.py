@@ -11,7 +11,7 @@ import uncertainty_runs
 
 from jxai import data, evaluate, naming, uncertainty
 from jxai.evaluate import Run
-from jxai.evaluate.uncertain.run import left_out
+from jxai.evaluate.uncertain.names import left_out
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

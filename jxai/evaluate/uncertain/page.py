@@ -12,8 +12,8 @@ import numpy as np
 from jxai import pages
 from jxai.evaluate.store import Run
 from jxai.evaluate.uncertain.curves import reliabilities, risks, rocs
+from jxai.evaluate.uncertain.names import KIND
 from jxai.evaluate.uncertain.remarks import remarks
-from jxai.evaluate.uncertain.run import KIND
 from jxai.evaluate.uncertain.sheet import Ends, Tile, ends
 from jxai.evaluate.uncertain.summary import Row, names
 from jxai.evaluate.uncertain.texts import SHORT, Grid, grids, order

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jxai.evaluate.store import Run
-from jxai.evaluate.uncertain.run import KIND, SCORE, left_out
+from jxai.evaluate.uncertain.names import KIND, SCORE, left_out
 from jxai.evaluate.uncertain.summary import scores
 
 

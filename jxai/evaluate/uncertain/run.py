@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,27 +17,21 @@ from jxai.data.sources import NO_LABEL
 from jxai.evaluate.examples import Examples, shown_as, traced
 from jxai.evaluate.growth import Places, blocks
 from jxai.evaluate.loop import Tell, work
-from jxai.evaluate.store import PICTURE, Run
+from jxai.evaluate.store import PICTURE
 from jxai.evaluate.uncertain.fitting import Fitting, Layer, fitted
+from jxai.evaluate.uncertain.names import KIND, RIGHT, SCORE, note_left_out
 from jxai.evaluate.uncertain.plan import ALL, Given, Task, needed, tasks
+from jxai.evaluate.uncertain.result import UncertaintyRun
 from jxai.evaluate.uncertain.sets import Sets
-from jxai.files import atomic
 from jxai.identity.versions import versions
 from jxai.scores import wide
 from jxai.typing import Array, Model
 from jxai.uncertainty.heads import answers, linear_head
 from jxai.views.progress import Progress
 
-SCORE = "uncertainty/"
-"""Before a score's label, in a table."""
-KIND = "uncertainty"
-"""In a record: what an uncertainty run is of."""
-RIGHT = ("log_likelihood", "brier")
-"""Of each labelled example: the log-probability of its label, and the squared distance of the probabilities from the sure answer."""
 FIT_LIMIT = 5000
 _THUMB = 96
 """Pixels a side of the pictures that are kept."""
-_LEFT_OUT = "left_out.json"
 
 
 @plainly
@@ -65,7 +58,7 @@ def uncertainty(
     shared: bool = False,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> Run:
+) -> UncertaintyRun:
     """Asks how unsure a model is of every example of a data set and of others, and keeps the answers in the folder `out`; `jxai.evaluate.report` says what they tell.
 
     The same call goes on where a killed one stopped, and several processes share the work, as for `jxai.evaluate.run`. All scores that read logits and features
@@ -83,7 +76,7 @@ def uncertainty(
       keep_pictures: whether to keep images, at most 96 pixels a side, for a report to show the most and the least certain.
 
     Returns:
-      The run. Its table has, beside `PER_EXAMPLE`, `set` (the number of the data set: 0 is `source`), `log_likelihood` (of the label, NaN without one), `brier`, and
+      The run, which a notebook shows by its numbers in short. Its table has, beside `PER_EXAMPLE`, `set` (the number of the data set: 0 is `source`), `log_likelihood` (of the label, NaN without one), `brier`, and
       `uncertainty/LABEL` for each score; `index` counts through all data sets.
 
     Raises:
@@ -115,23 +108,15 @@ def uncertainty(
         **{"block": examples.block, "batch_size": batch_size, "keep_maps": keep_pictures, "versions": versions()},
     }
     check = functools.partial(examples.answers, places.chosen)
-    with Run.writing(out, config, check, anew=anew, shared=shared) as record:
+    with UncertaintyRun.writing(out, config, check, anew=anew, shared=shared) as record:
         examples.go_on(record)
         found = {} if fitting is None else fitting.answers(record.path / "fit", model_name, anew=anew, shared=shared, on_progress=on_progress)
         with record.claims.alone():
             judge = _Judge(examples, sets, planned, found, record.path / "fits", seed, optional)
-            _note(record.path / _LEFT_OUT, left_out | judge.left_out)
+            note_left_out(record.path, left_out | judge.left_out)
         done = functools.partial(record.is_done, names=[SCORE + name for name in judge.planned])
         work(record, blocks([places.chosen], examples.block), lambda _, indices, tell: judge.block(indices, tell), on_progress, done)
     return record
-
-
-def left_out(run: Run) -> dict[str, str]:
-    """The scores that `"all"` left out, and why."""
-    try:
-        return dict(json.loads((run.path / _LEFT_OUT).read_text("utf-8")))
-    except FileNotFoundError:
-        return {}
 
 
 class _Shared(NamedTuple):
@@ -264,8 +249,3 @@ def _thumbs(x: np.ndarray) -> np.ndarray:
     cut = shown[:, : height * side, : width * side].astype(np.float32)
     sized = (n, height, cut.shape[1] // height, width, cut.shape[2] // width, channels)
     return np.rint(cut.reshape(sized).mean((2, 4))).astype(np.uint8)
-
-
-def _note(path: Path, told: Mapping[str, str]) -> None:
-    with atomic(path) as part:
-        part.write_text(json.dumps(dict(told), indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 from jxai.data.sources import NO_LABEL
 from jxai.evaluate import told
 from jxai.evaluate.store import PICTURE, Run
-from jxai.evaluate.uncertain.run import SCORE
+from jxai.evaluate.uncertain.names import SCORE
 from jxai.evaluate.uncertain.summary import names, taken, uncertainties
 
 MOST = 24

@@ -11,7 +11,7 @@ from jxai.data.sources import NO_LABEL
 from jxai.evaluate.statistics import mean_interval
 from jxai.evaluate.store import Run
 from jxai.evaluate.uncertain import resampled
-from jxai.evaluate.uncertain.run import KIND, SCORE
+from jxai.evaluate.uncertain.names import KIND, SCORE
 from jxai.uncertainty import detection, selective
 from jxai.uncertainty.calibration import expected_calibration_error
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from jxai.evaluate.latex import escaped, key, number, tabular
 from jxai.evaluate.record import plain
 from jxai.evaluate.store import Run
-from jxai.evaluate.uncertain.run import KIND, left_out
+from jxai.evaluate.uncertain.names import KIND, left_out
 from jxai.evaluate.uncertain.summary import DETECTION, DIRECTIONS, MODEL, SELECTION, Row, names
 from jxai.files import printable
 from jxai.naming import proper
