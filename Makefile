@@ -50,7 +50,8 @@ experiments: $(VENV)/.experiments
 		attribution/eva_benchmark counterfactual/diffeomorphic counterfactual/clue counterfactual/sharpshooter counterfactual/sparse_vce \
 		counterfactual/generative_regularizers counterfactual/deduce counterfactual/vcnet counterfactual/dive counterfactual/steex \
 		counterfactual/human_edits sufficiency/overinterpretation sufficiency/disambiguation concepts/crp_ablation \
-		concepts/visualised dataset/clever_hans relevance/words uncertainty/conformal uncertainty/ood_scores uncertainty/calibration_under_shift; do \
+		concepts/visualised dataset/clever_hans relevance/words uncertainty/conformal uncertainty/ood_scores uncertainty/calibration_under_shift \
+		uncertainty/supervisors uncertainty/uqgan; do \
 		$(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench

@@ -24,7 +24,6 @@ KINDS = {
     "backward": "local",
     "path": "path",
     "adaptive_path": "path",
-    "uncertain": "path",
     "regions": "path",
     "activation": "layer",
     "masking": "layer",

@@ -83,6 +83,11 @@ SMALLEST = {
         **{"alphas": (0.1,), "splits": 2},
     },
     "uncertainty/ood_scores": {"networks": ("cifar10_resnet20",), "seeds": 1, "examples": 20, "fitted": 300, "draws": 5},
+    "uncertainty/supervisors": {
+        **{"worlds": ("mnist",), "seeds": 1, "train": 600, "tests": 20, "fitted": 300, "updates": 40, "members": 1, "samples": 2},
+        **{"pair_images": 300, "pair_steps": 400, "tries": 1},
+    },
+    "uncertainty/uqgan": {"seeds": 1, "train": 400, "tests": 20, "others": 10, "updates": 4, "members": 2, "samples": 2, "latent": 2},
     "training/train": {"model": "vae", "dataset": "digits", "steps": 2, "limit": 64, "batch_size": 16},
 }
 COMMANDS = {

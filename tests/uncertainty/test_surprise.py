@@ -107,6 +107,19 @@ def test_bad_fits(name):
         formula(ANSWERS[0], np.pad(QUERIES[0], (0, 3))[None], fitted)
 
 
+@pytest.mark.parametrize("name", ["lsa", "dsa", "mdsa"])
+def test_nan_is_no_answer_and_other_classes_are_an_error(name):
+    formula, fitted = getattr(formulas, name), getattr(uncertainty, f"fit_{name}")(FEATURES, LOGITS)
+    lost = jax.jit(jax.vmap(lambda z, h: formula(z, h, fitted)))
+    answers, queries = ANSWERS.copy(), QUERIES.copy()
+    answers[0, 1], queries[1, 2] = np.nan, np.nan
+    np.testing.assert_array_equal(np.isnan(lost(answers, queries)), np.arange(9) < 2)
+    with pytest.raises(ValueError, match="K = 3 classes"):
+        formula(np.float32([1, 0, 0, 3]), QUERIES[0], fitted)
+    with pytest.raises(ValueError, match="D = 5 entries"):
+        formula(ANSWERS[0], np.pad(QUERIES[0], (0, 1)), fitted)
+
+
 def test_dsa_needs_features_that_tell_classes_apart():
     with pytest.raises(ValueError, match=r"features\[0\] equals one that is predicted otherwise"):
         uncertainty.fit_dsa(np.ones((6, 2), np.float32), LOGITS[:6])

@@ -98,21 +98,21 @@ def dissector(logits: Array, features: Sequence[Array] | None = None, fitted: Di
     Cost: `O(K Σ_l D_l)` operations.
     Reference: Wang, Xu, Xu, Ma and Lu 2020, "DISSECTOR: Input Validation for Deep Learning Applications by Crossing-layer Dissection", ICSE.
     """
-    need_fitted(fitted, Dissector, "fit_dissector(features of each layer, logits, labels)")
+    known = need_fitted(fitted, Dissector, "fit_dissector(features of each layer, logits, labels)")
     one_of("growth", growth, GROWTHS)
     layers = _layers(features)
-    if len(layers) != len(fitted.heads):
-        raise ValueError(f"features must be of the {len(fitted.heads)} layers that were fitted, got {len(layers)}")
-    check_logits(logits)
+    if len(layers) != len(known.heads):
+        raise ValueError(f"features must be of the {len(known.heads)} layers that were fitted, got {len(layers)}")
+    check_logits(logits, size=known.heads[0].weights.shape[1])
     predicted = jnp.argmax(logits)
     place = np.arange(1, len(layers) + 1)
     weights = {"linear": place, "logarithmic": 1 + np.log(place), "exponential": np.exp(place - place[-1])}[growth]
     total = jnp.float32(0)
-    for weight, h, head in zip(weights / weights.sum(), layers, fitted.heads, strict=True):
+    for weight, h, head in zip(weights / weights.sum(), layers, known.heads, strict=True):
         check_features(h, size=head.weights.shape[0])
         # p(c) / (p(c) + p(j)) is the sigmoid of the difference of their logits.
         total = total + float(weight) * jax.nn.sigmoid(margin(head(wide(jnp.asarray(h))), predicted))
-    return -total
+    return jnp.where(jnp.isnan(jnp.asarray(logits)).any(), jnp.nan, -total)
 
 
 def _layers(features: Any) -> tuple[Array, ...]:

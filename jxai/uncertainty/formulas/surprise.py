@@ -30,7 +30,7 @@ class LikelihoodSurprise:
 
     Attributes:
       kept: `[G, M]`, which features of `[D]` each reads. mean: `[G, M]`. whitening: `[G, M, M]`, L⁻¹ of `H = L Lᵀ`, the covariance of the kernels.
-      points: `[n, M]`, the examples, whitened by their group. group: `[n]`. log_scale: `[G]`, `−log n_g − ½ log det 2πH`.
+      points: `[n, M]`, the examples, whitened by their group. group: `[n]`. log_scale: `[G]`, `−log n_g − ½ log det 2πH`. num_features: D (static).
     """
 
     kept: Array
@@ -39,6 +39,7 @@ class LikelihoodSurprise:
     points: Array
     group: Array
     log_scale: Array
+    num_features: int = dataclasses.field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -47,12 +48,13 @@ class DistanceSurprise:
     """Training examples and how far others are from them; made by `fit_dsa`.
 
     Attributes:
-      points: `[n, D]`. predicted: `[n]`, classes. gap: `[n]`, the distance from each to the nearest of another class.
+      points: `[n, D]`. predicted: `[n]`, classes. gap: `[n]`, the distance from each to the nearest of another class. num_classes: K (static).
     """
 
     points: Array
     predicted: Array
     gap: Array
+    num_classes: int = dataclasses.field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -100,7 +102,7 @@ def fit_lsa(
         points[group == g] = (own[:, kept] - mean) @ whitening.T
         found.append((kept, mean, whitening, -math.log(len(own)) - np.log(np.diag(factor)).sum() - m / 2 * math.log(2 * math.pi)))
     kept, mean, whitening, log_scale = (np.stack([each[n] for each in found]) for n in range(4))
-    return LikelihoodSurprise(_integers(kept), _floats(mean), _floats(whitening), _floats(points), _integers(group), _floats(log_scale))
+    return LikelihoodSurprise(_integers(kept), _floats(mean), _floats(whitening), _floats(points), _integers(group), _floats(log_scale), h.shape[1])
 
 
 @plainly
@@ -125,14 +127,14 @@ def lsa(logits: Array, features: Array | None = None, fitted: LikelihoodSurprise
     Reference: Kim, Feldt and Yoo 2019, "Guiding Deep Learning System Testing Using Surprise Adequacy", ICSE; features kept as in Weiss, Chakraborty and
       Tonella 2021, "A Review and Refinement of Surprise Adequacy", DeepTest.
     """
-    need_fitted(fitted, LikelihoodSurprise, "fit_lsa(features, logits, labels)")
-    check_features(features)
-    h, g = wide(jnp.asarray(features)), _group(logits, fitted.mean.shape[0])
+    known = need_fitted(fitted, LikelihoodSurprise, "fit_lsa(features, logits, labels)")
+    check_features(features, size=known.num_features)
+    h, g = wide(jnp.asarray(features)), _group(logits, known.mean.shape[0])
     # Of all groups, as products with matrices that all examples share: under vmap a chosen one would be copied for each.
-    u = jnp.einsum("gij,gj->gi", fitted.whitening, h[fitted.kept] - fitted.mean, precision=lax.Precision.HIGHEST)[g]
-    square = (u**2).sum() - 2 * jnp.matmul(fitted.points, u, precision=lax.Precision.HIGHEST) + (fitted.points**2).sum(1)
-    near = jnp.where(fitted.group == g, -0.5 * jnp.maximum(square, 0), -jnp.inf)
-    return -(jax.nn.logsumexp(near) + fitted.log_scale[g])
+    u = jnp.einsum("gij,gj->gi", known.whitening, h[known.kept] - known.mean, precision=lax.Precision.HIGHEST)[g]
+    square = (u**2).sum() - 2 * jnp.matmul(known.points, u, precision=lax.Precision.HIGHEST) + (known.points**2).sum(1)
+    near = jnp.where(known.group == g, -0.5 * jnp.maximum(square, 0), -jnp.inf)
+    return _unless_nan(logits, -(jax.nn.logsumexp(near) + known.log_scale[g]))
 
 
 @plainly
@@ -147,7 +149,7 @@ def fit_dsa(features: Array, logits: Array, labels: Array | None = None, head: A
 
     Cost: on the host in float64, `n² D` operations; it keeps the n examples.
     """
-    h, predicted, _ = _grouped("fit_dsa", features, logits, True, 1)
+    h, predicted, k = _grouped("fit_dsa", features, logits, True, 1)
     centred = h - h.mean(0)
     square = (centred**2).sum(1)
     gap = np.zeros(len(h))
@@ -158,7 +160,7 @@ def fit_dsa(features: Array, logits: Array, labels: Array | None = None, head: A
         gap[rows] = np.linalg.norm(h[rows] - h[at], axis=1)
     if (none := np.flatnonzero(gap == 0)).size:
         raise ValueError(f"features must tell examples of different classes apart, but features[{none[0]}] equals one that is predicted otherwise")
-    return DistanceSurprise(_floats(h), _integers(predicted), _floats(gap))
+    return DistanceSurprise(_floats(h), _integers(predicted), _floats(gap), k)
 
 
 @plainly
@@ -182,14 +184,14 @@ def dsa(logits: Array, features: Array | None = None, fitted: DistanceSurprise |
     Cost: `O(n D)` operations.
     Reference: Kim, Feldt and Yoo 2019, "Guiding Deep Learning System Testing Using Surprise Adequacy", ICSE.
     """
-    need_fitted(fitted, DistanceSurprise, "fit_dsa(features, logits, labels)")
-    check_features(features, size=fitted.points.shape[1])
-    check_logits(logits)
-    h, points = wide(jnp.asarray(features)), fitted.points
+    known = need_fitted(fitted, DistanceSurprise, "fit_dsa(features, logits, labels)")
+    check_features(features, size=known.points.shape[1])
+    check_logits(logits, size=known.num_classes)
+    h, points = wide(jnp.asarray(features)), known.points
     square = (points**2).sum(1) - 2 * jnp.matmul(points, h, precision=lax.Precision.HIGHEST)
-    a = jnp.where(fitted.predicted == jnp.argmax(logits), square, jnp.inf).argmin()
+    a = jnp.where(known.predicted == jnp.argmax(logits), square, jnp.inf).argmin()
     # The distance itself, not the root of a difference: 0 at a training example.
-    return jnp.sqrt(((h - points[a]) ** 2).sum()) / fitted.gap[a]
+    return _unless_nan(logits, jnp.sqrt(((h - points[a]) ** 2).sum()) / known.gap[a])
 
 
 @plainly
@@ -236,18 +238,22 @@ def mdsa(logits: Array, features: Array | None = None, fitted: MahalanobisSurpri
     Cost: `O(G D²)` operations.
     Reference: Kim, Ju, Feldt and Yoo 2020, "Reducing DNN Labelling Cost using Surprise Adequacy", ESEC/FSE.
     """
-    need_fitted(fitted, MahalanobisSurprise, "fit_mdsa(features, logits, labels)")
-    check_features(features, size=fitted.mean.shape[1])
-    g = _group(logits, fitted.mean.shape[0])
-    u = jnp.einsum("gij,gi->gj", fitted.whitening, wide(jnp.asarray(features)) - fitted.mean, precision=lax.Precision.HIGHEST)
-    return (u**2).sum(1)[g]
+    known = need_fitted(fitted, MahalanobisSurprise, "fit_mdsa(features, logits, labels)")
+    check_features(features, size=known.mean.shape[1])
+    g = _group(logits, known.mean.shape[0])
+    u = jnp.einsum("gij,gi->gj", known.whitening, wide(jnp.asarray(features)) - known.mean, precision=lax.Precision.HIGHEST)
+    return _unless_nan(logits, (u**2).sum(1)[g])
 
 
 def _group(logits: Array, count: int) -> Array:
     """The class that is predicted, of several groups."""
-    if check_logits(logits) != count and count > 1:
-        raise ValueError(f"logits must be [{count}], as those that were fitted, got {jnp.shape(logits)}")
+    check_logits(logits, size=count if count > 1 else None)
     return jnp.argmax(logits) if count > 1 else jnp.int32(0)
+
+
+def _unless_nan(logits: Array, value: Array) -> Array:
+    """NaN where logits are, whose largest would pass for a class."""
+    return jnp.where(jnp.isnan(jnp.asarray(logits)).any(), jnp.nan, value)
 
 
 def _grouped(what: str, features: Array, logits: Array, by_class: bool, least: int) -> tuple[np.ndarray, np.ndarray, int]:
