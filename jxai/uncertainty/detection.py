@@ -9,8 +9,8 @@ import numpy as np
 
 from jxai.scores import one_of
 from jxai.typing import Array, Curve
-from jxai.uncertainty.bootstrap import Estimate, bootstrap
 from jxai.uncertainty.checks import host_numbers
+from jxai.uncertainty.resampling import Estimate, bootstrap
 
 __all__ = ["Estimate", "aupr", "auroc", "bootstrap", "fpr95", "precision_recall", "roc"]
 

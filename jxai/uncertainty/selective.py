@@ -12,8 +12,8 @@ import numpy as np
 
 from jxai.scores import one_of, within
 from jxai.typing import Array, Curve
-from jxai.uncertainty.bootstrap import Estimate, bootstrap
 from jxai.uncertainty.checks import host_numbers, same_length
+from jxai.uncertainty.resampling import Estimate, bootstrap
 
 __all__ = [
     "Estimate",

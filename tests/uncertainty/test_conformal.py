@@ -210,7 +210,7 @@ WRONG = [
     (lambda: conformal.scores(P, Y, method="aps", u=U[:-1]), r"u must be \[40\], one number for each example"),
     (lambda: conformal.scores(P, Y, method="aps", u=np.ones((N, K))), "that all of its classes share"),
     (lambda: conformal.scores(P, Y, method="aps", u=2 * U), r"u must be in \[0, 1\]"),
-    (lambda: conformal.scores(P, Y, method="lac", u=U), "u must be None where method='lac'"),
+    (lambda: conformal.scores(P, Y, method="lac", u=2 * U), r"u must be in \[0, 1\]"),
     (lambda: conformal.scores(P, Y, method="raps", penalty=-1.0), "penalty=-1.0 must be"),
     (lambda: conformal.scores(P, Y, method="raps", free_ranks=1.5), "free_ranks=1.5 must be"),
     (lambda: conformal.scores(np.ones((3, 1), np.float32), Y[:3]), "two classes or more"),

@@ -16,8 +16,6 @@ from jxai.uncertainty.checks import check_probabilities
 __all__ = ["class_scores", "draws", "scores"]
 
 METHODS = ("lac", "aps", "raps", "saps", "margin")
-DRAWN = ("aps", "raps", "saps")
-"""Methods that use u."""
 _SURE = 1 - 2.0**-10
 """Above it, 1 − p is summed up from the other classes."""
 
@@ -44,25 +42,28 @@ def scores(probabilities: Array, labels: Array, *, method: str = "lac", u: Array
 
 @plainly
 def class_scores(probabilities: Array, *, method: str, u: Array | None = None, penalty: float = 0.01, free_ranks: int = 5) -> Array:
-    """The nonconformity of every class of each example; with p sorted downwards, r the rank of class y from 1 (of equal probabilities the lower class first):
+    """The nonconformity of every class of each example.
 
-        lac      1 − p_y                                        the smallest sets on average
-        aps      Σ_{rank ≤ r} p − u p_y                         larger where the model is unsure
-        raps     aps + penalty · max(r − free_ranks, 0)         without the long tail of classes
-        saps     u p_max where r = 1, p_max + (r − 2 + u) · penalty beyond: of the probabilities only the first
-        margin   max_{j ≠ y} p_j − p_y
+    With p sorted downwards and r the rank of class y from 1 (of equal probabilities the lower class first):
+
+    - `"lac"`: `1 − p_y`, which has the smallest sets on average; near 0 it is summed up from the other classes, so that examples whose p_y rounds to 1 are still told apart.
+    - `"aps"`: `Σ_{rank ≤ r} p − u p_y`, larger where the model is unsure.
+    - `"raps"`: that of `"aps"` and `penalty · max(r − free_ranks, 0)`, without the long tail of classes.
+    - `"saps"`: `u p_max` where r = 1, and `p_max + (r − 2 + u) · penalty` beyond: of the probabilities only the first.
+    - `"margin"`: `max_{j ≠ y} p_j − p_y`.
 
     Args:
       probabilities: `[n, K]`, rows of sum 1. method: one of these.
       u: `[n]` in [0, 1], ONE for each example, shared by all of its classes: `draws(key, n)`; uniform ones make coverage exact. None counts the whole of a class (u = 0 of `"aps"` and `"raps"`, u = 1 of
-        `"saps"`): sets are larger and coverage more than asked for. The same choice has to be made for calibration and for new examples. `"lac"` and `"margin"` have none.
+        `"saps"`): sets are much larger, and where the model is so sure that `p_max` rounds to 1, scores tie and coverage is more than asked for. The same choice has to be made for calibration and for
+        new examples. `"lac"` and `"margin"` do not use it.
       penalty: λ >= 0 of `"raps"` and `"saps"`. free_ranks: k_reg >= 0 of `"raps"`, the ranks without penalty. `tune` chooses both.
 
     Returns:
       `[n, K]`, float32 or wider.
 
     Raises:
-      ValueError: an unknown method; no probabilities `[n, K]` of two classes or more; u that are not n numbers in [0, 1], or given to a method without; a penalty or free ranks below 0.
+      ValueError: an unknown method; no probabilities `[n, K]` of two classes or more; u that are not n numbers in [0, 1]; a penalty or free ranks below 0.
 
     Reference: Sadinle, Lei & Wasserman 2019, "Least Ambiguous Set-Valued Classifiers with Bounded Error Levels", JASA (lac); Romano, Sesia & Candès 2020, "Classification with Valid and Adaptive
     Coverage", NeurIPS (aps); Angelopoulos et al. 2021, "Uncertainty Sets for Image Classifiers using Conformal Prediction", ICLR (raps); Huang et al. 2024, "Conformal Prediction for Deep
@@ -74,15 +75,13 @@ def class_scores(probabilities: Array, *, method: str, u: Array | None = None, p
     _check_constants(penalty, free_ranks)
     p = wide(jnp.asarray(probabilities))
     n, k = p.shape
+    v = _checked_draws(u, n, 1.0 if method == "saps" else 0.0, p.dtype)[:, None]
     if method == "lac":
-        _no_draws(u, method)
         return jnp.where(p > _SURE, _others(p), 1 - p)
     if method == "margin":
-        _no_draws(u, method)
         top = jax.lax.top_k(p, 2)[0]
         best = jnp.arange(k) == p.argmax(1)[:, None]
         return jnp.where(best, top[:, 1:], top[:, :1]) - p
-    v = _checked_draws(u, n, 1.0 if method == "saps" else 0.0, p.dtype)[:, None]
     order = jnp.argsort(-p, axis=1, stable=True)
     ranks = jnp.argsort(order, axis=1, stable=True)  # from 0
     if method == "saps":
@@ -126,11 +125,6 @@ def _checked_draws(u: Array | None, n: int, otherwise: float, dtype: jnp.dtype) 
         if not ((given >= 0) & (given <= 1)).all():
             raise ValueError(f"u must be in [0, 1], but goes from {given.min():g} to {given.max():g}: draws(key, {n})")
     return jnp.asarray(u, dtype)
-
-
-def _no_draws(u: Array | None, method: str) -> None:
-    if u is not None:
-        raise ValueError(f"u must be None where {method=}: only {', '.join(DRAWN)} use it")
 
 
 def _check_constants(penalty: float, free_ranks: int) -> None:
