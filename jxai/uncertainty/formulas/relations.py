@@ -72,7 +72,7 @@ def relation(
       features: `[D]`, h.
       fitted: of `fit_relation`: examples i.
       power: t > 0. threshold: τ >= 0: weaker relations are dropped, as the published code does.
-      convention: `"paper"` and `"openood"` (Relation) are the same.
+      convention: `"paper"` and `"openood"` (Relation) are the same; the published code has the reciprocal of the sum, which is of the same order.
       chunk: rows of the bank at once.
 
     Returns:
