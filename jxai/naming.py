@@ -42,11 +42,13 @@ METHODS = {
     "smoothgrad": "SmoothGrad",
     "sobol": "Sobol",
     "squaregrad": "SquareGrad",
+    "uncertainty_path": "Uncertainty Path",
     "vargrad": "VarGrad",
     "xgrad_cam": "XGrad-CAM",
     "xrai": "XRAI",
 }
 METRICS = {
+    "aic": "AIC",
     "aopc": "AOPC",
     "average_drop": "Average Drop",
     "average_gain": "Average Gain",
@@ -58,6 +60,7 @@ METRICS = {
     "deletion": "Deletion",
     "effective_complexity": "Effective Complexity",
     "efficient_parameter_randomization": "Efficient MPRT",
+    "eic": "EIC",
     "energy_pointing": "Energy Pointing Game",
     "entropy": "Entropy",
     "faithfulness_correlation": "Faithfulness Correlation",
@@ -91,6 +94,7 @@ METRICS = {
     "sparseness": "Sparseness",
     "sufficiency": "Sufficiency",
     "top_k_intersection": "Top-k Intersection",
+    "urc": "URC",
 }
 SCORES = {
     "ash": "ASH",

@@ -23,6 +23,14 @@ Scalar = Callable[[Array], Array]
 """`s(x) -> []`: the number that is explained."""
 
 
+class Generator(Protocol):
+    """What makes examples of codes: a pytree with these methods, each of one example; a code is an array or a pytree of them."""
+
+    def decode(self, z: Any, /) -> Array: ...
+
+    def encode(self, x: Array, /) -> Any: ...
+
+
 class Method(Protocol):
     """An attribution method: raw signed values with x's rank that broadcast against x, float32 or wider. After the key come options, by keyword only.
 

@@ -10,6 +10,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jxai import fills
@@ -22,7 +24,7 @@ __all__ = ["CASES", "CLASSES", "SHAPES", "Case", "example", "network", "options"
 class Case:
     """`options`: small ones to run with. `shapes`: the inputs it takes. `passes`: forward passes for these options, where stated.
 
-    `keyed`, `blind`, `black_box`, `scalar`, `smooth`, `tolerance`: see `jxai.testing.check_method`. `other`: values that must each change the
+    `keyed`, `blind`, `black_box`, `scalar`, `smooth`, `tolerance`, `untargeted`: see `jxai.testing.check_method`. `other`: values that must each change the
     result. `model`: a network that has what it needs. `inert`: options without effect on the result (chunk) or only together with others.
     """
 
@@ -37,6 +39,7 @@ class Case:
     scalar: bool = True
     smooth: bool = True
     tolerance: float = 2e-5
+    untargeted: bool = False
     model: Callable = network
 
 
@@ -50,6 +53,47 @@ def overlapping(shape: tuple[int, ...]) -> np.ndarray:
 def baselines(shape: tuple[int, ...]) -> np.ndarray:
     """Three baselines."""
     return np.random.default_rng(1).uniform(0, 0.3, (3, *shape)).astype(np.float32)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """Shades of grey by three numbers, or as many as the basis `[*shape, codes]` has."""
+
+    basis: jax.Array
+
+    def encode(self, x):
+        return jnp.tensordot(x - 0.5, self.basis, x.ndim)
+
+    def decode(self, z):
+        return jax.nn.sigmoid(self.basis @ z)
+
+
+def generator(shape: tuple[int, ...], codes: int = 3) -> Generator:
+    return Generator(jnp.asarray(np.random.default_rng(2).normal(size=(*shape, codes)).astype(np.float32)))
+
+
+def wider_generator(shape: tuple[int, ...]) -> Generator:
+    return generator(shape, 5)
+
+
+def origin(shape: tuple[int, ...]) -> np.ndarray:
+    """A code."""
+    return np.zeros(3, np.float32)
+
+
+def members(shape: tuple[int, ...]) -> jax.tree_util.Partial:
+    """An ensemble of two."""
+    return jax.tree_util.Partial(_both, network(shape, 8), network(shape, 9))
+
+
+def _both(one, other, x):
+    return jnp.stack([one(x), other(x)])
+
+
+def gini(shape: tuple[int, ...]) -> Callable:
+    """A score of uncertainty."""
+    return lambda f, x: 1 - (jax.nn.softmax(f(x)) ** 2).sum()
 
 
 def absolute_of_vectors(shape: tuple[int, ...]) -> str:
@@ -138,6 +182,25 @@ CASES: dict[str, Case] = {
     "smoothgrad": Case({"num_samples": 4, "sigma": 0.6, "noise": absolute_of_vectors}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "sobol": Case({"grid": 2, "num_designs": 4}, other={"grid": 3, "num_designs": 8, "fill": 0.3}, black_box=True),
     "squaregrad": Case({"num_samples": 4, "sigma": 0.6, "noise": absolute_of_vectors}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
+    "uncertainty_path": Case(
+        {"generator": generator, "steps": 5, "search_steps": 3},
+        other={
+            "generator": wider_generator,
+            "uncertainty": gini,
+            "members": members,
+            "fiducial": origin,
+            "code": origin,
+            "steps": 7,
+            "weight": 0.001,
+            "prior": 9.0,
+            "search_steps": 5,
+            "learning_rate": 0.1,
+        },
+        inert=("tolerance",),  # asked for after twenty steps at the soonest
+        scalar=False,  # an uncertainty is of all logits
+        untargeted=True,
+        tolerance=1e-3,  # iterated optimisation amplifies rounding
+    ),
     "vargrad": Case({"num_samples": 4, "sigma": 0.6, "noise": absolute_of_vectors}, keyed=True, other={"num_samples": 6, "sigma": 0.2}, passes=4),
     "xgrad_cam": Case(shapes=_SPATIAL, other={"layer": 2}, passes=1),
     "xrai": Case({"segments": overlapping, "method_options": {"steps": 3}}, shapes=_SPATIAL, other={"min_area": 30}, smooth=False),
@@ -153,5 +216,5 @@ def options(name: str, shape: tuple[int, ...], **changes: Any) -> dict[str, Any]
 def said(name: str) -> dict[str, Any]:
     """What `check_method` is told of a method, but for the inputs that it takes."""
     case = CASES.get(name, UNKNOWN)
-    fields = ("keyed", "passes", "blind", "black_box", "scalar", "smooth", "tolerance", "model")
+    fields = ("keyed", "passes", "blind", "black_box", "scalar", "smooth", "tolerance", "untargeted", "model")
     return {field: getattr(case, field) for field in fields} | {"options": lambda shape: options(name, shape)}

@@ -24,6 +24,7 @@ KINDS = {
     "backward": "local",
     "path": "path",
     "adaptive_path": "path",
+    "uncertain": "path",
     "regions": "path",
     "activation": "layer",
     "masking": "layer",

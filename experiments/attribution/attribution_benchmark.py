@@ -45,7 +45,7 @@ class Config:
     steps: int = 32
     """Forward and backward passes of every method that averages gradients."""
     methods: str = "default"
-    """"default", "all" that can explain the model, or names separated by commas."""
+    """"default", "all" that can explain the model's classes, or names separated by commas."""
     seed: int = 0
     out: str = "out/attribution_benchmark"
 
@@ -77,7 +77,9 @@ def methods(config: Config, side: int, layer: int) -> dict[str, Callable | tuple
     }
     default = """gradient abs:gradient input_x_gradient guided_backprop grad_cam grad_cam_plus_plus layer_cam smoothgrad abs:smoothgrad
         integrated_gradients gradient_shap xrai occlusion rise sobol hsic lime"""
-    names = {"default": default.split(), "all": list(attribution.__all__)}.get(config.methods, config.methods.split(","))
+    names = {"default": default.split(), "all": [name for name in attribution.__all__ if name != "uncertainty_path"]}.get(
+        config.methods, config.methods.split(",")
+    )
     chosen = {label: (getattr(attribution, label.removeprefix("abs:")), budgets.get(label.removeprefix("abs:"), {})) for label in names}
     return {"random": random_map, "edges": edges, **chosen}
 

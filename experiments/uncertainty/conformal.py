@@ -23,7 +23,7 @@ time: on the first part temperature and the constants of RAPS and SAPS (smallest
   coverage, size   share of examples whose class is in the set, mean number of classes in it; empty: share of empty sets
   class gap        mean over classes of |coverage − (1 − α)|; size gap: the largest over sizes 0–1, 2–3, 4–10, 11–100 and more
 
-Writes `out/conformal/DIGEST/results.json` and `conformal.png`. Cost: about 6 minutes of processor time, most of it passes of ResNet-56 (`--worlds lenet5 resnet20` takes 2).
+Writes `out/conformal/DIGEST/results.json` and `conformal.png`. Cost: about 8 minutes of processor time, half of it passes of the networks (`--worlds lenet5 resnet20` takes 3).
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def logits(config: Config, world: World, here: Record) -> Iterator[tuple[str, np
             yield said(f"{corruption}:{severity}", data.source(f"{world.dataset}+{corruption}:{severity}", split="test"), held)
 
 
-@functools.partial(jax.jit, static_argnames=("method", "free_ranks"))
-def scored(z: jax.Array, t: float, u: jax.Array | None, penalty: float, *, method: str, free_ranks: int) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="method")
+def scored(z: jax.Array, t: float, u: jax.Array | None, penalty: float, free_ranks: int, *, method: str) -> jax.Array:
     """`[n, K]`: the nonconformity of every class."""
     return conformal.class_scores(jax.nn.softmax(z / t), method=method, u=u, penalty=penalty, free_ranks=free_ranks)
 
@@ -165,9 +165,7 @@ def split(config: Config, world: World, sets: list[tuple[str, np.ndarray, np.nda
                 out |= {("", label, alpha, "", "penalty"): constants.penalty, ("", label, alpha, "", "free ranks"): constants.free_ranks}
             for name, logit, y, v in asked:
                 if (name, constants) not in found:
-                    found[name, constants] = np.asarray(
-                        scored(logit, t, v if drawn else None, constants.penalty, method=method, free_ranks=constants.free_ranks)
-                    )
+                    found[name, constants] = np.asarray(scored(logit, t, v if drawn else None, constants.penalty, constants.free_ranks, method=method))
                 scores = found[name, constants]
                 if not name:
                     known = np.take_along_axis(scores, y[:, None], 1)[:, 0]
@@ -219,32 +217,32 @@ def spreads(config: Config, name: str, m: int, values: list[dict[tuple, np.ndarr
 
 
 def draw(config: Config, rows: list[dict[str, Any]]) -> Any:
-    """Coverage and size at the first α over accuracy, a point for each shift."""
+    """Coverage and size: at the first α over the accuracy, a point for each shift; of a world without shifts over α."""
+    from matplotlib.ticker import FuncFormatter
+
     from jxai.plot.page import Page
 
-    alpha = config.alphas[0]
-    figure = Page(figsize=(3.6 * len(config.worlds), 6.4), layout="constrained")
+    figure = Page(figsize=(3.4 * len(config.worlds), 6.2), layout="constrained")
     axes = figure.subplots(2, len(config.worlds), squeeze=False)
     for column, world in enumerate(config.worlds):
-        for row, measure in enumerate(("coverage", "size")):
-            axis = axes[row, column]
+        shifted, alpha = WORLDS[world].shifted, config.alphas[0]
+        own = [r for r in rows if r["world"] == world and r["thresholds"] == "all" and r["shift"] and (r["alpha"] == alpha or not shifted)]
+        for axis, measure in zip(axes[:, column], ("coverage", "size")):
             for number, method in enumerate(METHODS):
-                own = [
-                    r
-                    for r in rows
-                    if (r["world"], r["method"], r["alpha"], r["thresholds"], r["metric"]) == (world, method, alpha, "all", measure) and r["shift"]
-                ]
-                own.sort(key=lambda r: r["accuracy"])
-                x, y = [r["accuracy"] for r in own], [r["mean"] for r in own]
-                axis.plot(x, y, ("o", "s", "x", "^", "v", "d")[number], color=f"C{number}", markersize=4, label=method, alpha=0.8)
-            if measure == "coverage":
-                axis.axhline(1 - alpha, color="0.4", linewidth=0.8, linestyle="--")
-                axis.plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
-                axis.set(title=world, ylim=(0, 1.02))
-            elif max(r["mean"] for r in rows if r["world"] == world and r["metric"] == "size") > 20:
-                axis.set_yscale("log")
-            axis.set(xlim=(0, 1.02), xlabel="accuracy on the shifted images", ylabel=measure if not column else "")
-    axes[0, 0].legend(fontsize=7)
+                points = [(r["accuracy"] if shifted else r["alpha"], r["mean"]) for r in own if r["method"] == method and r["metric"] == measure]
+                axis.plot(*zip(*points), "os^vdx"[(0, 1, 5, 2, 3, 4)[number]], color=f"C{number}", markersize=4, label=method, alpha=0.8)
+            axis.set(xlim=(0, 1.02) if shifted else (0, 1.1 * max(config.alphas)), xlabel="accuracy on the shifted images" if shifted else "α")
+        axes[0, column].set(title=world if shifted else f"{world}, as they are", ylim=(0, 1.02) if shifted else (0.85, 1))
+        if shifted:
+            axes[0, column].axhline(1 - alpha, color="0.4", linewidth=0.8, linestyle="--")
+            axes[0, column].plot([0, 1], [0, 1], color="0.8", linewidth=0.8)
+        else:
+            axes[0, column].plot([0, 1], [1, 0], color="0.4", linewidth=0.8, linestyle="--")
+            axes[1, column].set_yscale("log")
+            axes[1, column].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes[0, 0].set_ylabel(f"coverage, α = {config.alphas[0]:g}")
+    axes[1, 0].set_ylabel("size")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(METHODS), fontsize=8)
     return figure
 
 

@@ -1,6 +1,6 @@
 """Attribution: which parts of x decided. Every method is `method(f, x, target, key=None, *, options) -> attribution`.
 
-- by slope: `gradient`, `path`, `adaptive_path`, `backward` (rules of ReLUs), `relevance` (LRP), `deep_lift` (differences);
+- by slope: `gradient`, `path`, `adaptive_path`, `uncertain` (through a generator, from `ends`), `backward` (rules of ReLUs), `relevance` (LRP), `deep_lift` (differences);
   by layer: `activation` (Grad-CAM and its kin), `masking`, `attention`.
 - by removal: `occlusion`, `rise`, `sensitivity` (Sobol, HSIC), `surrogate` (LIME, kernel SHAP), `shapley`, `regions`; by search: `meaningful`, `extremal`.
 - by proof: `verified` (EVA), on `overlap`. Not methods: `estimators` (Sobol's), `coalitions` (which features are in), `signs` (whether a map has one).
@@ -23,6 +23,7 @@ from jxai.attribution.adaptive_path import blur_integrated_gradients, guided_int
 from jxai.attribution.attention import attention_rollout, chefer
 from jxai.attribution.backward import deconvnet, guided_backprop
 from jxai.attribution.deep_lift import deep_lift, deep_shap
+from jxai.attribution.ends import uncertainty_ends as uncertainty_ends
 from jxai.attribution.extremal import extremal_perturbation
 from jxai.attribution.gradient import gradient, input_x_gradient, smoothgrad, squaregrad, vargrad
 from jxai.attribution.masking import ablation_cam, score_cam, sidu
@@ -36,6 +37,7 @@ from jxai.attribution.sensitivity import hsic, sobol
 from jxai.attribution.shapley import shapley_sampling
 from jxai.attribution.signs import is_signed as is_signed
 from jxai.attribution.surrogate import kernel_shap, lime
+from jxai.attribution.uncertain import uncertainty_path
 from jxai.attribution.verified import eva
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "smoothgrad",
     "sobol",
     "squaregrad",
+    "uncertainty_path",
     "vargrad",
     "xgrad_cam",
     "xrai",

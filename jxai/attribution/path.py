@@ -63,10 +63,10 @@ def integrated_gradients(
     """
     s = objective(f, x, target, score)
     kept_by_fill("integrated_gradients", f, x, target, baseline, key, "baseline", score=score)
-    alphas, weights = _quadrature(rule, steps)
+    alphas, weights = quadrature(rule, steps)
     start, end = fills.path("integrated_gradients", baseline, x, key)
     alphas, weights = jnp.asarray(alphas, end.dtype), jnp.asarray(weights, end.dtype)
-    mean = loops.sums(lambda k: weights[k] * _slope(s, start + alphas[k] * (end - start), x), steps, loops.at_once(x, chunk))
+    mean = loops.sums(lambda k: weights[k] * slope(s, start + alphas[k] * (end - start), x), steps, loops.at_once(x, chunk))
     found = as_map((end - start) * mean, x)
     flat("integrated_gradients", found, s, x, [start.astype(x.dtype)])
     return found
@@ -162,14 +162,14 @@ def _sampled(name: str, f: Model, x: Array, target, key, baselines: Array, num_s
         still = isinstance(sigma, (int, float)) and sigma == 0
         noisy = end if still else end + sigma * jax.random.normal(noise, x.shape, end.dtype)
         alpha = jax.random.uniform(where, (), end.dtype)
-        return (noisy - start) * _slope(s, start + alpha * (noisy - start), x)
+        return (noisy - start) * slope(s, start + alpha * (noisy - start), x)
 
     found = as_map(loops.means(draw, num_samples, loops.at_once(x, chunk)), x)
     flat(name, found, s, x, [starts[0].astype(x.dtype)])
     return found
 
 
-def _quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Points in [0, 1] and weights of sum 1, `[steps]` each."""
     one_of("rule", rule, RULES)
     positive(steps=steps)
@@ -187,6 +187,6 @@ def _quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     return (np.arange(steps) + offset) / steps, weights
 
 
-def _slope(s: Scalar, point: Array, x: Array) -> Array:
+def slope(s: Scalar, point: Array, x: Array) -> Array:
     """`∇s(point)`: the model is given x's dtype, sums are made in the point's."""
     return jax.grad(s)(point.astype(x.dtype)).astype(point.dtype)

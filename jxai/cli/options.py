@@ -18,7 +18,7 @@ from jxai import attribution
 from jxai.cli import segments
 from jxai.cli.errors import UserError, first_line, known
 from jxai.removal import fills
-from jxai.typing import Array, Fill, Method
+from jxai.typing import Array, Fill, Generator, Method
 
 
 def methods() -> dict[str, Callable]:
@@ -92,6 +92,10 @@ def value(flag: str, text: str, kinds: tuple[Any, ...]) -> Any:
     name, _, numbers = text.partition(":")
     if Fill in kinds and name.lower() in fill_names():
         return _fill(flag, fill_names()[name.lower()], numbers)
+    if Generator in kinds:
+        from jxai.cli import inputs
+
+        return inputs.generator(text)
     if Callable in kinds and text in methods():
         return methods()[text]
     if str in kinds:
@@ -107,6 +111,8 @@ def describe(kinds: tuple[Any, ...]) -> str:
         shown.append(f"a fill ({', '.join(fill_names())}; arguments as in blur:10)")
     if Callable in kinds:
         shown.append("a method's name")
+    if Generator in kinds:
+        shown.append("a generator's name, or package.module:factory")
     if type(None) in kinds:
         shown.append("none")
     return " or ".join(shown) or "given in Python"

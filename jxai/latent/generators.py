@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from jxai import loops
 from jxai.scores import check_example, wide
-from jxai.typing import Array, PyTree
+from jxai.typing import Array, Generator, PyTree
 
 
-def encoded(generator: Any, x: Array) -> PyTree:
+def encoded(generator: Generator, x: Array) -> PyTree:
     """`encode(x)`, float32 or wider.
 
     Raises:
@@ -22,7 +22,7 @@ def encoded(generator: Any, x: Array) -> PyTree:
     return jax.tree.map(wide, generator.encode(wide(x)))
 
 
-def check_generator(generator: Any, x: Array) -> PyTree:
+def check_generator(generator: Generator, x: Array) -> PyTree:
     """What `jax.eval_shape` says of a code; ValueError unless the generator encodes x, and decodes that to x's shape."""
     check_example(x)
     for name in ("encode", "decode"):
@@ -41,13 +41,13 @@ def check_generator(generator: Any, x: Array) -> PyTree:
 
 def check_code(code: Any, expected: PyTree, name: str) -> PyTree:
     """The code as arrays, float32 or wider; ValueError unless it has the structure and shapes of `expected`, as `check_generator` returns it."""
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
-    if jax.tree.structure(code) != jax.tree.structure(expected) or shapes(code) != shapes(expected):
-        hint = "encode(x) makes one of an example" if not jax.tree.structure(code).num_leaves == 0 else "None finds it"
-        raise ValueError(f"{name} must be a code of the generator, of shape {shapes(expected)}, got {shapes(code)}; {hint}")
+    given, wanted = jax.tree.flatten(code), jax.tree.flatten(expected)
+    if given[1:] != wanted[1:] or [*map(jnp.shape, given[0])] != [*map(jnp.shape, wanted[0])]:
+        shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+        raise ValueError(f"{name} must be a code of the generator, of shape {shapes(expected)}, got {shapes(code)}: generator.encode makes one of an example")
     return jax.tree.map(lambda v: wide(jnp.asarray(v)), code)
 
 
-def encodings(generator: Any, examples: Array) -> Array:
+def encodings(generator: Generator, examples: Array) -> Array:
     """`[n, *shape of z]`: the codes of examples `[n, *shape]`, 256 at once; compiled anew for each call."""
     return jax.jit(lambda v: jax.tree.map(wide, loops.map(generator.encode, wide(v), batch_size=256)))(jnp.asarray(examples))

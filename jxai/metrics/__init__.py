@@ -3,8 +3,8 @@
 `jxai.metrics.compare` compares two maps, `compare(a, b) -> scalar`, and is no metric by itself; `jxai.metrics.counterfactual` judges
 counterfactuals, `metric(f, x, counterfactual, target, *, options) -> scalar`.
 
-A question in each file: `curves`, `subsets`, `infidelity`, `rationales`, `information`, `axioms`, `intrinsic` (faithfulness); `robustness`, `stability`,
-`adversarial`; `localization`, `detection`; `complexity`; `randomization`. They share `common`, `removal`, `additive`, `draws`, `statistics`, `explaining`.
+A question in each file: `curves`, `subsets`, `infidelity`, `rationales`, `information`, `axioms`, `intrinsic` (faithfulness); `uncertain`
+(of attributions of uncertainty); `robustness`, `stability`, `adversarial`; `localization`, `detection`; `complexity`; `randomization`. They share `common`, `removal`, `additive`, `draws`, `statistics`, `explaining`.
 
 What may be touched: a new metric states `Range:`, `Direction:`, `Cost:` and `Reference:` in its docstring, a line each (`documented` reads them: the
 report, the command line and the contract go by these), and takes attributions as they are, signed.
@@ -32,8 +32,10 @@ from jxai.metrics.road import road
 from jxai.metrics.robustness import avg_sensitivity, local_lipschitz, max_sensitivity
 from jxai.metrics.stability import relative_input_stability, relative_output_stability, relative_representation_stability
 from jxai.metrics.subsets import faithfulness_correlation, faithfulness_estimate, mu_fidelity, sensitivity_n
+from jxai.metrics.uncertain import aic, eic, urc
 
 __all__ = [
+    "aic",
     "aopc",
     "average_drop",
     "average_gain",
@@ -45,6 +47,7 @@ __all__ = [
     "deletion",
     "effective_complexity",
     "efficient_parameter_randomization",
+    "eic",
     "energy_pointing",
     "entropy",
     "faithfulness_correlation",
@@ -78,4 +81,5 @@ __all__ = [
     "sparseness",
     "sufficiency",
     "top_k_intersection",
+    "urc",
 ]

@@ -55,6 +55,7 @@ def check_method(
     black_box: bool = False,
     scalar: bool = True,
     smooth: bool = True,
+    untargeted: bool = False,
     tolerance: float = 2e-5,
     clauses: Collection[str] | None = None,
 ) -> None:
@@ -71,13 +72,14 @@ def check_method(
       black_box: whether it asks f for values alone, so that targets under `vmap` share all passes.
       scalar: whether it explains a function to `[]` with `target=None`.
       smooth: whether its result can be differentiated by the weights of f.
+      untargeted: whether it takes logits with `target=None`, too, because what it explains is of no class.
       tolerance: of results that are equal but for rounding, relative to the largest entry; an optimised mask needs more.
       clauses: some of `METHOD_CLAUSES`, all by default.
 
     Raises:
       AssertionError: a sentence that says which clause is broken, and how.
     """
-    said = dict(keyed=keyed, blind=blind, passes=passes, black_box=black_box, scalar=scalar, smooth=smooth, tolerance=tolerance)
+    said = dict(keyed=keyed, blind=blind, passes=passes, black_box=black_box, scalar=scalar, smooth=smooth, untargeted=untargeted, tolerance=tolerance)
     hold((MethodTrial(fn, shape_of(kind), options, model, said) for kind in shapes), METHOD_CLAUSES, clauses, EVERY_SHAPE)
 
 
@@ -134,7 +136,8 @@ def _errors(t: MethodTrial) -> None:
     if not t.said["blind"]:
         for outside in (CLASSES, -1):
             t.refuses(f"target={outside} of {CLASSES} classes", f"target={outside}", t.f, t.x, outside, t.key)
-        t.refuses("target=None with a vector of logits", "target=None", t.f, t.x, None, t.key)
+        if not t.said["untargeted"]:
+            t.refuses("target=None with a vector of logits", "target=None", t.f, t.x, None, t.key)
         t.refuses("a model that returns [1, K]", "vector of logits", lambda v: t.f(v)[None], t.x, 1, t.key)
     if "chunk" in t.parameters:
         t.refuses("chunk=0", "chunk=0", t.f, t.x, 1, t.key, chunk=0)

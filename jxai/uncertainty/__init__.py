@@ -87,7 +87,7 @@ from jxai.uncertainty.storing import load, save
 if TYPE_CHECKING:
     from jxai.uncertainty import ambiguess, uqgan
 
-_NETWORKS = ("ambiguess", "uqgan")
+_NETWORKS = ("ambiguess", "networks", "uqgan")
 """Modules that define and train networks: imported when they are first named, with flax."""
 
 __all__ = [

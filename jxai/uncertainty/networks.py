@@ -33,7 +33,7 @@ class DUQ(nnx.Module):
       backbone: a module `x -> features [D]`. features: D. num_classes: K. embedding: d of each class. sigma: σ > 0, the length scale.
       count: what N begins with, about the batch size over K. spread: of the first centroids, `N(0, spread²)`.
 
-    The published networks: Fashion-MNIST three convolutions (64, 128, 128) and 256 features, d = 256, σ = .1, γ = .999; spread 1 there, .05 / N on CIFAR-10.
+    The published networks: Fashion-MNIST three convolutions (64, 128, 128) and 256 features, d = 256, σ = .1, γ = .999; spread 1 there, .05 on CIFAR-10.
 
     Reference: van Amersfoort et al. 2020, "Uncertainty Estimation Using a Single Deep Deterministic Neural Network", ICML.
     """

@@ -81,6 +81,10 @@ def _steps(**rest: Any) -> Case:
     return _removal({"steps": 5, **rest.pop("options", {})}, {"steps": 3, "max_fraction": 0.6}, passes=6, **rest)
 
 
+def _uncertain(**rest: Any) -> Case:
+    return _removal({"steps": 5, "fill": blurred}, {"steps": 3}, passes=6, curve=True, **rest)
+
+
 def _again(options: dict[str, Any], other: dict[str, Any], **rest: Any) -> Case:
     """A metric that explains again."""
     return Case({"method": gradient, **options}, other={"method": input_x_gradient, "method_options": {"score": "probability"}, **other}, **rest)
@@ -105,6 +109,7 @@ _POOLED = {"pooling": "positions, or cells of one area"}
 _BINARY = dict.fromkeys(("score", "fill", "weights"), "0 or 1")
 
 CASES: dict[str, Case] = {
+    "aic": _uncertain(equal=_BINARY),
     "aopc": _steps(options={"grid": cells, "fill": noise}, keyed=True),
     "average_drop": Case({"fill": 0.9}, other={"fill": 0.5}, passes=2),
     "average_gain": Case(other={"fill": 0.3}, passes=2),
@@ -116,6 +121,7 @@ CASES: dict[str, Case] = {
     "deletion": _steps(curve=True),
     "effective_complexity": Case({"eps": 0.3}, blind=True, other={"eps": 0.5, "relative": False}),
     "efficient_parameter_randomization": _random_weights({"bins": 9}, {"bins": "sturges"}, passes=1),
+    "eic": _uncertain(),
     "energy_pointing": _localization(),
     "entropy": Case(blind=True),
     "faithfulness_correlation": _removal({"num_samples": 6}, {"num_samples": 9, "subset_size": 0.5}, keyed=True, passes=6, equal=_POOLED),
@@ -200,6 +206,7 @@ CASES: dict[str, Case] = {
     "sparseness": Case(blind=True),
     "sufficiency": _removal({"fractions": (0.1, 0.4)}, {"fractions": (0.1, 0.6)}, passes=3),
     "top_k_intersection": _localization({"k": 3}, k=0.5),
+    "urc": _uncertain(),
 }
 
 

@@ -88,6 +88,7 @@ def test_an_ensemble_is_its_members():
     np.testing.assert_array_equal(members[3].layers[0].kernel[...], MEMBERS[3].layers[0].kernel[...])
 
 
+@pytest.mark.slow
 def test_members_are_trained_as_they_are_alone():
     x, y = RNG.normal(size=(64, 4)).astype(np.float32), RNG.integers(0, 3, 64)
     make, keys = (lambda key: MLP(4, (6,), 3, rngs=nnx.Rngs(params=key))), jax.random.split(jax.random.key(0), 2)
