@@ -82,6 +82,10 @@ SMALLEST = {
         **{"worlds": ("lenet5",), "limit": 2200, "shifted": 50, "corruptions": ("contrast",), "severities": (3,), "angles": (45,)},
         **{"alphas": (0.1,), "splits": 2},
     },
+    "uncertainty/deterministic_uncertainty": {
+        **{"seeds": 1, "train": 256, "epochs": 1, "tests": 100, "widths": (4, 4), "members": 2, "samples": 2},
+    },
+    "uncertainty/duq": {"seeds": 1, "train": 256, "epochs": 1, "tests": 100, "channels": (4, 4, 4), "width": 8, "members": 2, "penalties": (0.05,)},
     "uncertainty/ood_scores": {"networks": ("cifar10_resnet20",), "seeds": 1, "examples": 20, "fitted": 300, "draws": 5},
     "uncertainty/supervisors": {
         **{"worlds": ("mnist",), "seeds": 1, "train": 600, "tests": 20, "fitted": 300, "updates": 40, "members": 1, "samples": 2},
