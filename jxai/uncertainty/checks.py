@@ -203,7 +203,7 @@ def are_probabilities(rows: Any) -> bool:
     return shares
 
 
-def _marked(rows: Any, wrong: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _marked(rows: Any, wrong: Callable[[np.ndarray], Any]) -> np.ndarray:
     """`[n]`: which rows are wrong."""
     return np.concatenate([wrong(v) for (v,) in blocks(rows)])
 
