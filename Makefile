@@ -51,7 +51,7 @@ experiments: $(VENV)/.experiments
 		counterfactual/generative_regularizers counterfactual/deduce counterfactual/vcnet counterfactual/dive counterfactual/steex \
 		counterfactual/human_edits sufficiency/overinterpretation sufficiency/disambiguation concepts/crp_ablation \
 		concepts/visualised dataset/clever_hans relevance/words uncertainty/conformal uncertainty/ood_scores uncertainty/calibration_under_shift \
-		uncertainty/supervisors uncertainty/uqgan uncertainty/duq uncertainty/deterministic_uncertainty; do \
+		uncertainty/supervisors uncertainty/uqgan uncertainty/duq uncertainty/deterministic_uncertainty uncertainty/uncertainty_attribution; do \
 		$(BIN)/python experiments/$$name.py || exit; done
 
 bench: $(VENV)/.bench
