@@ -18,6 +18,7 @@ WEIGHTS, BIAS = _DRAWN.normal(size=(D, K)).astype(np.float32), _DRAWN.normal(siz
 HEAD = uncertainty.Head(jnp.asarray(WEIGHTS), jnp.asarray(BIAS))
 LOGITS = FEATURES @ WEIGHTS + BIAS
 LABELS = LOGITS.argmax(1)
+ARRAYS = (FEATURES, LOGITS, LABELS, HEAD)
 WIDE = FEATURES.astype(np.float64)
 
 
@@ -69,17 +70,33 @@ def test_features_that_are_all_zero_leave_the_bias():
         np.testing.assert_allclose(scored(formula, HEAD, nothing, LOGITS[:1], **options), [-logsumexp(BIAS)], rtol=1e-6)
 
 
+def test_what_is_no_number_passes_for_no_answer():
+    lost = FEATURES[:3].copy()
+    lost[1, 4] = np.nan
+    fitted = {
+        "react": uncertainty.fit_react(*ARRAYS),
+        "vra": uncertainty.fit_vra(*ARRAYS),
+        "dice": uncertainty.fit_dice(*ARRAYS),
+        "grad_norm": None,
+        "scale": HEAD,
+    }
+    for name, state in fitted.items():
+        np.testing.assert_array_equal(np.isnan(scored(getattr(formulas, name), state, lost, LOGITS[:3])), [False, True, False], name)
+    for variant in "bps":
+        np.testing.assert_array_equal(np.isnan(scored(formulas.ash, HEAD, lost, LOGITS[:3], variant=variant)), [False, True, False], variant)
+
+
 def test_react_cuts_at_a_percentile_of_all_units_together():
     threshold = np.percentile(WIDE.ravel(), 80)
-    fitted = uncertainty.fit_react(FEATURES, LOGITS, LABELS, HEAD, percentile=80)
+    fitted = uncertainty.fit_react(*ARRAYS, percentile=80)
     np.testing.assert_allclose(fitted.threshold, threshold, rtol=1e-6)
     np.testing.assert_allclose(scored(formulas.react, fitted), energies(np.minimum(WIDE, threshold)), rtol=2e-5)
-    np.testing.assert_allclose(uncertainty.fit_react(FEATURES, LOGITS, LABELS, HEAD).threshold, np.percentile(WIDE, 90), rtol=1e-6)
+    np.testing.assert_allclose(uncertainty.fit_react(*ARRAYS).threshold, np.percentile(WIDE, 90), rtol=1e-6)
 
 
 def test_vra_clips_in_openood_and_silences_in_the_paper():
     low, high = np.percentile(WIDE.ravel(), [45, 90])
-    fitted = uncertainty.fit_vra(FEATURES, LOGITS, LABELS, HEAD, low=45.0)
+    fitted = uncertainty.fit_vra(*ARRAYS, low=45.0)
     assert low > 0
     np.testing.assert_allclose(scored(formulas.vra, fitted, convention="openood"), energies(WIDE.clip(low, high)), rtol=2e-5)
     np.testing.assert_allclose(scored(formulas.vra, fitted), energies(np.where(WIDE < low, 0, np.minimum(WIDE, high))), rtol=2e-5)
@@ -87,7 +104,7 @@ def test_vra_clips_in_openood_and_silences_in_the_paper():
 
 def test_vra_of_each_unit_is_that_of_the_authors():
     low, high = np.percentile(WIDE, [30, 80], axis=0)
-    fitted = uncertainty.fit_vra(FEATURES, LOGITS, LABELS, HEAD, low=30.0, high=80.0, units="each")
+    fitted = uncertainty.fit_vra(*ARRAYS, low=30.0, high=80.0, units="each")
     np.testing.assert_allclose(scored(formulas.vra, fitted), energies(np.where(WIDE < low, 0, np.minimum(WIDE, high))), rtol=2e-5)
 
 
@@ -95,7 +112,7 @@ def test_dice_masks_by_the_signed_contribution():
     contribution = WIDE.mean(0)[:, None] * WEIGHTS
     kept = contribution > np.percentile(contribution, 70)
     assert (kept != (np.abs(contribution) > np.percentile(np.abs(contribution), 70))).any()
-    fitted = uncertainty.fit_dice(FEATURES, LOGITS, LABELS, HEAD, percentile=70)
+    fitted = uncertainty.fit_dice(*ARRAYS, percentile=70)
     assert ((np.asarray(fitted.head.weights) != 0) == kept).all()
     np.testing.assert_allclose(scored(formulas.dice, fitted), energies(WIDE, WEIGHTS * kept), rtol=2e-5, atol=1e-5)
 
@@ -131,7 +148,7 @@ def test_rank_feat_of_an_empty_map_is_that_of_the_bias():
 
 
 def test_what_was_fitted_is_asked_for_and_has_to_fit():
-    react = uncertainty.fit_react(FEATURES, LOGITS, LABELS, HEAD)
+    react = uncertainty.fit_react(*ARRAYS)
     for call, message in (
         (lambda: formulas.react(LOGITS[0], FEATURES[0]), "fitted must be a React, made by fit_react.* got None"),
         (lambda: formulas.ash(LOGITS[0], FEATURES[0], react), "fitted must be a Head, made by linear_head.* got a React"),
@@ -154,9 +171,9 @@ def test_bad_options_are_named():
         (lambda: formulas.ash(LOGITS[0], FEATURES[0], HEAD, percentile=99.5), "percentile=99.5 must lie in .* leave one of the 37 features"),
         (lambda: formulas.scale(LOGITS[0], FEATURES[0], HEAD, percentile=-1), "percentile=-1 must lie in"),
         (lambda: formulas.ash(LOGITS[0], FEATURES[0], HEAD, variant="q"), "variant='q' must be one of 'b', 'p', 's'"),
-        (lambda: uncertainty.fit_react(FEATURES, LOGITS, LABELS, HEAD, percentile=101), r"percentile=101 must lie in \[0, 100\]"),
-        (lambda: uncertainty.fit_vra(FEATURES, LOGITS, LABELS, HEAD, low=95.0), "low=95.0 must be at most high=90.0"),
-        (lambda: uncertainty.fit_vra(FEATURES, LOGITS, LABELS, HEAD, units="one"), "units='one' must be one of 'together', 'each'"),
+        (lambda: uncertainty.fit_react(*ARRAYS, percentile=101), r"percentile=101 must lie in \[0, 100\]"),
+        (lambda: uncertainty.fit_vra(*ARRAYS, low=95.0), "low=95.0 must be at most high=90.0"),
+        (lambda: uncertainty.fit_vra(*ARRAYS, units="one"), "units='one' must be one of 'together', 'each'"),
         (lambda: formulas.grad_norm(LOGITS[0], FEATURES[0], convention="x"), "convention='x' must be one of"),
     ):
         with pytest.raises(ValueError, match=message):

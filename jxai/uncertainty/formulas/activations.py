@@ -197,7 +197,7 @@ def ash(
     kept, count = _largest(h, percentile)
     if variant == "b":
         return free_energy(head(jnp.where(kept, h.sum() / count, 0)))
-    pruned = jnp.where(kept, h, 0)
+    pruned = jnp.where(kept | jnp.isnan(h), h, 0)  # what is no number is not pruned away
     return free_energy(head(pruned) if variant == "p" else _scaled(pruned, h, pruned, head))
 
 
