@@ -11,6 +11,22 @@ Fashion-MNIST and CIFAR-10, each alike many, in grey at 28 × 28.
 
 Every network has the same small architecture and as many updates (`updates`, batches of 128) on `train` digits 0–4, fewer than the paper's 10 000 of 256; the generator has two layers of 256.
 FPR95 is the share of other images that are accepted where 95 % of the digits are (in distribution positive). AUROC and FPR95 "all" are over all other images together.
+
+Found (means of 3 seeds, [95 % bootstrap interval of them]; AUROC and FPR95 over 5000 other images, 2000 digits):
+
+| | accuracy | ECE | AUROC, all | FPR95, all |
+|---|---|---|---|---|
+| maximum softmax | .994 [.993, .997] | .0040 [.0031, .0044] | .900 [.886, .921] | .327 [.263, .362] |
+| entropy | .994 [.993, .997] | .0040 [.0031, .0044] | .900 [.886, .921] | .331 [.265, .365] |
+| dropout | .993 [.991, .994] | .0070 [.0058, .0090] | .939 [.929, .949] | .234 [.217, .267] |
+| ensemble | .995 [.994, .997] | .0045 [.0044, .0047] | .934 [.930, .940] | .233 [.199, .253] |
+| one-vs-all | .995 [.994, .995] | .0035 [.0021, .0047] | .932 [.920, .945] | .241 [.185, .278] |
+| UQGAN | .994 [.990, .997] | .0053 [.0048, .0057] | .984 [.981, .988] | .074 [.060, .086] |
+
+The claim holds, and with the published numbers (.980 and .087), after a twelfth of the published updates: UQGAN is ahead in every seed, at the accuracy of the others, with a larger ECE. The lead is all on what is no digit:
+notMNIST .998 (the next .869), Fashion-MNIST .998 (.949), CIFAR-10 1.000 (.968), Omniglot .985 (.981). On the digits 5–9 it is .940 [.924, .956], as one-vs-all alone (.941) and no better than dropout (.946).
+
+Cost: 8 minutes of processor time. Writes `out/uqgan/DIGEST/results.json` and `generated.png`, what the generator makes.
 """
 
 from __future__ import annotations
