@@ -59,7 +59,7 @@ def check_probabilities(probabilities: Any, *, rank: int = 2, name: str = "proba
     if isinstance(probabilities, jax.core.Tracer):
         return k
     v = _wide(probabilities).reshape(-1, k)
-    near = max(SUM, 4 * float(jnp.finfo(jnp.result_type(probabilities)).eps))
+    near = max(SUM, 4 * float(jnp.finfo(_dtype(probabilities)).eps))
     if (wrong := np.isnan(v).any(1)).any():
         raise ValueError(f"{name} must be probabilities, but {_row(name, wrong, rank)} has NaN")
     if (wrong := ((v < -1e-6) | (v > 1 + near)).any(1) | (np.abs(v.sum(1) - 1) > near)).any():
@@ -208,9 +208,12 @@ def _marked(rows: Any, wrong: Callable[[np.ndarray], Any]) -> np.ndarray:
     return np.concatenate([wrong(v) for (v,) in blocks(rows)])
 
 
+def _dtype(value: Any) -> Any:
+    return value.dtype if is_array(value) else np.asarray(value).dtype
+
+
 def _check_shape(value: Any, rank: int, name: str, axes: str) -> int:
-    dtype = value.dtype if is_array(value) else np.asarray(value).dtype
-    shape = jnp.shape(value)
+    dtype, shape = _dtype(value), jnp.shape(value)
     if len(shape) != rank or 0 in shape or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"{name} must be floating-point {axes}, got {dtype} of shape {shape}")
     return int(shape[-1])

@@ -46,6 +46,7 @@ def test_what_may_look_wrong_and_is_not():
     assert checks.check_logits(np.float32([[0.3, 0.7], [2, 3]]), rank=2) == 2  # one row alone proves nothing
     assert checks.check_logits(np.float32([-np.inf, 1, 2])) == 3  # an impossible class
     assert checks.check_probabilities(np.float16([[0.3333, 0.3333, 0.3333]])) == 3
+    assert checks.check_probabilities([[0.25, 0.75]]) == 2 and checks.check_logits([1.0, 2.0]) == 2  # lists
     assert checks.check_examples(np.zeros((3, 2), np.float32), np.zeros((3, 4), np.float32), np.int32([0, 3, 1])) == (3, 2, 4)
     assert float(formulas.entropy(np.float32([-np.inf, 0, 0]))) == pytest.approx(np.log(2))
     assert jax.jit(jax.vmap(formulas.entropy))(np.zeros((2, 3), np.float32)).shape == (2,)
