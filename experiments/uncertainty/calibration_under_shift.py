@@ -71,6 +71,8 @@ class Config:
     held: int = 500
     """Images that temperatures are fitted to."""
     epochs: int = 6
+    prior_precisions: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0, 10000.0)
+    """Of the Laplace posterior; the one is taken under which the held images are likeliest."""
     tests: int = 500
     """Test images, of each shift."""
     corruptions: tuple[str, ...] = ("gaussian_noise", "defocus_blur", "contrast")
@@ -100,9 +102,10 @@ def trained(config: Config, dataset: str, seed: int) -> dict[str, Callable[[np.n
     dropped = train(make(keys[-1], config.rate), loss, own, key=keys[-1], **options).model
     drawn = monte_carlo(jax.tree_util.Partial(_drawn, dropped), config.samples).at(jax.random.key(seed))
     first = ensemble[0]
-    features = _mapped(first, jnp.asarray(own[0]), answers)
-    posterior = fit_laplace(features.features, features.logits)
-    found: dict[str, Any] = {"vanilla": first, "Laplace": LaplaceModel(first, posterior), "dropout": Averaged(drawn), "ensemble": Averaged(ensemble)}
+    learnt = _mapped(first, jnp.asarray(own[0]), answers)
+    posteriors = [LaplaceModel(first, fit_laplace(learnt.features, learnt.logits, prior_precision=tau)) for tau in config.prior_precisions]
+    laplace = min(posteriors, key=lambda f: judged(answered(f, held), y_held)["NLL"])
+    found: dict[str, Any] = {"vanilla": first, "Laplace": laplace, "dropout": Averaged(drawn), "ensemble": Averaged(ensemble)}
     for name, of in (("temperature", "vanilla"), ("ensemble, temperature", "ensemble")):
         found[name] = calibration.fit_temperature(answered(found[of], held), y_held).model(found[of])
     return {name: functools.partial(answered, f) for name, f in found.items()}
@@ -215,7 +218,7 @@ def picture(config: Config, rows: list[dict[str, Any]]) -> Figure:
             axes[row, column].spines[["top", "right"]].set_visible(False)
         axes[0, column].set_title(f"{world}, {kind}", fontsize=9)
         axes[-1, column].set_xlabel({"rotated": "degrees", "rolled": "pixels"}.get(kind, "severity"), fontsize=8)
-        axes[1, column].legend(fontsize=6)
+        axes[0, column].legend(fontsize=6)
     return figure
 
 
