@@ -88,14 +88,14 @@ SMALLEST = {
     "uncertainty/duq": {"seeds": 1, "train": 256, "epochs": 1, "tests": 100, "channels": (4, 4, 4), "width": 8, "members": 2, "penalties": (0.05,)},
     "uncertainty/ood_scores": {"networks": ("cifar10_resnet20",), "seeds": 1, "examples": 20, "fitted": 300, "draws": 5},
     "uncertainty/supervisors": {
-        **{"worlds": ("mnist",), "seeds": 1, "train": 600, "tests": 20, "fitted": 300, "updates": 40, "members": 1, "samples": 2},
+        **{"worlds": ("mnist",), "seeds": 1, "train": 1000, "tests": 20, "fitted": 500, "updates": 100, "members": 1, "samples": 2},
         **{"pair_images": 300, "pair_steps": 400, "tries": 1},
     },
     "uncertainty/uncertainty_attribution": {
         **{"datasets": ("mnist",), "images": 2, "seeds": 1, "train": 128, "tests": 40, "path_steps": 2, "search_steps": 2},
         **{"samples": 98, "steps": 3},
     },
-    "uncertainty/uqgan": {"seeds": 1, "train": 400, "tests": 20, "others": 10, "updates": 4, "members": 2, "samples": 2, "latent": 2},
+    "uncertainty/uqgan": {"seeds": 1, "train": 1100, "tests": 20, "others": 10, "updates": 4, "members": 2, "samples": 2, "latent": 2},
     "training/train": {"model": "vae", "dataset": "digits", "steps": 2, "limit": 64, "batch_size": 16},
 }
 COMMANDS = {
