@@ -140,7 +140,7 @@ def check_example(x: Array, name: str = "x") -> None:
 
 def check_labels(labels: Any, n: int, num_classes: int | None = None, name: str = "labels") -> None:
     """Raises ValueError unless labels are n classes: integers, and where they are no tracers in [0, num_classes)."""
-    dtype, shape = labels.dtype if is_array(labels) else np.asarray(labels).dtype, jnp.shape(labels)
+    dtype, shape = labels.dtype if is_array(labels) else np.asarray(labels).dtype, np.shape(labels)
     most = "num_classes" if num_classes is None else num_classes
     if shape != (n,) or not jnp.issubdtype(dtype, jnp.integer):
         raise ValueError(f"{name} must be integers [{n}] in [0, {most}), one class for each example, got {dtype} of shape {shape}")

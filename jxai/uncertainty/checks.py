@@ -31,7 +31,7 @@ def check_logits(logits: Any, *, rank: int = 1, size: int | None = None, name: s
     """
     k = _check_shape(logits, rank, name, _SHAPES[rank])
     if k < 2:
-        raise ValueError(f"{name} must be of two classes or more, got shape {jnp.shape(logits)}: of one class nothing is uncertain")
+        raise ValueError(f"{name} must be of two classes or more, got shape {np.shape(logits)}: of one class nothing is uncertain")
     if size is not None and k != size:
         raise ValueError(f"{name} must be of K = {size} classes, as what was fitted has, got {k}")
     if isinstance(logits, jax.core.Tracer):
@@ -114,9 +114,9 @@ def same_length(**arrays: Any) -> int:
     """
     lengths = {}
     for name, array in arrays.items():
-        if not jnp.shape(array):
+        if not np.shape(array):
             raise ValueError(f"{name} must have an axis of examples, got a single number")
-        lengths[name] = jnp.shape(array)[0]
+        lengths[name] = np.shape(array)[0]
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{' and '.join(lengths)} must be of the same examples, got lengths {', '.join(map(str, lengths.values()))}")
     n = next(iter(lengths.values()))
@@ -213,7 +213,7 @@ def _dtype(value: Any) -> Any:
 
 
 def _check_shape(value: Any, rank: int, name: str, axes: str) -> int:
-    dtype, shape = _dtype(value), jnp.shape(value)
+    dtype, shape = _dtype(value), np.shape(value)
     if len(shape) != rank or 0 in shape or not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"{name} must be floating-point {axes}, got {dtype} of shape {shape}")
     return int(shape[-1])
