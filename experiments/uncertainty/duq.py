@@ -13,9 +13,20 @@ backbone. The backbone is the paper's three convolutions, narrower (`channels` a
 the paper has 60 000 and 30. σ = .1 as published; γ is .99 rather than .999, whose memory is longer than this training. Scores: −max_c K_c; the entropy of one network; the entropy of the members' mean, and their mutual
 information. AUROC of `tests` test images of Fashion-MNIST against as many of MNIST and of notMNIST, which are the positives.
 
-Found: no figures yet.
+Found (3 seeds, 2000 images of each set; means over seeds [95 % interval over them]):
 
-Cost: about 8 minutes of processor time on a CPU.
+| score | accuracy | AUROC, MNIST | AUROC, notMNIST |
+|---|---|---|---|
+| DUQ, λ = 0 | .757 [.749, .761] | .905 [.845, .949] | .928 [.892, .949] |
+| DUQ, λ = .05 | .749 [.728, .766] | .877 [.770, .940] | .926 [.907, .941] |
+| softmax, entropy | .847 [.841, .854] | .595 [.465, .745] | .752 [.690, .786] |
+| 3 together, entropy | .858 [.854, .862] | .737 [.686, .813] | .867 [.847, .878] |
+| 3 together, mutual information | .858 [.854, .862] | .845 [.817, .894] | .936 [.931, .939] |
+
+So DUQ is far ahead of a softmax's entropy in each seed, and of the entropy of three together on MNIST in each (on notMNIST too); their mutual information is level with it on notMNIST. It is not
+as accurate: after so few steps the centroids are not learnt as the softmax is. The penalty makes no difference that three seeds would show.
+
+Cost: 7 minutes on 2 CPU cores, 8 of processor time.
 Writes `out/duq/DIGEST/results.json` (by seed with 95 % bootstrap intervals over images, and over seeds) and `auroc.png`.
 """
 
