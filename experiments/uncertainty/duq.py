@@ -142,10 +142,10 @@ def draw(here: Record, rows: list[dict[str, Any]]) -> None:
         for r in of:
             place = scores.index(r["score"])
             if r["seed"] == "all":
-                axis.barh(place, r["mean"] - 0.5, left=0.5, color="#9ecae1")
+                axis.barh(place, r["mean"] - 0.4, left=0.4, color="#9ecae1")
             else:
                 axis.plot(r["mean"], place, "o", color="#08519c", markersize=4)
-        axis.set(title=f"Fashion-MNIST against {at}", xlabel="AUROC (dots: seeds)", xlim=(0.5, 1), yticks=range(len(scores)), yticklabels=scores)
+        axis.set(title=f"Fashion-MNIST against {at}", xlabel="AUROC (dots: seeds)", xlim=(0.4, 1), yticks=range(len(scores)), yticklabels=scores)
     axes[0].invert_yaxis()
     fig.savefig(here.path / "auroc.png", dpi=150)
     plt.close(fig)
