@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jxai.data.derived import Derived
 from jxai.data.images import grey
 from jxai.data.sources import Example, Source
 
@@ -30,19 +31,12 @@ def resized(source: Source, shape: tuple[int, int, int]) -> Source:
     return _Resized(source, tuple(shape))
 
 
-class _Resized:
+class _Resized(Derived):
     def __init__(self, source: Source, shape: tuple[int, ...]):
-        self._source, self._shape = source, shape
-        self.name, self.class_names = f"{source.name} at {'×'.join(map(str, shape))}", source.class_names
-        for known in ("labels", "named", "digest"):
-            if hasattr(source, known):
-                setattr(self, known, getattr(source, known))
+        super().__init__(source, f"{source.name} at {'×'.join(map(str, shape))}")
+        self._shape = shape
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Example:
-        example = self._source[index]
+    def changed(self, example: Example, index: int) -> Example:
         pixels = example.pixels
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
             raise ValueError(f"pictures [H, W, 1] or [H, W, 3] uint8 are resized, got {pixels.dtype} {pixels.shape}")

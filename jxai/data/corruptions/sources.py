@@ -8,9 +8,9 @@ import importlib
 import importlib.metadata
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 from jxai.data.corruptions.picture import check, corrupt
+from jxai.data.derived import Derived
 from jxai.data.sources import Example, Source
 
 _BESIDE = ("cv2", "skimage", "scipy", "numpy", "PIL")
@@ -34,24 +34,14 @@ def corrupted(source: Source, name: str, severity: int, *, seed: int = 0, parame
     return _Corrupted(source, name, operator.index(severity), operator.index(seed), parameters)
 
 
-class _Corrupted:
+class _Corrupted(Derived):
     def __init__(self, source: Source, name: str, severity: int, seed: int, parameters: str | None):
-        self._source, self._how = source, (name, severity)
-        self._options: dict[str, Any] = {"seed": seed, "parameters": parameters}
         told = [f"seed {seed}"] * (seed != 0) + [parameters] * (parameters is not None)
-        self.name = f"{source.name}+{name}:{severity}{''.join(f', {word}' for word in told)}"
-        self.class_names = source.class_names
-        for known in ("labels", "named"):
-            if hasattr(source, known):
-                setattr(self, known, getattr(source, known))
+        super().__init__(source, f"{source.name}+{name}:{severity}{''.join(f', {word}' for word in told)}")
+        self._how, self._seed, self._parameters = (name, severity), seed, parameters
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Example:
-        example = self._source[index]
-        options = self._options | {"seed": (self._options["seed"], int(index))}
-        return dataclasses.replace(example, pixels=corrupt(example.pixels, *self._how, **options))
+    def changed(self, example: Example, index: int) -> Example:
+        return dataclasses.replace(example, pixels=corrupt(example.pixels, *self._how, seed=(self._seed, index), parameters=self._parameters))
 
     def digest(self, places: Sequence[int]) -> str:
         """Of what is at these places, before it is corrupted, and of the versions of the packages that do it."""
