@@ -19,6 +19,12 @@ from `share` times as many ambiguous ones whose labels are drawn from their prob
 What is told is the AUROC against nominal images: means over seeds with 95 % bootstrap intervals. Surprise adequacy reads the last hidden layer of `fitted` training images, Dissector the channels' means of
 the convolutions and that layer, dropout and ensembles the mean of their probabilities; the autoencoder is a VAE with 8 numbers. "Rank correlation" is Spearman's, over supervisors, of the AUROC on
 ambiguous images and on another kind: the claim is that it is negative.
+
+Found (means of 3 seeds): it is −.91 and −.88 with invalid images (MNIST, Fashion-MNIST), −.53 and −.43 with adversarial ones, in every seed; with corrupted ones, which no supervisor sees well (AUROC .56 to .66), −.42 on
+Fashion-MNIST and of no sure sign on MNIST. On ambiguous images the softmax's margin has .964 and .909, on invalid ones LSA .966 and .991, and LSA on ambiguous ones .050 and .034: it takes them for normal. Of thirteen none is
+best at two kinds in both worlds. All pairs of digits were accepted, of clothes three of six.
+
+Cost: 12 minutes of processor time, 8 on the clock with two cores (`--worlds mnist` takes 5). Writes `out/supervisors/DIGEST/results.json` and `ambiguous_WORLD.png`.
 """
 
 from __future__ import annotations
