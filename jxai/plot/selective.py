@@ -34,7 +34,7 @@ def roc(lines: Mapping[str, Curve], title: str = "", *, positive: str = "out") -
         axes.plot(x, y, **line_style(number), label=f"{proper(name)} {np.trapezoid(y, x):.3f}")
     found, taken = ("out of", "in") if positive == "out" else ("in", "out of")
     axes.set(title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set(xlabel=f"false positive rate: of examples {taken} distribution", ylabel=f"true positive rate: of examples {found} distribution")
+    axes.set(xlabel=f"false positive rate ({taken} distribution)", ylabel=f"true positive rate ({found} distribution)")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="area", title_fontsize=7)
     return figure
 

@@ -74,6 +74,7 @@ def test_a_second_process_that_does_not_say_so_is_refused(place):
     first = start(place, "alone")
     while count(place, "alone") < 3:
         time.sleep(0.002)
+    first.send_signal(signal.SIGSTOP)  # at work, however long the other takes to start
     second = start(place, "alone")
     _, err = second.communicate(timeout=200)
     first.send_signal(signal.SIGKILL)

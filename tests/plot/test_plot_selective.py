@@ -20,9 +20,9 @@ def test_roc_curves_have_their_areas():
     axes = plot.roc({"energy": curve, "own_score": detection.roc(-IN, -OUT)}, "title").axes[0]
     assert np.array_equal(axes.lines[2].get_xydata(), np.stack(curve[:2], 1)) and axes.get_title() == "title"
     assert legend(axes)[0].endswith(f" {detection.auroc(IN, OUT):.3f}") and legend(axes)[1].endswith(f" {1 - detection.auroc(IN, OUT):.3f}")
-    assert axes.get_ylabel() == "true positive rate: of examples out of distribution"
+    assert axes.get_ylabel() == "true positive rate (out of distribution)"
     axes = plot.roc({"energy": detection.roc(IN, OUT, positive="in")}, positive="in").axes[0]
-    assert axes.get_ylabel() == "true positive rate: of examples in distribution"
+    assert axes.get_ylabel() == "true positive rate (in distribution)"
 
 
 def test_risk_coverage_curves_have_their_areas():
