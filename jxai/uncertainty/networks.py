@@ -102,7 +102,8 @@ def duq_loss(model: DUQ, x: Array, y: Array, key: Array, *, penalty: float = 0.5
 def moving_centroids(model: DUQ, x: Array, y: Array, key: Array) -> tuple[Array, dict[str, Array]]:
     """What `optax.sgd(1 − γ)` makes the moving averages of a batch of: `½ ‖N − n‖² + ½ ‖m − Σ_{i ∈ c} W_c f(x_i)‖²`.
 
-    A step down it is `jxai.uncertainty.duq.update`, with the weights as they are after the batch's own step.
+    A step down it is `jxai.uncertainty.duq.update`, with the weights as they are after the batch's own step, and batch normalisation by the batch itself (the
+    published code's by its running statistics, which a training here has only at its end).
     """
     embedded = jax.lax.stop_gradient(in_batches(model, "embed")(x))
     own = jax.nn.one_hot(y, embedded.shape[1], dtype=embedded.dtype)
