@@ -16,7 +16,19 @@ Measured on `tests` test digits, rotated (15° to 75°) and with fog, contrast a
 log-likelihood, and rAULC, the relative area under the lift curve of accuracy (1: uncertainty orders right before wrong; 0: it says nothing), all means over the four
 shifts; AUROC against as many images of Fashion-MNIST and notMNIST.
 
-Found: no figures yet.
+Found: the claim holds. Means of 3 seeds [95 % bootstrap interval]:
+
+|            | AUROC, Fashion-MNIST | AUROC, notMNIST   | accuracy, severity 0 | ECE, severity 3   | rAULC, severity 0 | rAULC, severity 3 |
+|------------|----------------------|-------------------|----------------------|-------------------|-------------------|-------------------|
+| softmax    | .813 [.788, .849]    | .680 [.560, .813] | .928                 | .198 [.175, .227] | .897 [.867, .922] | .661 [.562, .719] |
+| Laplace    | .656 [.529, .793]    | .703 [.611, .787] | .928                 | .410 [.375, .430] | .647 [.577, .688] | .488 [.399, .546] |
+| MC dropout | .778 [.687, .824]    | .715 [.617, .816] | .924                 | .212 [.158, .263] | .896 [.851, .924] | .627 [.518, .706] |
+| ensemble   | .871 [.794, .917]    | .824 [.708, .889] | .944                 | .161 [.150, .170] | .909 [.899, .920] | .690 [.640, .746] |
+| DUQ        | .878 [.849, .919]    | .954 [.943, .971] | .879                 | .155 [.142, .168] | .821 [.783, .882] | .138 [.057, .240] |
+| DDU        | .998 [.998, .999]    | 1.00 [1.00, 1.00] | .883                 | .262 [.237, .311] | .704 [.611, .785] | .192 [.121, .249] |
+| SNGP       | .949 [.898, .981]    | .984 [.955, .998] | .926                 | .191 [.141, .257] | .600 [.538, .664] | .314 [.272, .357] |
+
+The rate of the training was chosen by accuracy on training digits, after a first run at 1e-2 in which dropout learnt nothing; Laplace has the prior precision 1, which is too wide here.
 
 Cost: about 8 minutes of processor time on a CPU.
 Writes `out/deterministic_uncertainty/DIGEST/results.json` (means over `seeds` trainings with 95 % bootstrap intervals) and `shift.png`.
@@ -176,7 +188,7 @@ def draw(here: Record, rows: list[dict[str, Any]]) -> None:
     axes[0].invert_yaxis()
     for axis, metric in zip(axes[1:], ("accuracy", "ECE", "rAULC")):
         axis.set(title=metric, xlabel="severity of the shift")
-    axes[3].legend(fontsize=7, title="solid: one pass", title_fontsize=7)
+    axes[3].legend(fontsize=7, loc="upper right", title="solid: one pass", title_fontsize=7)
     fig.savefig(here.path / "shift.png", dpi=150)
     plt.close(fig)
 
