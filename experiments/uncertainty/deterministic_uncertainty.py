@@ -188,7 +188,7 @@ def draw(here: Record, rows: list[dict[str, Any]]) -> None:
     axes[0].invert_yaxis()
     for axis, metric in zip(axes[1:], ("accuracy", "ECE", "rAULC")):
         axis.set(title=metric, xlabel="severity of the shift")
-    axes[3].legend(fontsize=7, loc="upper right", title="solid: one pass", title_fontsize=7)
+    axes[3].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), title="solid: one pass", title_fontsize=7)
     fig.savefig(here.path / "shift.png", dpi=150)
     plt.close(fig)
 
