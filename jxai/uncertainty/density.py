@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from jxai import loops
-from jxai.callables import plainly
+from jxai.callables import is_array, plainly
 from jxai.loops import while_loop
 from jxai.scores import check_labels, positive, wide
 from jxai.typing import Array
@@ -79,6 +79,7 @@ def fit_gaussian_density(features: Array, logits: Array | None, labels: Array, h
     Cost: `n D² + K D³` operations on the host, in float64 but for the factorisations; under a trace `n K D²` instead of `n D²`.
     Reference: Mukhoti et al. 2023, "Deep Deterministic Uncertainty: A New Simple Baseline", CVPR.
     """
+    features = features if is_array(features) else np.asarray(features)
     num_classes = _classes(logits, features, num_classes)
     _check(features, labels, num_classes)
     traced = isinstance(features, jax.core.Tracer) or isinstance(labels, jax.core.Tracer)
@@ -133,12 +134,13 @@ def _classes(logits: Array | None, features: Array, num_classes: int | None) -> 
     if logits is None:
         positive(num_classes=num_classes)
         return num_classes
-    if jnp.ndim(logits) != 2:
-        raise ValueError(f"logits must be [n, K], got shape {jnp.shape(logits)}")
+    if np.ndim(logits) != 2:
+        raise ValueError(f"logits must be [n, K], got shape {np.shape(logits)}")
     same_length(features=features, logits=logits)
-    if num_classes not in (None, logits.shape[1]):
-        raise ValueError(f"{num_classes=} must be the {logits.shape[1]} of the logits")
-    return logits.shape[1]
+    k = np.shape(logits)[1]
+    if num_classes not in (None, k):
+        raise ValueError(f"{num_classes=} must be the {k} of the logits")
+    return k
 
 
 def _check(features: Array, labels: Array, num_classes: int) -> None:

@@ -52,6 +52,11 @@ def rounding(array: Any) -> float:
     return float(jnp.finfo(getattr(array, "dtype", np.float64)).eps)
 
 
+def wide_dtype(array: Any) -> Any:
+    """Of what is made of an array: that of its numbers, float32 or wider."""
+    return jnp.promote_types(jnp.float32, getattr(array, "dtype", np.float32))
+
+
 def mean(features: Any) -> np.ndarray:
     """`[D]`: the mean of rows."""
     return np.sum([block.sum(0) for (block,) in blocks(features)], 0) / len(features)
@@ -68,7 +73,7 @@ def gather(totals: np.ndarray, values: np.ndarray, labels: np.ndarray, by: np.uf
 
 def class_means(features: Any, labels: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
     """`[K, D]` and `[K]`: each class's mean, 0 without examples, and how many examples it has."""
-    sums, counts = np.zeros((k, features.shape[1])), np.zeros(k)
+    sums, counts = np.zeros((k, np.shape(features)[1])), np.zeros(k)
     for rows, own in blocks(features, labels):
         gather(sums, rows, own)
         counts += np.bincount(own, minlength=k)
@@ -77,7 +82,7 @@ def class_means(features: Any, labels: Any, k: int) -> tuple[np.ndarray, np.ndar
 
 def second_moment(features: Any, origin: np.ndarray, labels: Any = None) -> np.ndarray:
     """`[D, D]`: the mean of `(h − o)(h − o)ᵀ`, o an origin `[D]`, or `[K, D]` where each class has its own."""
-    total = np.zeros((features.shape[1],) * 2)
+    total = np.zeros((np.shape(features)[1],) * 2)
     for rows, *own in blocks(features, *([] if labels is None else [labels])):
         away = rows - (origin[own[0]] if own else origin)
         total += away.T @ away

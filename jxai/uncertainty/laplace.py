@@ -118,7 +118,7 @@ def fit_laplace(
     output_values, outputs = np.linalg.eigh(curvature)
     # A curvature is never negative but by rounding.
     arrays = inputs, np.maximum(input_values, 0), outputs, np.maximum(output_values, 0), prior_precision
-    return Laplace(*(jnp.asarray(v, jnp.promote_types(jnp.float32, jnp.result_type(features))) for v in arrays))
+    return Laplace(*(jnp.asarray(v, fitting.wide_dtype(features)) for v in arrays))
 
 
 @jax.tree_util.register_dataclass

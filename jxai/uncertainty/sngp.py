@@ -219,7 +219,7 @@ def fit_sngp(
         p = softmax(z, 1)[:, 1]
         total += (phi * (p * (1 - p))[:, None] if likelihood == "binary" else phi).T @ phi
     whitening = solve_triangular(np.linalg.cholesky(total), np.eye(size), lower=True)
-    dtype = jnp.promote_types(jnp.float32, jnp.result_type(features))
+    dtype = fitting.wide_dtype(features)
     return SNGPPosterior(jnp.asarray(whitening, dtype), jnp.asarray(ridge, dtype))
 
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jxai import uncertainty
 from jxai.uncertainty import checks, formulas
 
 NAN = float("nan")
@@ -50,3 +51,28 @@ def test_what_may_look_wrong_and_is_not():
     assert checks.check_examples(np.zeros((3, 2), np.float32), np.zeros((3, 4), np.float32), np.int32([0, 3, 1])) == (3, 2, 4)
     assert float(formulas.entropy(np.float32([-np.inf, 0, 0]))) == pytest.approx(np.log(2))
     assert jax.jit(jax.vmap(formulas.entropy))(np.zeros((2, 3), np.float32)).shape == (2,)
+
+
+RNG = np.random.default_rng(0)
+H, LABELS = RNG.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 3
+HEAD = uncertainty.Head(RNG.normal(size=(4, 3)).astype(np.float32), np.zeros(3, np.float32))
+Z = np.asarray(HEAD(H))
+FITS = ("fdbd", "gaussian_density", "kl_matching", "knn", "laplace", "lsa", "mahalanobis", "nn_guide", "relation", "relative_mahalanobis", "she", "sngp", "vim")
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_lists_are_fitted_as_arrays_are(name):
+    fit = getattr(uncertainty, f"fit_{name}")
+    lists, arrays = fit(H.tolist(), Z.tolist(), LABELS.tolist(), HEAD), fit(H, Z, LABELS, HEAD)
+    for ours, truth in zip(jax.tree.leaves(lists), jax.tree.leaves(arrays), strict=True):
+        assert ours.dtype == truth.dtype
+        np.testing.assert_allclose(np.abs(ours), np.abs(truth), rtol=1e-4, atol=1e-5)  # of eigenvectors either sign will do
+
+
+@pytest.mark.parametrize("name", ["dsa", "kl_matching", "lsa", "mdsa"])
+def test_labels_that_are_not_read_must_still_be_those_of_the_examples(name):
+    fit = getattr(uncertainty, f"fit_{name}")
+    with pytest.raises(ValueError, match="same examples, got lengths"):
+        fit(H, Z, LABELS[:5])
+    with pytest.raises(ValueError, match="labels must be classes in"):
+        fit(H, Z, LABELS + 3)

@@ -202,6 +202,8 @@ def test_scores_and_sets_are_traceable():
 
 LOGITS = np.log(P + 1e-3) * 3
 WRONG = [
+    (lambda: conformal.p_values(P, np.zeros(3), method="lac", tie=U + 1), r"tie must be in \[0, 1\]"),
+    (lambda: conformal.p_values(P, np.zeros(3), method="lac", tie=U[:3]), r"tie must be \[40\]"),
     (lambda: conformal.scores(LOGITS, Y), "probabilities must be probabilities.*look like logits"),
     (lambda: conformal.scores(np.where(P == P.max(), NAN, P), Y), "has NaN"),
     (lambda: conformal.scores(P, Y[:-1]), r"labels must be integers \[40\]"),
@@ -238,3 +240,7 @@ def test_what_is_wrong_is_said(n):
     call, message = WRONG[n]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_level_may_be_an_array_of_one_number():
+    assert conformal.threshold(U, np.asarray(0.1)) == conformal.threshold(U, 0.1)

@@ -127,7 +127,10 @@ def test_narrow_kernels_lose_no_digits():
         (lambda: c.kernel_calibration_error(P[:1], LABELS[:1], bandwidth=0.1), "two examples or more"),
         (lambda: c.kernel_calibration_error(P, LABELS, kind="marginal"), "kind='marginal' must be one of"),
         (lambda: c.kernel_bandwidth(P[:, :1] / P[:, :1]), "two classes or more"),
+        (lambda: c.kernel_calibration_error(P, LABELS, bandwidth=np.asarray(-0.1)), "bandwidth=.* must be"),
         (lambda: c.smooth_calibration_error(F, Y, width=0.0), "width=0.0 must be"),
+        (lambda: c.smooth_calibration_error(F, Y, width=np.asarray(-1.0)), "width=.* must be"),  # whose square is that of 1
+        (lambda: c.smooth_calibration_error(F, Y, width=np.inf), "width=inf must be"),
         (lambda: c.smooth_calibration_error(F, Y[:-1]), "of the same examples"),
         (lambda: c.smooth_calibration_error(jnp.full(3, jnp.nan), np.ones(3)), "confidence must lie in"),
     ],

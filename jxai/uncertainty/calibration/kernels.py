@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
 
 import jax
@@ -17,7 +16,7 @@ from jxai.callables import plainly
 from jxai.scores import one_of, wide
 from jxai.typing import Array
 from jxai.uncertainty.calibration.errors import check_norm
-from jxai.uncertainty.calibration.outcomes import check_predictions, events, onehot
+from jxai.uncertainty.calibration.outcomes import check_predictions, check_width, events, onehot
 from jxai.uncertainty.checks import check_probabilities
 
 __all__ = ["BANDWIDTHS", "kernel_bandwidth", "kernel_calibration_error"]
@@ -133,6 +132,5 @@ def _stirling(a: Array) -> Array:
 
 
 def _positive(bandwidth: Any) -> Array:
-    if isinstance(bandwidth, bool) or jnp.ndim(bandwidth) or (isinstance(bandwidth, numbers.Real) and not float(bandwidth) > 0):
-        raise ValueError(f"{bandwidth=} must be a number > 0, or None")
+    check_width("bandwidth", bandwidth)
     return jnp.asarray(bandwidth, jnp.float32)

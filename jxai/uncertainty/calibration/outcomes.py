@@ -43,7 +43,7 @@ def check_predictions(probabilities: Any, labels: Any) -> int:
     """
     k = check_probabilities(probabilities)
     if k < 2:
-        raise ValueError(f"probabilities must be of two classes or more, got shape {jnp.shape(probabilities)}: of one class nothing is uncertain")
+        raise ValueError(f"probabilities must be of two classes or more, got shape {np.shape(probabilities)}: of one class nothing is uncertain")
     check_labels(labels, same_length(probabilities=probabilities, labels=labels), k)
     return k
 
@@ -55,6 +55,12 @@ def onehot(labels: Array, num_classes: int) -> Array:
     return jnp.where(inside[:, None], jax.nn.one_hot(labels, num_classes), jnp.nan)
 
 
+def check_width(name: str, value: Any) -> None:
+    """Raises ValueError unless a kernel's width is one number, and where it is no tracer positive and finite."""
+    if isinstance(value, bool) or np.ndim(value) or not (isinstance(value, jax.core.Tracer) or 0 < float(value) < np.inf):
+        raise ValueError(f"{name}={value!r} must be a number > 0, or None")
+
+
 def outcomes(confidence: Array, correct: Array) -> tuple[Array, Array]:
     """Confidences and outcomes `[n]` as given, checked.
 
@@ -64,9 +70,9 @@ def outcomes(confidence: Array, correct: Array) -> tuple[Array, Array]:
     same_length(confidence=confidence, correct=correct)
     for name, value, kinds in (("confidence", confidence, (jnp.floating,)), ("correct", correct, (jnp.floating, jnp.integer, jnp.bool_))):
         dtype = value.dtype if is_array(value) else np.asarray(value).dtype
-        if jnp.ndim(value) != 1 or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
+        if np.ndim(value) != 1 or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
             what = "floating-point" if name == "confidence" else "boolean or numbers"
-            raise ValueError(f"{name} must be {what} [n] in [0, 1], got {dtype} of shape {jnp.shape(value)}")
+            raise ValueError(f"{name} must be {what} [n] in [0, 1], got {dtype} of shape {np.shape(value)}")
         if isinstance(value, jax.core.Tracer):
             continue
         seen = np.asarray(value, np.float64)

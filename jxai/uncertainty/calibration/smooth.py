@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from jxai import loops
 from jxai.callables import plainly
 from jxai.typing import Array
 from jxai.uncertainty.calibration.binning import sums
-from jxai.uncertainty.calibration.outcomes import outcomes
+from jxai.uncertainty.calibration.outcomes import check_width, outcomes
 
 __all__ = ["smooth_calibration_error"]
 
@@ -47,8 +45,7 @@ def smooth_calibration_error(confidence: Array, correct: Array, *, width: float 
     """
     f, y = outcomes(confidence, correct)
     if width is not None:
-        if isinstance(width, bool) or (isinstance(width, numbers.Real) and not float(width) > 0) or jnp.ndim(width):
-            raise ValueError(f"{width=} must be a number > 0, or None")
+        check_width("width", width)
         return _smoothed(_waves(f, y), jnp.asarray(width, f.dtype))
     waves = _waves(f, y)
     fixed = jax.lax.stop_gradient(waves)

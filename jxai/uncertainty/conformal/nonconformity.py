@@ -71,11 +71,11 @@ def class_scores(probabilities: Array, *, method: str, u: Array | None = None, p
     """
     one_of("method", method, METHODS)
     if check_probabilities(probabilities) < 2:
-        raise ValueError(f"probabilities must be of two classes or more, got shape {jnp.shape(probabilities)}")
+        raise ValueError(f"probabilities must be of two classes or more, got shape {np.shape(probabilities)}")
     _check_constants(penalty, free_ranks)
     p = wide(jnp.asarray(probabilities))
     n, k = p.shape
-    v = _checked_draws(u, n, 1.0 if method == "saps" else 0.0, p.dtype)[:, None]
+    v = checked_draws(u, n, 1.0 if method == "saps" else 0.0, p.dtype)[:, None]
     if method == "lac":
         return jnp.where(p > _SURE, _others(p), 1 - p)
     if method == "margin":
@@ -115,15 +115,15 @@ def _others(p: Array) -> Array:
     return before + after
 
 
-def _checked_draws(u: Array | None, n: int, otherwise: float, dtype: jnp.dtype) -> Array:
+def checked_draws(u: Array | None, n: int, otherwise: float, dtype: jnp.dtype, name: str = "u") -> Array:
     if u is None:
         return jnp.full(n, otherwise, dtype)
-    if jnp.shape(u) != (n,):
-        raise ValueError(f"u must be [{n}], one number for each example that all of its classes share, got shape {jnp.shape(u)}")
+    if np.shape(u) != (n,):
+        raise ValueError(f"{name} must be [{n}], one number for each example that all of its classes share, got shape {np.shape(u)}")
     if not isinstance(u, jax.core.Tracer):
         given = np.asarray(u, np.float64)
         if not ((given >= 0) & (given <= 1)).all():
-            raise ValueError(f"u must be in [0, 1], but goes from {given.min():g} to {given.max():g}: draws(key, {n})")
+            raise ValueError(f"{name} must be in [0, 1], but goes from {given.min():g} to {given.max():g}: draws(key, {n})")
     return jnp.asarray(u, dtype)
 
 

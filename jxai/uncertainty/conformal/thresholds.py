@@ -15,7 +15,7 @@ from jxai.callables import plainly
 from jxai.scores import check_labels, positive
 from jxai.typing import Array
 from jxai.uncertainty.checks import check_host, check_level, host_numbers, same_length
-from jxai.uncertainty.conformal.nonconformity import class_scores
+from jxai.uncertainty.conformal.nonconformity import checked_draws, class_scores
 
 __all__ = ["p_values", "rank", "sets", "threshold"]
 
@@ -42,7 +42,7 @@ def rank(n: int, alpha: float) -> int:
 def exact(alpha: float) -> Fraction:
     """The fraction that a level means; ValueError unless it lies in (0, 1)."""
     check_host("a level", alpha=alpha)
-    alpha = np.asarray(alpha)[()] if isinstance(alpha, jax.Array) else alpha
+    alpha = np.asarray(alpha)[()] if isinstance(alpha, jax.Array | np.ndarray) else alpha
     check_level(alpha=alpha)
     return Fraction(alpha) if isinstance(alpha, numbers.Rational) else Fraction(float(str(alpha))).limit_denominator(_DENOMINATOR)
 
@@ -105,9 +105,9 @@ def sets(
     """
     s = class_scores(probabilities, method=method, u=u, penalty=penalty, free_ranks=free_ranks)
     n, k = s.shape
-    if jnp.shape(threshold) not in ((), (k,), (n, 1)):
-        missing = "; a class without examples: threshold(…, num_groups=K)" if len(jnp.shape(threshold)) == 1 else ""
-        raise ValueError(f"threshold must be a number, [{k}] (of each class) or [{n}, 1] (of each example), got shape {jnp.shape(threshold)}{missing}")
+    if np.shape(threshold) not in ((), (k,), (n, 1)):
+        missing = "; a class without examples: threshold(…, num_groups=K)" if len(np.shape(threshold)) == 1 else ""
+        raise ValueError(f"threshold must be a number, [{k}] (of each class) or [{n}, 1] (of each example), got shape {np.shape(threshold)}{missing}")
     if not isinstance(threshold, jax.core.Tracer) and np.isnan(np.asarray(threshold, np.float64)).any():
         raise ValueError(f"threshold must be numbers, got {threshold}")
     found = ~(s > jnp.asarray(threshold, s.dtype))
@@ -140,7 +140,7 @@ def p_values(
       `[n, K]` in (0, 1], float32 or wider; NaN where the score is.
 
     Raises:
-      ValueError: as `class_scores`; no calibration scores `[m]`, NaN among them; groups that are not m classes.
+      ValueError: as `class_scores`; no calibration scores `[m]`, NaN among them; groups that are not m classes; ties that are not n numbers in [0, 1].
 
     Reference: Vovk, Gammerman & Shafer 2005, "Algorithmic Learning in a Random World".
     """
@@ -165,10 +165,8 @@ def p_values(
     if tie is None:
         p = (1 + as_much) / (count + 1)
     else:
-        if jnp.shape(tie) != (n,):
-            raise ValueError(f"tie must be [{n}], one number for each example, got shape {jnp.shape(tie)}")
         more = len(known) - place("right")
-        p = (more + jnp.asarray(tie, s.dtype)[:, None] * (1 + as_much - more)) / (count + 1)
+        p = (more + checked_draws(tie, n, 1.0, s.dtype, "tie")[:, None] * (1 + as_much - more)) / (count + 1)
     return jnp.where(jnp.isnan(s), jnp.nan, p)
 
 

@@ -24,7 +24,7 @@ def precision() -> np.dtype:
 
 def units(features: Array, lengths: np.ndarray | None = None) -> Array:
     """`[n, D]`: rows of norm 1, or of these lengths; a row of zeros stays one."""
-    rows, start = np.empty(features.shape, precision()), 0
+    rows, start = np.empty(np.shape(features), precision()), 0
     for (block,) in blocks(features):
         norm = np.linalg.norm(block, axis=1)
         stop = start + len(block)

@@ -80,7 +80,7 @@ def fit_lsa(
     to the precision of float32, the least of 10⁻⁷, 10⁻⁶ … 1 times its mean variance that ends this is added to its diagonal.
 
     Args:
-      features: `[n, D]`. logits: `[n, K]`; an example belongs to the class that is predicted. labels: not read. head: not read.
+      features: `[n, D]`. logits: `[n, K]`; an example belongs to the class that is predicted. labels: `[n]`, checked but not read. head: not read.
       num_features: M, how many features of the greatest variance in the group are kept (all, if there are fewer).
       by_class: False takes all examples as one group.
 
@@ -89,7 +89,7 @@ def fit_lsa(
 
     Cost: on the host in float64, `n M² + G M³` operations; it keeps the n examples.
     """
-    h, group, count = _grouped("fit_lsa", features, logits, by_class, 2)
+    h, group, count = _grouped("fit_lsa", features, logits, labels, by_class, 2)
     positive(num_features=num_features)
     m = min(num_features, h.shape[1])
     points, found = np.zeros((len(h), m)), []
@@ -142,14 +142,14 @@ def fit_dsa(features: Array, logits: Array, labels: Array | None = None, head: A
     """Training features by predicted class, and the distance from each to the nearest of another class.
 
     Args:
-      features: `[n, D]`; a random third of the training set does as well (Weiss et al. 2021). logits: `[n, K]`. labels: not read. head: not read.
+      features: `[n, D]`; a random third of the training set does as well (Weiss et al. 2021). logits: `[n, K]`. labels: `[n]`, checked but not read. head: not read.
 
     Raises:
       ValueError: bad arrays, unequal lengths, traced ones; a class that is predicted of no example; equal features of two classes.
 
     Cost: on the host in float64, `n² D` operations; it keeps the n examples.
     """
-    h, predicted, k = _grouped("fit_dsa", features, logits, True, 1)
+    h, predicted, k = _grouped("fit_dsa", features, logits, labels, True, 1)
     centred = h - h.mean(0)
     square = (centred**2).sum(1)
     gap = np.zeros(len(h))
@@ -199,14 +199,14 @@ def fit_mdsa(features: Array, logits: Array, labels: Array | None = None, head: 
     """The mean and covariance (divided by n) of training features, for each class that is predicted.
 
     Args:
-      features: `[n, D]`. logits: `[n, K]`. labels: not read. head: not read. by_class: False takes all examples as one group.
+      features: `[n, D]`. logits: `[n, K]`. labels: `[n]`, checked but not read. head: not read. by_class: False takes all examples as one group.
 
     Raises:
       ValueError: bad arrays, unequal lengths, traced ones; a class that is predicted of fewer than 2 examples, or of equal ones.
 
     Cost: on the host in float64, `n D² + G D³` operations.
     """
-    h, group, count = _grouped("fit_mdsa", features, logits, by_class, 2)
+    h, group, count = _grouped("fit_mdsa", features, logits, labels, by_class, 2)
     eps, found = fitting.rounding(features), []
     for g in range(count):
         own = h[group == g]
@@ -256,9 +256,9 @@ def _unless_nan(logits: Array, value: Array) -> Array:
     return jnp.where(jnp.isnan(jnp.asarray(logits)).any(), jnp.nan, value)
 
 
-def _grouped(what: str, features: Array, logits: Array, by_class: bool, least: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _grouped(what: str, features: Array, logits: Array, labels: Array | None, by_class: bool, least: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Features in float64, the group of each, and how many groups there are."""
-    n, _, k = fitting.given(what, features, logits, read=("logits",))
+    n, _, k = fitting.given(what, features, logits, labels, read=("logits",))
     if not by_class:
         if n < least:
             raise ValueError(f"features must be of {least} examples or more, got {n}")

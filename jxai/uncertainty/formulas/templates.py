@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.callables import plainly
-from jxai.scores import wide
+from jxai.scores import check_labels, wide
 from jxai.typing import Array
 from jxai.uncertainty import fitting
 from jxai.uncertainty.checks import check_convention, check_features, check_host, check_logits, need_fitted, same_length
@@ -49,7 +49,7 @@ def fit_kl_matching(features: Array | None, logits: Array, labels: Array | None 
     """The mean probabilities of the examples that are predicted as each class; kept as logarithms, so that no small one is lost.
 
     Args:
-      features: not read. logits: `[n, K]`, of examples that were not trained on. labels, head: not read.
+      features: not read. logits: `[n, K]`, of examples that were not trained on. labels: `[n]`, checked but not read. head: not read.
 
     Returns:
       A `Templates`.
@@ -59,9 +59,11 @@ def fit_kl_matching(features: Array | None, logits: Array, labels: Array | None 
 
     Cost: `n K` operations.
     """
-    check_host("fit_kl_matching", logits=logits)
+    check_host("fit_kl_matching", logits=logits, **({} if labels is None else {"labels": labels}))
     k = check_logits(logits, rank=2)
-    same_length(logits=logits, **{name: value for name, value in (("features", features), ("labels", labels)) if value is not None})
+    n = same_length(logits=logits, **{name: value for name, value in (("features", features), ("labels", labels)) if value is not None})
+    if labels is not None:
+        check_labels(labels, n, k)
     totals, counts = np.full((k, k), -np.inf), np.zeros(k)
     for (block,) in blocks(logits):
         predicted = block.argmax(1)
