@@ -19,6 +19,7 @@ from jxai.evaluate.uncertain import report, texts
 from jxai.evaluate.uncertain.names import left_out
 from jxai.evaluate.uncertain.remarks import remarks
 from jxai.files import printable
+from jxai.scores import positive
 
 NOISE, NONE = "noise", "none"
 
@@ -115,6 +116,8 @@ def _of(args: argparse.Namespace, **changed: Any) -> argparse.Namespace:
 
 
 def _size(args: argparse.Namespace, source: data.Source) -> int:
+    if args.limit is not None:
+        positive(limit=args.limit)
     return len(source) if args.limit is None else min(args.limit, len(source))
 
 

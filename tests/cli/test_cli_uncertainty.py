@@ -87,6 +87,7 @@ def test_the_default_is_digits_against_noise_with_every_score_and_a_page(here, c
         (["digits", "--against", "digits"], "--against names 'digits' twice, or DATASET itself"),
         (["digits", "--model", "no_such_model"], "unknown model 'no_such_model'"),
         ([], "required: DATASET"),
+        (["digits", "--model", "uncertain_model:make", "--limit", "0"], "limit=0 must be a positive integer"),
     ],
 )
 def test_bad_input_is_one_line(here, capsys, arguments, message):
