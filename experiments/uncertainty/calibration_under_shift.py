@@ -29,25 +29,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from matplotlib.figure import Figure
 
-import jxai.plot
 from experiments.uncertainty.shifted_images import Network, adam, loss, shifts
 from jxai import models
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.models.ordinary import mnist
-from jxai.plot.page import Page
 from jxai.train import train
 from jxai.uncertainty import Averaged, answers, calibration, fit_laplace, monte_carlo, train_ensemble
 from jxai.uncertainty.laplace import LaplaceModel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WORLDS = ("mnist", "cifar10", "resnets")
 METRICS = ("accuracy", "NLL", "Brier", "ECE", "smooth")
@@ -179,7 +179,9 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
                 here.tell(f"{world}, seed {seed}")
                 seeds.append(here.kept_values(f"{world}, {seed}", functools.partial(piece, config, world, seed)))
         rows += rows_of(world, seeds)
-    jxai.plot.save(picture(config, rows), here.path / "calibration_under_shift.png", 150)
+    from jxai import plot
+
+    plot.save(picture(config, rows), here.path / "calibration_under_shift.png", 150)
     return rows
 
 
@@ -202,6 +204,8 @@ def picture(config: Config, rows: list[dict[str, Any]]) -> Figure:
     """Over the levels of each kind of shift: accuracy, NLL, Brier's score and ECE, a line for each method with its interval over the seeds."""
     columns = [pair for pair in dict.fromkeys((r["world"], r["kind"]) for r in rows) if pair[1] not in ("as it is", "best")]
     metrics = METRICS[:4]
+    from jxai.plot.page import Page
+
     figure = Page(figsize=(2.9 * len(columns), 8.2), layout="constrained")
     axes = figure.subplots(len(metrics), len(columns), squeeze=False)
     for column, (world, kind) in enumerate(columns):

@@ -25,7 +25,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -37,9 +37,11 @@ from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded
 from jxai.evaluate.record import Record
 from jxai.models import available
-from jxai.plot.page import Page
 from jxai.uncertainty import formulas
 from jxai.uncertainty.detection import auroc, fpr95
+
+if TYPE_CHECKING:
+    from jxai.plot.page import Page
 
 NEAR = ("cifar100_sample", "tiny_imagenet")
 """Natural images of (mostly) other classes; some of tiny_imagenet's are CIFAR-10's own."""
@@ -203,6 +205,8 @@ def picture(rows: list[dict[str, Any]]) -> Page:
     """AUROC by score and set, a panel for each network; framed where a score is best beyond doubt of another."""
     networks = list(dict.fromkeys(r["network"] for r in rows))
     widths = [len(sets(network)[1]) for network in networks]
+    from jxai.plot.page import Page
+
     figure = Page(figsize=(3.2 + 0.42 * sum(widths), 7.2), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(networks), sharey=True, width_ratios=widths))
     means = {name: np.mean([r["mean"] for r in rows if r["score"] == name and r["metric"] == "auroc"]) for name in POST_HOC}

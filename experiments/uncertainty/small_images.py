@@ -10,11 +10,10 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from jxai import data, plot, train, uncertainty
+from jxai import data, train, uncertainty
 from jxai.data.images import grey
 from jxai.models.layers import Conv
 
@@ -94,6 +93,10 @@ def small(pixels: np.ndarray, inverted: bool = False) -> np.ndarray:
 
 def sheet(rows: Mapping[str, ArrayLike], path: Path) -> None:
     """Writes a picture of rows of images `[columns, 28, 28, 1]` in [0, 1], black on white, with their names."""
+    from matplotlib.figure import Figure
+
+    from jxai import plot
+
     figure = Figure(figsize=(0.4 * max(map(len, rows.values())) + 1.2, 0.42 * len(rows)), layout="constrained")
     for axes, (name, images) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows.items()):
         axes.imshow(np.concatenate(np.asarray(images)[..., 0], 1), cmap="gray_r", vmin=0, vmax=1)
