@@ -32,7 +32,7 @@ def expected_calibration_error(
 ) -> Array:
     """ECE: the mean over examples, bin by bin, of how far the confidence is from the accuracy.
 
-        ECE = (Σ_b n_b/n |acc_b − conf_b|ᵖ)^(1/p)
+    `ECE = (Σ_b n_b/n |acc_b − conf_b|ᵖ)^(1/p)`.
 
     Args:
       probabilities: `[n, K]`, K >= 2. labels: `[n]`, integers in [0, K).
@@ -103,7 +103,7 @@ def rms_calibration_error(
 def adaptive_calibration_error(confidence: Array, correct: Array, *, bin_size: int = 100, norm: float = 2) -> Array:
     """The calibration error over bins of so many examples of neighbouring confidence each: with p = 2 Hendrycks' RMS calibration error.
 
-        (Σ_b n_b/n |acc_b − conf_b|ᵖ)^(1/p)
+    `(Σ_b n_b/n |acc_b − conf_b|ᵖ)^(1/p)`.
 
     The last bin takes the remainder, `bin_size` to 2 `bin_size` − 1 examples. (The code of natural-adv-examples never visits its last bin, where the confidence is
     highest: its values are too small.)

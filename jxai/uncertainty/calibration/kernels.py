@@ -32,7 +32,7 @@ _ROWS = 64
 def kernel_calibration_error(probabilities: Array, labels: Array, *, bandwidth: float | Array | None = None, norm: float = 1, kind: str = "canonical") -> Array:
     """KDE-ECE: the mean of |E[y | p] − p|ᵖ, with the expectation a leave-one-out kernel regression.
 
-        1/n Σ_j Σ_k |Ê_k(p_j) − p_jk|ᵖ,   Ê(p_j) = Σ_{i≠j} κ(p_j; p_i) y_i / Σ_{i≠j} κ(p_j; p_i),   κ(·; p) = Dirichlet(p/h + 1)
+    `1/n Σ_j Σ_k |Ê_k(p_j) − p_jk|ᵖ,   Ê(p_j) = Σ_{i≠j} κ(p_j; p_i) y_i / Σ_{i≠j} κ(p_j; p_i),   κ(·; p) = Dirichlet(p/h + 1)`.
 
     No root is taken. Weights are computed by their logarithms, so that no example is without neighbours; a probability of 0 counts as the least normal number.
 

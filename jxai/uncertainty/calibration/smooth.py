@@ -22,7 +22,7 @@ _CELLS = 1 << 14
 def smooth_calibration_error(confidence: Array, correct: Array, *, width: float | Array | None = None) -> Array:
     """smECE: the calibration error after smoothing by a Gaussian kernel, reflected at 0 and 1.
 
-        smECE_σ = ∫₀¹ |1/n Σ_i (y_i − f_i) K_σ(t, f_i)| dt,   K_σ(t, f) = Σ_k φ_σ(t − f + 2k) + φ_σ(t + f + 2k)
+    `smECE_σ = ∫₀¹ |1/n Σ_i (y_i − f_i) K_σ(t, f_i)| dt,   K_σ(t, f) = Σ_k φ_σ(t − f + 2k) + φ_σ(t + f + 2k)`.
 
     Without bins: it changes continuously with the confidences. By default σ is the one at which `smECE_σ = σ`, which is unique, for smECE_σ does not grow with σ.
 
