@@ -172,9 +172,10 @@ def one_of(name: str, value: str, known: Iterable[str]) -> str:
 
 
 def need_key(key: Array | None, method: str) -> Array:
-    """Returns the key; raises ValueError where a stochastic method was given none."""
-    if key is None:
-        raise ValueError(f"{method} draws random numbers: key=None must be a jax.random.key(…)")
+    """Returns the key; raises ValueError where a stochastic method was given none, or something else."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
+        raise ValueError(f"{method} draws random numbers: {key=} must be a jax.random.key(…)")
     return key
 
 

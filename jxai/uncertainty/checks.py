@@ -30,8 +30,7 @@ def check_logits(logits: Any, *, rank: int = 1, size: int | None = None, name: s
         probabilities (in [0, 1], of sum 1, not all whole numbers), which would go through the softmax again.
     """
     k = _check_shape(logits, rank, name, _SHAPES[rank])
-    if k < 2:
-        raise ValueError(f"{name} must be of two classes or more, got shape {np.shape(logits)}: of one class nothing is uncertain")
+    _check_classes(logits, name)
     if size is not None and k != size:
         raise ValueError(f"{name} must be of K = {size} classes, as what was fitted has, got {k}")
     if isinstance(logits, jax.core.Tracer):
@@ -47,15 +46,16 @@ def check_logits(logits: Any, *, rank: int = 1, size: int | None = None, name: s
 
 
 def check_probabilities(probabilities: Any, *, rank: int = 2, name: str = "probabilities", axes: str | None = None) -> int:
-    """K of probabilities `[n, K]` or `[K]` (`rank`).
+    """K of probabilities `[n, K]` or `[K]` (`rank`), K >= 2.
 
     Args:
       axes: what the shape is called in the message.
 
     Raises:
-      ValueError: no floating-point numbers of that rank, or none at all; where they are concrete: NaN, entries outside of [0, 1], rows whose sum is not 1.
+      ValueError: no floating-point numbers of that rank, or none at all, fewer than two classes; where they are concrete: NaN, entries outside of [0, 1], rows whose sum is not 1.
     """
     k = _check_shape(probabilities, rank, name, axes or _SHAPES[rank])
+    _check_classes(probabilities, name)
     if isinstance(probabilities, jax.core.Tracer):
         return k
     v = _wide(probabilities).reshape(-1, k)
@@ -128,19 +128,29 @@ def same_length(**arrays: Any) -> int:
 def check_level(**values: Any) -> None:
     """Raises ValueError unless every named number lies strictly between 0 and 1; a traced one is data and passes."""
     for name, value in values.items():
-        if isinstance(value, jax.core.Tracer):
-            continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < 1:
+        if not _passes(value) and not 0 < _real(value) < 1:
             raise ValueError(f"{name}={value!r} must lie in (0, 1)")
 
 
 def check_positive(**values: Any) -> None:
     """Raises ValueError unless every named number is positive and finite; a traced one is data and passes."""
     for name, value in values.items():
-        if isinstance(value, jax.core.Tracer):
-            continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < np.inf:
+        if not _passes(value) and not 0 < _real(value) < np.inf:
             raise ValueError(f"{name}={value!r} must be a positive number")
+
+
+def check_not_negative(**values: Any) -> None:
+    """Raises ValueError unless every named number is finite and at least 0; a traced one is data and passes."""
+    for name, value in values.items():
+        if not _passes(value) and not 0 <= _real(value) < np.inf:
+            raise ValueError(f"{name}={value!r} must be a number >= 0")
+
+
+def check_finite(**values: Any) -> None:
+    """Raises ValueError unless every named value is one finite number, and no traced one."""
+    for name, value in values.items():
+        if isinstance(value, jax.core.Tracer) or not np.isfinite(_real(value)):
+            raise ValueError(f"{name}={value!r} must be a finite number")
 
 
 def check_convention(convention: str) -> None:
@@ -206,6 +216,25 @@ def are_probabilities(rows: Any) -> bool:
 def _marked(rows: Any, wrong: Callable[[np.ndarray], Any]) -> np.ndarray:
     """`[n]`: which rows are wrong."""
     return np.concatenate([wrong(v) for (v,) in blocks(rows)])
+
+
+def _check_classes(value: Any, name: str) -> None:
+    if np.shape(value)[-1] < 2:
+        raise ValueError(f"{name} must be of two classes or more, got shape {np.shape(value)}: of one class nothing is uncertain")
+
+
+def _passes(value: Any) -> bool:
+    """Whether it is one traced number: data, of which nothing is known."""
+    return isinstance(value, jax.core.Tracer) and not value.ndim
+
+
+def _real(value: Any) -> float:
+    """A concrete number, or an array of one; NaN, which is in no range, of anything else."""
+    if is_array(value):
+        real = not np.ndim(value) and any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer))
+    else:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return float(value) if real else np.nan
 
 
 def _dtype(value: Any) -> Any:

@@ -13,7 +13,7 @@ from jxai.scores import check_example, check_values, logits_shape, wide
 from jxai.tracing import taps
 from jxai.typing import Array, Model
 from jxai.uncertainty import formulas
-from jxai.uncertainty.checks import check_convention, check_positive, fits_nothing
+from jxai.uncertainty.checks import check_convention, check_not_negative, check_positive, fits_nothing
 from jxai.uncertainty.formulas.energy import free_energy
 from jxai.uncertainty.formulas.perturbed import without_first
 
@@ -60,8 +60,7 @@ def odin(
     check_example(x)
     classes = logits_shape(check_values(f, x))[0]
     check_positive(temperature=temperature)
-    if isinstance(noise, bool) or not (isinstance(noise, jax.core.Tracer) or 0 <= noise < np.inf):
-        raise ValueError(f"{noise=} must be a number >= 0")
+    check_not_negative(noise=noise)
     check_convention(convention)
     if classes < 2:
         raise ValueError("f(x) must be of two classes or more, got one, of which nothing is uncertain")

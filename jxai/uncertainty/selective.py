@@ -12,7 +12,7 @@ import numpy as np
 
 from jxai.scores import one_of, within
 from jxai.typing import Array, Curve
-from jxai.uncertainty.checks import host_numbers, same_length
+from jxai.uncertainty.checks import check_finite, host_numbers, same_length
 from jxai.uncertainty.resampling import Estimate, bootstrap
 
 __all__ = [
@@ -187,7 +187,7 @@ def risk_at_coverage(uncertainty: Array, loss: Array, coverage: float) -> float:
     Raises:
       ValueError: as `risk_coverage`; a coverage outside of [0, 1].
     """
-    _one_number("coverage", coverage)
+    check_finite(coverage=coverage)
     within(0, 1, coverage=coverage)
     kept = _kept(uncertainty, loss, "risk_at_coverage")
     return float(kept.risk[np.argmax(kept.coverage >= coverage - _NEAR)])
@@ -202,7 +202,7 @@ def coverage_at_risk(uncertainty: Array, loss: Array, risk: float) -> float:
     Raises:
       ValueError: as `risk_coverage`; a risk that is no finite number.
     """
-    _one_number("risk", risk)
+    check_finite(risk=risk)
     kept = _kept(uncertainty, loss, "coverage_at_risk")
     fit = kept.risk <= risk + _NEAR * max(1.0, abs(risk))
     return float(kept.coverage[fit][-1]) if fit.any() else 0.0
@@ -250,8 +250,3 @@ def _right(uncertainty: Array, correct: Array, what: str) -> tuple[np.ndarray, n
     if correct.min() < 0 or correct.max() > 1:
         raise ValueError(f"correct must be booleans, or in [0, 1], but goes from {correct.min():g} to {correct.max():g}")
     return u, correct
-
-
-def _one_number(name: str, value: float) -> None:
-    if isinstance(value, bool) or np.ndim(value) or not np.isfinite(value):
-        raise ValueError(f"{name}={value!r} must be a finite number")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,6 +31,17 @@ WRONG = [
     (lambda: checks.same_length(u=np.zeros(0)), "got none"),
     (lambda: checks.check_level(alpha=1.0), r"alpha=1.0 must lie in \(0, 1\)"),
     (lambda: checks.check_level(alpha=NAN), "alpha=nan"),
+    (lambda: checks.check_level(alpha=True), "alpha=True"),
+    (lambda: checks.check_level(alpha=np.zeros(1) + 0.5), r"alpha=array\(\[0.5\]\)"),
+    (lambda: checks.check_positive(width=0), "width=0 must be a positive number"),
+    (lambda: checks.check_positive(width=np.inf), "width=inf"),
+    (lambda: checks.check_positive(width="1"), "width='1'"),
+    (lambda: checks.check_not_negative(penalty=-1e-9), "penalty=-1e-09 must be a number >= 0"),
+    (lambda: checks.check_not_negative(penalty=1, bias=NAN), "bias=nan"),
+    (lambda: checks.check_finite(risk=-np.inf), "risk=-inf must be a finite number"),
+    (lambda: jax.jit(lambda v: checks.check_finite(risk=v))(1.0), "risk=.* must be a finite number"),
+    (lambda: jax.jit(lambda v: checks.check_positive(width=v))(np.ones(2)), "width=.* must be a positive number"),
+    (lambda: checks.check_probabilities(np.ones((3, 1), np.float32)), r"two classes or more, got shape \(3, 1\)"),
     (lambda: checks.need_fitted(None, dict, "fit_x(…)"), "fitted must be a dict, made by fit_x\\(…\\), got None"),
     (lambda: jax.jit(lambda v: checks.check_host("aurc", loss=v))(np.zeros(2)), "loss must be concrete"),
 ]
@@ -50,6 +62,10 @@ def test_what_may_look_wrong_and_is_not():
     assert checks.check_probabilities([[0.25, 0.75]]) == 2 and checks.check_logits([1.0, 2.0]) == 2  # lists
     assert checks.check_examples(np.zeros((3, 2), np.float32), np.zeros((3, 4), np.float32), np.int32([0, 3, 1])) == (3, 2, 4)
     assert float(formulas.entropy(np.float32([-np.inf, 0, 0]))) == pytest.approx(np.log(2))
+    checks.check_not_negative(penalty=0, bias=np.float16(2))
+    checks.check_positive(width=np.asarray(1e-30))
+    checks.check_level(alpha=jnp.bfloat16(0.5))
+    assert jax.jit(lambda v: (checks.check_positive(width=v), v)[1])(-1.0) == -1  # data
     assert jax.jit(jax.vmap(formulas.entropy))(np.zeros((2, 3), np.float32)).shape == (2,)
 
 

@@ -114,6 +114,7 @@ WRONG = [
     (lambda: detection.aupr([1.0], [1.0], convention="trapezoid"), "'average_precision', 'openood'"),
     (lambda: jax.jit(detection.auroc)(jnp.zeros(2), jnp.zeros(2)), "call auroc outside of jit"),
     (lambda: bootstrap(np.mean, [1.0]), "key=None must be"),
+    (lambda: bootstrap(np.mean, [1.0], key=0), r"bootstrap draws random numbers: key=0 must be a jax.random.key"),
     (lambda: bootstrap(np.mean, [1.0], key=jax.random.key(0), level=1), "level=1 must lie in"),
     (lambda: bootstrap(np.mean, [], key=jax.random.key(0)), "arrays must have an axis of examples"),
     (lambda: bootstrap(lambda a, b: 0.0, [1.0], [2.0], key=jax.random.key(0)), "paired=None: of a metric"),

@@ -143,7 +143,9 @@ WRONG = [
     (lambda: selective.excess_aurc([1.0], [0], optimum="best"), "'sorted', 'formula'"),
     (lambda: selective.risk_at_coverage([1.0], [0], 1.1), "coverage=1.1 must lie in"),
     (lambda: selective.risk_at_coverage([1.0], [0], NAN), "coverage=nan"),
+    (lambda: selective.risk_at_coverage([1.0], [0], "a"), "coverage='a' must be a finite number"),
     (lambda: selective.coverage_at_risk([1.0], [0], NAN), "risk=nan"),
+    (lambda: selective.coverage_at_risk([1.0], [0], "a"), "risk='a' must be a finite number"),
     (lambda: jax.jit(selective.aurc)(jnp.zeros(2), jnp.zeros(2)), "uncertainty must be concrete.*call aurc outside of jit"),
 ]
 

@@ -155,5 +155,6 @@ def _debiased(found: Bins, p: float) -> Array:
 
 
 def check_norm(norm: Any) -> None:
+    """Raises ValueError unless norm is a number p >= 1, or infinite."""
     if isinstance(norm, bool) or not isinstance(norm, numbers.Real) or not float(norm) >= 1:
         raise ValueError(f"{norm=} must be a number p >= 1, or math.inf")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,8 @@ from jxai.callables import plainly
 from jxai.scores import one_of, wide
 from jxai.typing import Array
 from jxai.uncertainty.calibration.errors import check_norm
-from jxai.uncertainty.calibration.outcomes import check_predictions, check_width, events, onehot
-from jxai.uncertainty.checks import check_probabilities
+from jxai.uncertainty.calibration.outcomes import check_predictions, events, onehot
+from jxai.uncertainty.checks import check_positive, check_probabilities
 
 __all__ = ["BANDWIDTHS", "kernel_bandwidth", "kernel_calibration_error"]
 
@@ -58,9 +57,13 @@ def kernel_calibration_error(probabilities: Array, labels: Array, *, bandwidth: 
     k = check_predictions(probabilities, labels)
     if math.isinf(norm):
         raise ValueError(f"{norm=} must be finite: the error is a mean of powers")
-    h = kernel_bandwidth(probabilities, kind=kind) if bandwidth is None else _positive(bandwidth)
+    p = wide(jnp.asarray(probabilities))
+    if bandwidth is None:
+        h = kernel_bandwidth(p, kind=kind)
+    else:
+        check_positive(bandwidth=bandwidth)
+        h = jnp.asarray(bandwidth, p.dtype)
     if kind == "canonical":
-        p = wide(jnp.asarray(probabilities))
         expected, _ = _regression(p, onehot(labels, k), h)
         return (jnp.abs(expected - p) ** norm).sum(1).mean()
 
@@ -88,8 +91,7 @@ def kernel_bandwidth(probabilities: Array, *, kind: str = "canonical") -> Array:
     Cost: 20 times that of the error.
     """
     one_of("kind", kind, KINDS)
-    if check_probabilities(probabilities) < 2:
-        raise ValueError(f"probabilities must be of two classes or more, got shape {jnp.shape(probabilities)}: of one class nothing is uncertain")
+    check_probabilities(probabilities)
     p = lax.stop_gradient(wide(jnp.asarray(probabilities)))
     views = {"canonical": lambda: p[None], "classwise": lambda: jax.vmap(_two)(p.T), "top_label": lambda: _two(p.max(1))[None]}[kind]()
     likelihood = lambda h: loops.map(lambda view: _regression(view, jnp.zeros((len(view), 1), view.dtype), h)[1].mean(), views).sum()
@@ -129,8 +131,3 @@ def _stirling(a: Array) -> Array:
     small = jnp.minimum(a, 8)
     logs = jnp.log(jnp.maximum(small, jnp.finfo(a.dtype).tiny))  # whose derivative at 0 is a number
     return jnp.where(a > 8, series, gammaln(small + 1) - small * logs + small)
-
-
-def _positive(bandwidth: Any) -> Array:
-    check_width("bandwidth", bandwidth)
-    return jnp.asarray(bandwidth, jnp.float32)

@@ -42,8 +42,6 @@ def check_predictions(probabilities: Any, labels: Any) -> int:
       ValueError: they are none, of one class, or of another length; labels that are no classes.
     """
     k = check_probabilities(probabilities)
-    if k < 2:
-        raise ValueError(f"probabilities must be of two classes or more, got shape {np.shape(probabilities)}: of one class nothing is uncertain")
     check_labels(labels, same_length(probabilities=probabilities, labels=labels), k)
     return k
 
@@ -53,12 +51,6 @@ def onehot(labels: Array, num_classes: int) -> Array:
     labels = jnp.asarray(labels)
     inside = (labels >= 0) & (labels < num_classes)
     return jnp.where(inside[:, None], jax.nn.one_hot(labels, num_classes), jnp.nan)
-
-
-def check_width(name: str, value: Any) -> None:
-    """Raises ValueError unless a kernel's width is one number, and where it is no tracer positive and finite."""
-    if isinstance(value, bool) or np.ndim(value) or not (isinstance(value, jax.core.Tracer) or 0 < float(value) < np.inf):
-        raise ValueError(f"{name}={value!r} must be a number > 0, or None")
 
 
 def outcomes(confidence: Array, correct: Array) -> tuple[Array, Array]:

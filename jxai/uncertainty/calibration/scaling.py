@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from jax import lax
 
 from jxai.typing import Array
 from jxai.uncertainty.calibration.recalibration import Recalibration, fitting
+from jxai.uncertainty.checks import check_host, check_not_negative
 
 __all__ = ["Dirichlet", "MatrixScaling", "TemperatureScaling", "VectorScaling", "fit_dirichlet", "fit_matrix", "fit_temperature", "fit_vector"]
 
@@ -209,9 +209,8 @@ def fit_dirichlet(logits: Array, labels: Array, *, off_diagonal: float = 1e-3, b
 
 def _regression(x: np.ndarray, y: np.ndarray, off_diagonal: Any, bias: Any, what: str) -> tuple[Array, Array]:
     """W and b of a penalised softmax regression of inputs `[n, K]`."""
-    for name, value in (("off_diagonal", off_diagonal), ("bias", bias)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
-            raise ValueError(f"{name}={value!r} must be a number >= 0")
+    check_host(what, off_diagonal=off_diagonal, bias=bias)
+    check_not_negative(off_diagonal=off_diagonal, bias=bias)
     k = x.shape[1]
     price = np.concatenate([(off_diagonal / (k * (k - 1)) * (1 - np.eye(k))).ravel(), np.full(k, bias / k)])
 

@@ -10,7 +10,8 @@ from jxai import loops
 from jxai.callables import plainly
 from jxai.typing import Array
 from jxai.uncertainty.calibration.binning import sums
-from jxai.uncertainty.calibration.outcomes import check_width, outcomes
+from jxai.uncertainty.calibration.outcomes import outcomes
+from jxai.uncertainty.checks import check_positive
 
 __all__ = ["smooth_calibration_error"]
 
@@ -45,7 +46,7 @@ def smooth_calibration_error(confidence: Array, correct: Array, *, width: float 
     """
     f, y = outcomes(confidence, correct)
     if width is not None:
-        check_width("width", width)
+        check_positive(width=width)
         return _smoothed(_waves(f, y), jnp.asarray(width, f.dtype))
     waves = _waves(f, y)
     fixed = jax.lax.stop_gradient(waves)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ import numpy as np
 from jxai.callables import plainly
 from jxai.scores import check_labels, need_key, one_of, positive, wide
 from jxai.typing import Array
-from jxai.uncertainty.checks import check_probabilities
+from jxai.uncertainty.checks import check_not_negative, check_probabilities
 
 __all__ = ["class_scores", "draws", "scores"]
 
@@ -70,8 +68,7 @@ def class_scores(probabilities: Array, *, method: str, u: Array | None = None, p
     Classifier via Label Ranking", ICML (saps).
     """
     one_of("method", method, METHODS)
-    if check_probabilities(probabilities) < 2:
-        raise ValueError(f"probabilities must be of two classes or more, got shape {np.shape(probabilities)}")
+    check_probabilities(probabilities)
     _check_constants(penalty, free_ranks)
     p = wide(jnp.asarray(probabilities))
     n, k = p.shape
@@ -116,6 +113,7 @@ def _others(p: Array) -> Array:
 
 
 def checked_draws(u: Array | None, n: int, otherwise: float, dtype: jnp.dtype, name: str = "u") -> Array:
+    """`[n]`: the draws as given, checked, or what counts where there are none."""
     if u is None:
         return jnp.full(n, otherwise, dtype)
     if np.shape(u) != (n,):
@@ -128,7 +126,6 @@ def checked_draws(u: Array | None, n: int, otherwise: float, dtype: jnp.dtype, n
 
 
 def _check_constants(penalty: float, free_ranks: int) -> None:
-    if isinstance(penalty, numbers.Real) and not 0 <= penalty < np.inf:
-        raise ValueError(f"{penalty=} must be a finite number, 0 or more")
-    if isinstance(free_ranks, numbers.Real) and (isinstance(free_ranks, bool) or free_ranks < 0 or free_ranks != int(free_ranks)):
+    check_not_negative(penalty=penalty, free_ranks=free_ranks)
+    if not isinstance(free_ranks, jax.core.Tracer) and free_ranks != int(free_ranks):
         raise ValueError(f"{free_ranks=} must be an integer, 0 or more")
