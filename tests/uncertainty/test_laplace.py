@@ -95,13 +95,46 @@ def test_draws_have_the_posteriors_mean_and_covariance():
     samples = np.asarray(samples, np.float64)
     assert np.abs(samples.mean(0) - MODEL(X)).max() < 4 * np.sqrt(np.max(variances) / 20_000)
     np.testing.assert_allclose(np.cov(samples.T), exact, atol=0.05 * np.max(variances))
-    np.testing.assert_allclose(score, np.mean(variances), rtol=1e-5)
+    np.testing.assert_allclose(score, sum(exact[k, k] + exact[j, j] - 2 * exact[k, j] for k in range(4) for j in range(k)) / 12, rtol=1e-5)
     # The probit approximation against the mean probability of the draws; the trained weights alone are surer than both.
     by_draws, by_probit, alone = scipy.special.softmax(samples, 1).mean(0), scipy.special.softmax(predicted), scipy.special.softmax(MODEL(X))
     assert np.abs(by_draws - by_probit).max() < 0.05 and by_probit.max() < alone.max()
     # GLM draws keep the answer: laplace-torch #137's collapse of accuracy is of networks drawn whole.
     assert by_draws.argmax() == alone.argmax()
-    np.testing.assert_allclose(predicted, MODEL(X) / np.sqrt(1 + np.pi / 8 * np.asarray(variances)), rtol=1e-5)
+    published = LaplaceModel(MODEL, fitted, convention="laplace-torch")
+    np.testing.assert_allclose(published(X), MODEL(X) / np.sqrt(1 + np.pi / 8 * np.asarray(variances)), rtol=1e-5)
+
+
+def test_of_two_classes_the_prediction_is_the_probit_of_their_difference():
+    """MacKay 1992: `σ(d / √(1 + π var(d) / 8))`, whatever both logits share in."""
+    head = Partial(linear, W[:, :2], B[:2])
+    fitted = fit_laplace(H, LOGITS[:, :2], prior_precision=0.2)
+    covered = np.float64(covariance(fitted, X)[0])
+    d = float(head(X)[1] - head(X)[0]) / np.sqrt(1 + np.pi / 8 * (covered[0, 0] + covered[1, 1] - 2 * covered[0, 1]))
+    np.testing.assert_allclose(jax.nn.softmax(LaplaceModel(head, fitted)(X))[1], scipy.special.expit(d), rtol=1e-4)
+
+
+def test_what_all_logits_share_in_makes_nothing_unsure():
+    """The prior alone has the variance of their mean, `‖φ‖² / τK`, which no softmax shows: wide features, of which the data know all differences, stay sure."""
+    wide = np.float32(30 * H)
+    logits = wide @ W / 30 + B
+    fitted = fit_laplace(np.tile(wide, (50, 1)), np.tile(logits, (50, 1)))
+    model = LaplaceModel(Partial(linear, W / 30, B), fitted, num_samples=2000)
+    published = LaplaceModel(model.f, fitted, convention="laplace-torch")
+    said, by_torch, drawn = jax.jit(jax.vmap(lambda x: (model(x), published(x), model.samples(x, jax.random.key(0)))))(wide[:8])
+    said, by_torch, drawn, alone = (np.asarray(scipy.special.softmax(v, -1)) for v in (said, by_torch, drawn, logits[:8]))
+    assert np.abs(said - drawn.mean(1)).max() < 0.01 and np.abs(said - alone).max() < 0.02 and np.abs(by_torch - alone).max() > 0.3
+    shared = laplace_variance(model.f, wide[0], fitted=fitted)
+    assert shared < 0.1 < fitted.variance(wide[0]).mean() / 100
+
+
+def test_without_variance_the_logits_are_the_models_own():
+    np.testing.assert_allclose(LaplaceModel(MODEL, fit_laplace(H, LOGITS, prior_precision=1e12))(X), MODEL(X), rtol=1e-5, atol=1e-6)
+
+
+def test_of_independent_logits_the_score_is_their_variance():
+    fitted = fit_laplace(H, LOGITS, likelihood="gaussian", noise=0.7)
+    np.testing.assert_allclose(laplace_variance(MODEL, X, fitted=fitted), np.mean(covariance(fitted, X)[1]), rtol=1e-4)
 
 
 def test_away_from_the_data_the_variance_grows_as_the_square():
@@ -127,6 +160,7 @@ def test_a_fit_is_kept_in_a_file(tmp_path):
         (lambda: fit_laplace(H, LOGITS, likelihood="normal"), "likelihood='normal' must be one of 'categorical', 'gaussian'"),
         (lambda: jax.jit(fit_laplace)(H, LOGITS), "must be concrete"),
         (lambda: laplace_variance(MODEL, X), r"fitted must be a Laplace, made by fit_laplace\(features, logits\), got None"),
+        (lambda: LaplaceModel(MODEL, fit_laplace(H, LOGITS), convention="torch")(X), "convention='torch' must be one of None, 'laplace-torch'"),
         (lambda: mutual_information(LaplaceModel(MODEL, fit_laplace(H, LOGITS)), X), "key=None must be a jax.random.key"),
     ],
 )

@@ -92,7 +92,10 @@ def sngp_variance(logits: Array, features: Array | None = None, fitted: SNGPPost
 
 @plainly
 def laplace_variance(logits: Array, features: Array | None = None, fitted: Laplace | None = None) -> Array:
-    """The mean variance of the logits under the Laplace posterior of the last layer, `tr(φᵀ V φ) / K`.
+    """The variance of the logits under the Laplace posterior of the last layer: half the mean variance of the difference of two.
+
+    With `S = φᵀ V φ` it is `(tr S − 1ᵀ S 1 / K) / (K − 1)`: of logits that are independent with one variance just that. What all logits share in is left
+    out: no softmax shows it, the data say nothing of it, and the prior alone would make it `‖φ‖² / τ`, more than all else.
 
     Args:
       logits: `[K]`, not read.
@@ -106,8 +109,8 @@ def laplace_variance(logits: Array, features: Array | None = None, fitted: Lapla
       ValueError: features of another size, nothing fitted.
 
     Range: [0, ∞).
-    Cost: `O(D² + D K)` operations.
+    Cost: `O(D² + D K + K²)` operations.
     Reference: Kristiadi et al. 2020, "Being Bayesian, Even Just a Bit, Fixes Overconfidence in ReLU Networks", ICML.
     """
-    check_logits(logits)
-    return need_fitted(fitted, Laplace, "fit_laplace(features, logits)").variance(features).mean()
+    k = check_logits(logits)
+    return need_fitted(fitted, Laplace, "fit_laplace(features, logits)").apart(features).sum() / (k - 1)
