@@ -86,8 +86,8 @@ def check_features(features: Any, *, rank: int = 1, size: int | None = None, nam
     return d
 
 
-def check_examples(features: Any, logits: Any, labels: Any = None, *, every_class: int = 0) -> tuple[int, int, int]:
-    """`(n, D, K)` of what a fit is given: features `[n, D]`, logits `[n, K]` and, unless None, labels `[n]`.
+def check_examples(features: Any, logits: Any = None, labels: Any = None, *, every_class: int = 0) -> tuple[int, int, int]:
+    """`(n, D, K)` of what a fit is given: features `[n, D]` and, unless None, logits `[n, K]`, without which K is 0, and labels `[n]`.
 
     Args:
       every_class: how many examples each class must have, where labels are concrete.
@@ -95,10 +95,10 @@ def check_examples(features: Any, logits: Any, labels: Any = None, *, every_clas
     Raises:
       ValueError: as `check_features`, `check_logits` and `jxai.scores.check_labels`; unequal lengths; a class of too few examples.
     """
-    d, k = check_features(features, rank=2), check_logits(logits, rank=2)
-    n = same_length(features=features, logits=logits, **({} if labels is None else {"labels": labels}))
+    d, k = check_features(features, rank=2), 0 if logits is None else check_logits(logits, rank=2)
+    n = same_length(**{name: value for name, value in (("features", features), ("logits", logits), ("labels", labels)) if value is not None})
     if labels is not None:
-        check_labels(labels, n, k)
+        check_labels(labels, n, k or None)
         if every_class and not isinstance(labels, jax.core.Tracer):
             few = np.flatnonzero(np.bincount(np.asarray(labels), minlength=k) < every_class)
             if few.size:

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jxai.uncertainty.checks import check_examples, check_features, check_host, same_length
+from jxai.uncertainty.checks import check_examples, check_host
 from jxai.uncertainty.heads import Head
 from jxai.uncertainty.rows import blocks
 
@@ -25,8 +25,6 @@ def given(name: str, features: Any, logits: Any = None, labels: Any = None, *, r
         if what in read and value is None:
             raise ValueError(f"{what} must be {shape}, which {name} reads, got None")
     check_host(name, **{what: value for what, value in (("features", features), ("logits", logits), ("labels", labels)) if value is not None})
-    if logits is None:
-        return same_length(features=features), check_features(features, rank=2), 0
     return check_examples(features, logits, labels)
 
 

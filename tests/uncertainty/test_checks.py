@@ -28,6 +28,9 @@ WRONG = [
     (lambda: checks.check_examples(np.zeros((3, 2)), np.zeros((4, 2))), "features and logits must be of the same examples, got lengths 3, 4"),
     (lambda: checks.check_examples(np.zeros((3, 2)), np.zeros((3, 2)), np.int32([0, 0, 2])), "labels must be classes"),
     (lambda: checks.check_examples(np.zeros((3, 2)), np.zeros((3, 2)), np.int32([0, 0, 0]), every_class=1), "of class 1 there are fewer"),
+    (lambda: checks.check_examples(np.zeros((3, 2)), None, np.int32([0, 1])), "features and labels must be of the same examples, got lengths 3, 2"),
+    (lambda: checks.check_examples(np.zeros((3, 2)), None, np.int32([0, 1, -1])), "labels must be classes in .*, but go from -1 to 1"),
+    (lambda: checks.check_examples(np.zeros((3, 2)), None, np.zeros(3)), "labels must be integers"),
     (lambda: checks.same_length(u=np.zeros(0)), "got none"),
     (lambda: checks.check_level(alpha=1.0), r"alpha=1.0 must lie in \(0, 1\)"),
     (lambda: checks.check_level(alpha=NAN), "alpha=nan"),
@@ -61,6 +64,7 @@ def test_what_may_look_wrong_and_is_not():
     assert checks.check_probabilities(np.float16([[0.3333, 0.3333, 0.3333]])) == 3
     assert checks.check_probabilities([[0.25, 0.75]]) == 2 and checks.check_logits([1.0, 2.0]) == 2  # lists
     assert checks.check_examples(np.zeros((3, 2), np.float32), np.zeros((3, 4), np.float32), np.int32([0, 3, 1])) == (3, 2, 4)
+    assert checks.check_examples(np.zeros((3, 2), np.float32), None, np.int32([0, 3, 1])) == (3, 2, 0)
     assert float(formulas.entropy(np.float32([-np.inf, 0, 0]))) == pytest.approx(np.log(2))
     checks.check_not_negative(penalty=0, bias=np.float16(2))
     checks.check_positive(width=np.asarray(1e-30))

@@ -175,6 +175,9 @@ def test_a_fit_needs_memory_for_a_block_only(name):
 
 BAD = [
     ("mahalanobis", dict(labels=None), r"labels must be \[n\], which fit_mahalanobis reads, got None"),
+    ("mahalanobis", dict(logits=None, labels=LABELS[:5]), "features and labels must be of the same examples, got lengths 200, 5"),
+    ("relative_mahalanobis", dict(logits=None, labels=LABELS - 1), "labels must be classes in .*, but go from -1 to 1"),
+    ("dice", dict(logits=None), r"logits must be \[n, K\], which fit_dice reads, got None"),
     ("relation", dict(logits=None), r"logits must be \[n, K\], which fit_relation reads, got None"),
     (
         "knn",

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.callables import plainly
-from jxai.scores import one_of, wide, within
+from jxai.scores import one_of, within
 from jxai.typing import Array
 from jxai.uncertainty import fitting
-from jxai.uncertainty.checks import check_convention, check_features, check_logits, need_fitted
-from jxai.uncertainty.formulas.energy import free_energy
+from jxai.uncertainty.checks import need_fitted
+from jxai.uncertainty.formulas.energy import before_head, free_energy
 from jxai.uncertainty.heads import Head
 
 __all__ = ["React", "Vra", "ash", "fit_react", "fit_vra", "react", "scale", "vra"]
@@ -98,7 +98,7 @@ def react(logits: Array, features: Array | None = None, fitted: React | None = N
     Reference: Sun, Guo & Li 2021, "ReAct: Out-of-distribution Detection With Rectified Activations", NeurIPS.
     """
     fitted = need_fitted(fitted, React, "fit_react(features, logits, labels, head)")
-    h = _features(logits, features, fitted.head, convention)
+    h = before_head(logits, features, fitted.head, convention)
     return free_energy(fitted.head(jnp.minimum(h, fitted.threshold)))
 
 
@@ -159,7 +159,7 @@ def vra(logits: Array, features: Array | None = None, fitted: Vra | None = None,
     Reference: Xu et al. 2023, "VRA: Variational Rectified Activation for Out-of-distribution Detection", NeurIPS.
     """
     fitted = need_fitted(fitted, Vra, "fit_vra(features, logits, labels, head)")
-    h = _features(logits, features, fitted.head, convention)
+    h = before_head(logits, features, fitted.head, convention)
     below = 0 if convention == "paper" else fitted.low
     return free_energy(fitted.head(jnp.where(h < fitted.low, below, jnp.minimum(h, fitted.high))))
 
@@ -193,7 +193,7 @@ def ash(
     """
     head = need_fitted(fitted, Head, "linear_head(f, x)")
     one_of("variant", variant, VARIANTS)
-    h = _features(logits, features, head, convention)
+    h = before_head(logits, features, head, convention)
     kept, count = _largest(h, percentile)
     if variant == "b":
         return free_energy(head(jnp.where(kept, h.sum() / count, 0)))
@@ -225,16 +225,8 @@ def scale(logits: Array, features: Array | None = None, fitted: Head | None = No
     Reference: Xu et al. 2024, "Scaling for Training Time and Post-hoc Out-of-distribution Detection Enhancement", ICLR.
     """
     head = need_fitted(fitted, Head, "linear_head(f, x)")
-    h = _features(logits, features, head, convention)
+    h = before_head(logits, features, head, convention)
     return free_energy(_scaled(h, h, jnp.where(_largest(h, percentile)[0], h, 0), head))
-
-
-def _features(logits: Array, features: Array, head: Head, convention: str) -> Array:
-    """The features, checked, in float32 or wider."""
-    check_logits(logits)
-    check_features(features, size=jnp.shape(head.weights)[0])
-    check_convention(convention)
-    return wide(jnp.asarray(features))
 
 
 def _pooled(name: str, features: Array, logits: Array | None, labels: Array | None, head: Head | None) -> tuple[np.ndarray, Head]:

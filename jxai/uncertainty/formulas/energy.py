@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jxai.callables import plainly
 from jxai.scores import wide
 from jxai.typing import Array, PyTree
-from jxai.uncertainty.checks import check_convention, check_logits, check_positive
+from jxai.uncertainty.checks import check_convention, check_features, check_logits, check_positive
+from jxai.uncertainty.heads import Head
 
 __all__ = ["energy", "max_logit"]
 
@@ -63,6 +64,14 @@ def energy(logits: Array, features: Array | None = None, fitted: PyTree = None, 
     check_positive(temperature=temperature)
     check_convention(convention)
     return free_energy(wide(jnp.asarray(logits)), temperature)
+
+
+def before_head(logits: Array, features: Array | None, head: Head, convention: str) -> Array:
+    """Features `[D]` that a head is applied to, in float32 or wider; what a score of them is given is checked."""
+    check_logits(logits)
+    check_features(features, size=jnp.shape(head.weights)[0])
+    check_convention(convention)
+    return wide(jnp.asarray(features))
 
 
 def free_energy(z: Array, temperature: float | Array = 1.0) -> Array:

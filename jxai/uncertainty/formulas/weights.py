@@ -13,7 +13,7 @@ from jxai.scores import wide, within
 from jxai.typing import Array, PyTree
 from jxai.uncertainty import fitting
 from jxai.uncertainty.checks import check_convention, check_features, check_logits, need_fitted
-from jxai.uncertainty.formulas.energy import free_energy
+from jxai.uncertainty.formulas.energy import before_head, free_energy
 from jxai.uncertainty.heads import Head
 
 __all__ = ["Dice", "dice", "fit_dice", "grad_norm"]
@@ -53,7 +53,7 @@ def fit_dice(features: Array, logits: Array, labels: Array | None = None, head: 
     Cost: a mean over n examples and a selection among D K numbers, in float64 on the host.
     Reference: Sun & Li 2022, "DICE: Leveraging Sparsification for Out-of-Distribution Detection", ECCV.
     """
-    _, d, k = fitting.given("fit_dice", features, logits, labels)
+    _, d, k = fitting.given("fit_dice", features, logits, labels, read=("logits",))
     weights, bias = fitting.need_head(head, d, k, "fit_dice")
     within(0, 100, percentile=percentile)
     contribution = fitting.mean(features)[:, None] * weights
@@ -82,10 +82,7 @@ def dice(logits: Array, features: Array | None = None, fitted: Dice | None = Non
     Reference: Sun & Li 2022, "DICE: Leveraging Sparsification for Out-of-Distribution Detection", ECCV.
     """
     fitted = need_fitted(fitted, Dice, "fit_dice(features, logits, labels, head)")
-    check_logits(logits)
-    check_features(features, size=jnp.shape(fitted.head.weights)[0])
-    check_convention(convention)
-    return free_energy(fitted.head(wide(jnp.asarray(features))))
+    return free_energy(fitted.head(before_head(logits, features, fitted.head, convention)))
 
 
 @plainly
