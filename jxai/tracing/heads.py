@@ -99,7 +99,7 @@ def _operand(program: interpret.Program, varying, start: int, k: int, layers: li
             while step.primitive == "mul" and operand in program.makers and program.makers[operand].primitive in _MOVED:
                 operand = program.makers[operand].inputs[0]
             found[operand] = step
-        elif is_linear(step, varies, program):
+        elif is_linear(step, varies, program) and step.primitive != "stop_gradient":  # weights are found by derivatives
             waiting.extend(i for i, v in zip(step.inputs, varies) if v)
         else:
             other.append(step)

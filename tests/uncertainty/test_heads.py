@@ -62,6 +62,7 @@ def test_the_head_of_any_spelling_is_applied_to_its_features(name):
 REFUSED = {
     "probabilities": (lambda v: jax.nn.log_softmax(v @ W), "must end in a linear map, but f.x. comes out of 'log'"),
     "a bounded output": (lambda v: jnp.tanh(v @ W), "comes out of 'tanh'"),
+    "no derivative": (lambda v: jax.lax.stop_gradient(v @ W), "comes out of 'stop_gradient'"),
     "two heads added": (lambda v: v @ W + jax.nn.relu(v) @ W, "several linear maps of different values"),
     "no weights": (lambda v: 2 * v[:3], "no product of anything with weights"),
     "a map's own logits": (lambda v: jnp.stack([v, v]), r"vector of logits \[K\]"),
