@@ -14,7 +14,6 @@ from jxai.tracing import taps
 from jxai.typing import Array, Model
 from jxai.uncertainty import formulas
 from jxai.uncertainty.checks import check_convention, check_not_negative, check_positive, fits_nothing
-from jxai.uncertainty.formulas.energy import free_energy
 from jxai.uncertainty.formulas.perturbed import without_first
 
 __all__ = ["odin", "rank_feat"]
@@ -58,12 +57,10 @@ def odin(
     """
     fits_nothing("odin", fitted)
     check_example(x)
-    classes = logits_shape(check_values(f, x))[0]
+    logits_shape(check_values(f, x))
     check_positive(temperature=temperature)
     check_not_negative(noise=noise)
     check_convention(convention)
-    if classes < 2:
-        raise ValueError("f(x) must be of two classes or more, got one, of which nothing is uncertain")
     call = fresh(f)
 
     def against(v: Array) -> Array:
@@ -113,13 +110,11 @@ def rank_feat(
     fits_nothing("rank_feat", fitted)
     check_example(x)
     logits_shape(check_values(f, x))
-    check_positive(temperature=temperature)
-    check_convention(convention)
     layers = layer if isinstance(layer, tuple) else (layer,)
     if not layers:
         raise ValueError("layer=() must name a layer or more")
     answers = jnp.stack([wide(_weakened(f, x, name)) for name in layers])
-    return free_energy(answers.mean(0), temperature)
+    return formulas.energy(answers.mean(0), temperature=temperature, convention=convention)
 
 
 def _weakened(f: Model, x: Array, layer: int | str | None) -> Array:

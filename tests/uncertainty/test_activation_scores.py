@@ -8,6 +8,7 @@ from uncertainty.numpy_scores import logsumexp, softmax
 
 from jxai import uncertainty
 from jxai.uncertainty import formulas
+from jxai.uncertainty.formulas.perturbed import without_first
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -145,6 +146,14 @@ def test_rank_feat_takes_the_first_singular_component_away(maps):
 
 def test_rank_feat_of_an_empty_map_is_that_of_the_bias():
     np.testing.assert_allclose(formulas.rank_feat(LOGITS[0], np.zeros((2, 2, D), np.float32), HEAD), -logsumexp(BIAS), rtol=1e-6)
+
+
+def test_of_components_that_are_equally_strong_each_is_weakened_alike():
+    """A hundred-thousandth of their squares is enough to tell them apart."""
+    for strengths, left in (([2, 2, 1, 0.5, 0], [1, 1, 1, 0.5, 0]), ([2, 2 - 1e-5, 0, 0, 0], [0, 2 - 1e-5, 0, 0, 0])):
+        a, truth = (np.eye(5, 7, dtype=np.float32) * np.float32(v)[:, None] for v in (strengths, left))
+        np.testing.assert_allclose(without_first(jnp.asarray(a)), truth, atol=1e-3)
+        np.testing.assert_allclose(without_first(jnp.asarray(a.T)), truth.T, atol=1e-3)
 
 
 def test_what_was_fitted_is_asked_for_and_has_to_fit():

@@ -89,10 +89,14 @@ def test_odin_names_what_is_wrong():
         ({"std": (1.0, 2.0, 0.0, 1.0)}, "std=.* must be positive"),
         ({"noise": -1.0}, "noise=-1.0 must be a number >= 0"),
         ({"temperature": 0.0}, "temperature=0.0 must be a positive number"),
+        ({"noise": True}, "noise=True must be a number >= 0"),
+        ({"convention": "x"}, "convention='x' must be one of"),
         ({"fitted": 3}, "odin fits nothing"),
     ):
         with pytest.raises(ValueError, match=message):
             uncertainty.odin(F, X, **options)
+    with pytest.raises(ValueError, match="two classes or more"):
+        uncertainty.odin(Partial(linear, jnp.asarray(W[:1])), X)
 
 
 def convolved(w, x):
@@ -117,5 +121,13 @@ def test_rank_feat_of_two_layers_averages_their_logits():
     apart = [taps.replace(f, x, name, lambda a: without_first(a.reshape(-1, a.shape[-1])).reshape(a.shape)) for name in names]
     mean = np.mean(apart, 0)
     np.testing.assert_allclose(uncertainty.rank_feat(f, x, layer=names), formulas.energy(mean), rtol=1e-5)
-    with pytest.raises(ValueError, match=r"layer=\(\) must name"):
-        uncertainty.rank_feat(f, x, layer=())
+    for options, message in (
+        ({"layer": ()}, r"layer=\(\) must name"),
+        ({"temperature": 0.0}, "temperature=0.0 must be a positive number"),
+        ({"convention": "x"}, "convention='x' must be one of"),
+        ({"fitted": 3}, "rank_feat fits nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            uncertainty.rank_feat(f, x, **options)
+    with pytest.raises(ValueError, match="two classes or more"):
+        uncertainty.rank_feat(lambda v: f(v)[:1], x)

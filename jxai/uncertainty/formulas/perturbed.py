@@ -19,7 +19,7 @@ from jxai.uncertainty.heads import Head
 __all__ = ["odin", "rank_feat", "without_first"]
 
 SQUARINGS = 20
-"""Of a Gram matrix: to the power of 2²⁰, where eigenvalues that differ by a millionth are apart."""
+"""Of a Gram matrix: to the power of 2²⁰, where eigenvalues that differ by a hundred-thousandth are apart."""
 
 
 @plainly
@@ -94,8 +94,12 @@ def without_first(a: Array) -> Array:
     peak = jnp.abs(a).max()
     unit = a / jnp.where(peak > 0, peak, 1)
     gram = times(unit, unit.T) if wider else times(unit.T, unit)
-    for _ in range(SQUARINGS + 1):
-        trace = jnp.trace(gram)
-        projector = gram / jnp.where(trace > 0, trace, 1)
-        gram = times(projector, projector)
+    projector = _of_trace_one(gram)
+    for _ in range(SQUARINGS):
+        projector = _of_trace_one(times(projector, projector))
     return a - (times(projector, a) if wider else times(a, projector))
+
+
+def _of_trace_one(gram: Array) -> Array:
+    trace = jnp.trace(gram)
+    return gram / jnp.where(trace > 0, trace, 1)
