@@ -53,8 +53,8 @@ def save(path: str | Path, fitted: Any) -> None:
     Raises:
       ValueError: no dataclass of this room, traced arrays, or a path that does not end in `.npz`.
     """
-    if type(fitted).__name__ not in FITTED:
-        raise ValueError(f"fitted must be one of {', '.join(FITTED)}, got {type(fitted).__name__}")
+    if FITTED.get(type(fitted).__name__) != type(fitted).__module__:
+        raise ValueError(f"fitted must be one of {', '.join(FITTED)}, got a {type(fitted).__qualname__} of {type(fitted).__module__}")
     certificates.write(path, fitted, "fitted")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -13,6 +14,14 @@ from uncertainty import score_cases
 
 from jxai import uncertainty
 from jxai.uncertainty import scores, storing
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Of the name of one of the room's, and none of them."""
+
+    weights: np.ndarray
+
 
 FITS = [name for name in scores.__all__ if score_cases.CASES.get(name, score_cases.Case()).fit is not None]
 
@@ -39,8 +48,10 @@ def test_everything_that_a_fit_returns_can_be_kept():
 
 
 def test_what_is_no_fit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="fitted must be one of .*Head.*, got dict"):
+    with pytest.raises(ValueError, match="fitted must be one of .*Head.*, got a dict of builtins"):
         uncertainty.save(tmp_path / "a.npz", {"weights": 1})
+    with pytest.raises(ValueError, match="fitted must be one of .*, got a Head of"):
+        uncertainty.save(tmp_path / "a.npz", Head(np.ones(3)))
     with pytest.raises(ValueError, match="must end in .npz"):
         uncertainty.save(tmp_path / "a", score_cases.answered()[3])
     (tmp_path / "b.npz").write_bytes(b"nothing")
