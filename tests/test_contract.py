@@ -99,6 +99,7 @@ def test_no_table_has_a_name_that_is_gone():
     assert not set(cases.CASES) - set(attribution.__all__)
     assert not set(metric_cases.CASES) - set(metrics.__all__)
     assert not set(search_cases.CASES) - set(counterfactual.METHODS)
+    assert not set(score_cases.CASES) - set(scores.__all__)
 
 
 def test_a_routine_that_is_in_no_table_is_tried_with_its_defaults_or_named():

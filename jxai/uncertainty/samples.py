@@ -12,7 +12,7 @@ from jxai.callables import Adapter, fresh, plainly
 from jxai.scores import check_example, wide
 from jxai.typing import Array
 from jxai.uncertainty.checks import check_logits
-from jxai.uncertainty.decomposition import decompose, entropy
+from jxai.uncertainty.predictive import predictive
 
 __all__ = ["Averaged", "expected_entropy", "mean_entropy", "mean_max_softmax", "mutual_information", "sampled", "variation_ratio"]
 
@@ -76,7 +76,7 @@ def mutual_information(f: Any, x: Array, key: Array | None = None) -> Array:
     Cost: S forward passes.
     Reference: Houlsby et al. 2011, "Bayesian Active Learning for Classification and Preference Learning", arXiv 1112.5745.
     """
-    return jnp.maximum(decompose(jax.nn.softmax(sampled(f, x, key))).epistemic, 0)  # less than 0 by rounding alone
+    return jnp.maximum(predictive(sampled(f, x, key), "epistemic"), 0)  # less than 0 by rounding alone
 
 
 @plainly
@@ -96,7 +96,7 @@ def mean_entropy(f: Any, x: Array, key: Array | None = None) -> Array:
     Cost: S forward passes.
     Reference: Gal & Ghahramani 2016, "Dropout as a Bayesian Approximation: Representing Model Uncertainty in Deep Learning", ICML.
     """
-    return decompose(jax.nn.softmax(sampled(f, x, key))).total
+    return predictive(sampled(f, x, key), "total")
 
 
 @plainly
@@ -116,7 +116,7 @@ def expected_entropy(f: Any, x: Array, key: Array | None = None) -> Array:
     Cost: S forward passes.
     Reference: Depeweg et al. 2018, "Decomposition of Uncertainty in Bayesian Deep Learning for Efficient and Risk-sensitive Learning", ICML.
     """
-    return entropy(jax.nn.softmax(sampled(f, x, key))).mean()
+    return predictive(sampled(f, x, key), "aleatoric")
 
 
 @plainly

@@ -3,47 +3,12 @@
 from __future__ import annotations
 
 from jxai.uncertainty import formulas
-from jxai.uncertainty.dissection import dissector
-from jxai.uncertainty.perturbing import odin, rank_feat
+from jxai.uncertainty.dissection import dissector as dissector
+from jxai.uncertainty.perturbing import odin as odin
+from jxai.uncertainty.perturbing import rank_feat as rank_feat
 from jxai.uncertainty.scoring import of_formula
 
-__all__ = [
-    "ash",
-    "dempster_shafer",
-    "dice",
-    "dissector",
-    "dsa",
-    "energy",
-    "entropy",
-    "fdbd",
-    "gaussian_density",
-    "gen",
-    "gini",
-    "grad_norm",
-    "kl_matching",
-    "knn",
-    "laplace_variance",
-    "lsa",
-    "mahalanobis",
-    "max_kernel",
-    "max_logit",
-    "max_softmax",
-    "mdsa",
-    "nci",
-    "nn_guide",
-    "odin",
-    "outside",
-    "probability_margin",
-    "rank_feat",
-    "react",
-    "relation",
-    "relative_mahalanobis",
-    "scale",
-    "she",
-    "sngp_variance",
-    "vim",
-    "vra",
-]
+__all__ = list(formulas.__all__)
 
 # Of the logits alone.
 energy = of_formula(formulas.energy)

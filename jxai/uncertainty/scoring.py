@@ -61,8 +61,8 @@ def of_formula(formula: Callable[..., Array], *, features: bool = False, fitted:
     score.__module__ = "jxai.uncertainty.scores"
     score.__doc__ = _documented(inspect.getdoc(formula) or "", features, fitted)
     made = plainly(score)
-    made.__signature__ = inspect.Signature(parameters, return_annotation=Array)  # type: ignore[attr-defined]
-    made.formula = formula  # type: ignore[attr-defined]  # by which many scores share one forward pass
+    made.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=Array)
+    made.__dict__["formula"] = formula  # by which many scores share one forward pass
     made.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": Array}
     return made
 

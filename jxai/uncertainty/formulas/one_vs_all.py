@@ -13,6 +13,7 @@ from jxai.callables import plainly
 from jxai.scores import wide
 from jxai.typing import Array
 from jxai.uncertainty.checks import check_logits
+from jxai.uncertainty.decomposition import entropy
 
 _NEAR = 1e-6
 """What the rounding of a mean may leave the interval [0, 1] by."""
@@ -110,8 +111,7 @@ def _combined(share: Array, log_share: Array, prior: Array | None) -> OneVsAll:
     inside = (_weights(log_share, prior) * share).sum()
     posterior = (share + _LEAST) * pi
     posterior = posterior / posterior.sum()
-    entropy = -(posterior * jnp.log(jnp.where(posterior > 0, posterior, 1))).sum()
-    return OneVsAll(posterior, inside, entropy / math.log(k))
+    return OneVsAll(posterior, inside, entropy(posterior) / math.log(k))
 
 
 def _weights(log_share: Array, prior: Array | None) -> Array:
