@@ -9,6 +9,7 @@ import numpy as np
 
 from jxai.scores import one_of
 from jxai.typing import Array, Curve
+from jxai.uncertainty import counting
 from jxai.uncertainty.checks import host_numbers
 from jxai.uncertainty.resampling import Estimate, bootstrap
 
@@ -31,10 +32,7 @@ def auroc(uncertainty_in: Array, uncertainty_out: Array) -> float:
       ValueError: traced, empty or no numbers `[n]`, NaN.
     Reference: Hendrycks & Gimpel 2017, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks", ICLR.
     """
-    inside, outside = _samples(uncertainty_in, uncertainty_out, "auroc")
-    ordered = np.sort(inside)
-    below, upto = (np.searchsorted(ordered, outside, side) for side in ("left", "right"))
-    return float((below.sum() + upto.sum()) / (2 * len(inside) * len(outside)))
+    return float(counting.auroc(*_counts(uncertainty_in, uncertainty_out, "out", "auroc")))
 
 
 def aupr(uncertainty_in: Array, uncertainty_out: Array, *, positive: str = "out", convention: str = "average_precision") -> float:
@@ -52,8 +50,8 @@ def aupr(uncertainty_in: Array, uncertainty_out: Array, *, positive: str = "out"
     Reference: Davis & Goadrich 2006, "The Relationship Between Precision-Recall and ROC Curves", ICML; Yang et al. 2022, "OpenOOD", NeurIPS.
     """
     one_of("convention", convention, CONVENTIONS)
-    recall, precision, trapezoid = precision_recall(uncertainty_in, uncertainty_out, positive=positive)
-    return float(trapezoid) if convention == "openood" else float((np.diff(recall) * precision[1:]).sum())
+    counts = _counts(uncertainty_in, uncertainty_out, positive, "aupr")
+    return float(_precision_recall(*counts).auc if convention == "openood" else counting.average_precision(*counts))
 
 
 def fpr95(uncertainty_in: Array, uncertainty_out: Array, *, positive: str = "out") -> float:
@@ -69,9 +67,7 @@ def fpr95(uncertainty_in: Array, uncertainty_out: Array, *, positive: str = "out
       ValueError: as `auroc`; an unknown class.
     Reference: Liang, Li & Srikant 2018, "Enhancing the Reliability of Out-of-Distribution Image Detection in Neural Networks", ICLR.
     """
-    found, taken = _sides(uncertainty_in, uncertainty_out, positive, "fpr95")
-    needed = -(-19 * len(found) // 20)  # ⌈.95 n⌉ in whole numbers
-    return float((taken >= np.sort(found)[-needed]).mean())
+    return float(counting.fpr95(*_counts(uncertainty_in, uncertainty_out, positive, "fpr95")))
 
 
 def roc(uncertainty_in: Array, uncertainty_out: Array, *, positive: str = "out") -> Curve:
@@ -86,7 +82,7 @@ def roc(uncertainty_in: Array, uncertainty_out: Array, *, positive: str = "out")
     Raises:
       ValueError: as `auroc`; an unknown class.
     """
-    found, taken = _counts(*_sides(uncertainty_in, uncertainty_out, positive, "roc"))
+    found, taken = _counts(uncertainty_in, uncertainty_out, positive, "roc")
     x, y = np.r_[0, taken] / taken[-1], np.r_[0, found] / found[-1]
     return Curve(x, y, np.trapezoid(y, x))
 
@@ -103,23 +99,17 @@ def precision_recall(uncertainty_in: Array, uncertainty_out: Array, *, positive:
     Raises:
       ValueError: as `auroc`; an unknown class.
     """
-    found, taken = _counts(*_sides(uncertainty_in, uncertainty_out, positive, "precision_recall"))
+    return _precision_recall(*_counts(uncertainty_in, uncertainty_out, positive, "precision_recall"))
+
+
+def _precision_recall(found: np.ndarray, taken: np.ndarray) -> Curve:
     x, y = np.r_[0, found] / found[-1], np.r_[1, found / (found + taken)]
     return Curve(x, y, np.trapezoid(y, x))
 
 
-def _counts(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many of either lie at each threshold or above it, from the highest threshold down."""
-    thresholds = np.unique(np.r_[positives, negatives])[::-1]
-    above = lambda v: len(v) - np.searchsorted(np.sort(v), thresholds, "left")
-    return above(positives), above(negatives)
-
-
-def _sides(uncertainty_in: Array, uncertainty_out: Array, positive: str, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """The positive and the negative class, high where positive."""
-    inside, outside = _samples(uncertainty_in, uncertainty_out, what)
-    return (outside, inside) if one_of("positive", positive, SIDES) == "out" else (-inside, -outside)
-
-
-def _samples(uncertainty_in: Array, uncertainty_out: Array, what: str) -> tuple[np.ndarray, ...]:
-    return host_numbers(what, finite=False, uncertainty_in=uncertainty_in, uncertainty_out=uncertainty_out)
+def _counts(uncertainty_in: Array, uncertainty_out: Array, positive: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """How many of the positive and of the negative class lie at each threshold or beyond it, those that are beyond most first."""
+    inside, outside = host_numbers(what, finite=False, uncertainty_in=uncertainty_in, uncertainty_out=uncertainty_out)
+    values, at = np.unique(np.r_[inside, outside], return_inverse=True)
+    own, other = (np.bincount(one, minlength=len(values)) for one in (at[: len(inside)], at[len(inside) :]))
+    return counting.beyond(own, other, one_of("positive", positive, SIDES))

@@ -81,9 +81,16 @@ def bootstrap(
 
     value = _number(metric(*given, **options))
     drawn = np.asarray([_number(metric(*draw(), **options)) for _ in range(num_samples)])
+    return Estimate(*map(np.float64, (value, *percentiles(drawn, level))))
+
+
+def percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    """Between which this share of numbers lies, an equal share beyond either end; NaN is left out, and of nothing else it is NaN."""
     drawn = drawn[~np.isnan(drawn)]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(drawn) else (np.nan, np.nan)
-    return Estimate(np.float64(value), np.float64(low), np.float64(high))
+    if not len(drawn):
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _together(metric: Callable[..., Any], lengths: list[int]) -> bool:

@@ -6,12 +6,11 @@ Coverage is the share that is answered, the selective risk `r` the mean loss of 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from jxai.scores import one_of, within
 from jxai.typing import Array, Curve
+from jxai.uncertainty import counting
 from jxai.uncertainty.checks import check_finite, host_numbers, same_length
 from jxai.uncertainty.resampling import Estimate, bootstrap
 
@@ -51,7 +50,8 @@ def risk_coverage(uncertainty: Array, loss: Array) -> Curve:
 
     Reference: Geifman & El-Yaniv 2017, "Selective Classification for Deep Neural Networks", NeurIPS; the points are those of fd-shifts (Traub et al. 2024).
     """
-    return _curve(_kept(uncertainty, loss, "risk_coverage"))
+    kept = _kept(uncertainty, loss, "risk_coverage")
+    return Curve(kept.coverage, kept.risk, kept.aurc)
 
 
 def aurc(uncertainty: Array, loss: Array, *, convention: str = "fd-shifts") -> float:
@@ -66,7 +66,7 @@ def aurc(uncertainty: Array, loss: Array, *, convention: str = "fd-shifts") -> f
     Reference: Geifman, Uziel & El-Yaniv 2019, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR.
     """
     if one_of("convention", convention, CONVENTIONS) == "fd-shifts":
-        return float(_curve(_kept(uncertainty, loss, "aurc")).auc)
+        return float(_kept(uncertainty, loss, "aurc").aurc)
     u, loss = _paired(uncertainty, loss, "aurc")
     count = np.arange(1, len(u) + 1)
     risk = loss[np.argsort(u, kind="stable")].cumsum() / count
@@ -90,8 +90,7 @@ def excess_aurc(uncertainty: Array, loss: Array, *, optimum: str = "sorted") -> 
     u, loss = _paired(uncertainty, loss, "excess_aurc")
     area = aurc(u, loss)
     if optimum == "sorted":
-        risk = np.sort(loss).cumsum() / np.arange(1, len(loss) + 1)
-        return area - float(np.trapezoid(np.r_[risk[0], risk], np.arange(len(loss) + 1) / len(loss)))
+        return area - float(counting.least_aurc(np.sort(loss)))
     if not np.isin(loss, (0, 1)).all():
         raise ValueError(f"{optimum=} is of losses 0 and 1, but loss has others: use optimum='sorted'")
     error = loss.mean()
@@ -110,8 +109,7 @@ def augrc(uncertainty: Array, loss: Array) -> float:
     Range: [0, ½] for losses in [0, 1].
     Reference: Traub et al. 2024, "Overcoming Common Flaws in the Evaluation of Selective Classification Systems", NeurIPS.
     """
-    kept = _kept(uncertainty, loss, "augrc")
-    return float(np.trapezoid(np.r_[0.0, kept.total], np.r_[0.0, kept.coverage]))
+    return float(_kept(uncertainty, loss, "augrc").augrc)
 
 
 def achievable_aurc(uncertainty: Array, loss: Array) -> float:
@@ -128,7 +126,7 @@ def achievable_aurc(uncertainty: Array, loss: Array) -> float:
     """
     kept = _kept(uncertainty, loss, "achievable_aurc")
     hull: list[tuple[float, float]] = []
-    for c, g in zip(np.r_[0.0, kept.coverage], np.r_[0.0, kept.total]):
+    for c, g in zip(kept.coverage, kept.total):
         while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (c - hull[-2][0]) >= (g - hull[-2][1]) * (hull[-1][0] - hull[-2][0]):
             hull.pop()
         hull.append((float(c), float(g)))
@@ -208,27 +206,10 @@ def coverage_at_risk(uncertainty: Array, loss: Array, risk: float) -> float:
     return float(kept.coverage[fit][-1]) if fit.any() else 0.0
 
 
-class _Kept(NamedTuple):
-    """What is answered at each value of the uncertainty, ascending."""
-
-    coverage: np.ndarray
-    risk: np.ndarray
-    """The mean loss of the answered."""
-    total: np.ndarray
-    """Their loss over all n."""
-
-
-def _kept(uncertainty: Array, loss: Array, what: str) -> _Kept:
+def _kept(uncertainty: Array, loss: Array, what: str) -> counting.Kept:
     u, loss = _paired(uncertainty, loss, what)
-    order = np.argsort(u, kind="stable")
-    last = np.r_[np.flatnonzero(u[order][1:] != u[order][:-1]), len(u) - 1]
-    total = loss[order].cumsum()[last]
-    return _Kept((last + 1) / len(u), total / (last + 1), total / len(u))
-
-
-def _curve(kept: _Kept) -> Curve:
-    x, y = np.r_[0.0, kept.coverage], np.r_[kept.risk[0], kept.risk]
-    return Curve(x, y, np.trapezoid(y, x))
+    _, at, size = np.unique(u, return_inverse=True, return_counts=True)
+    return counting.kept(size, np.bincount(at, weights=loss))
 
 
 def _running(u: np.ndarray, correct: np.ndarray) -> np.ndarray:

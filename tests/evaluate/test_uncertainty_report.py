@@ -67,6 +67,14 @@ def test_intervals_are_those_of_drawing_again():
     assert resampled.of_calibration(confidence, correct, BINS) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.012)
 
 
+def test_confidences_on_an_edge_of_float32_are_in_the_errors_bins():
+    """.8 of float32 is a little more than .8: in a bin of its own its gap could not cancel that of .79."""
+    confidence, correct = np.repeat(np.float32([0.8, 0.79]), 500), np.repeat([True, False], 500)
+    told = float(expected_calibration_error(np.stack([1 - confidence, confidence], 1), correct.astype(int), bins=BINS, kind="binary"))
+    low, high = resampled.of_calibration(confidence.astype(np.float64), correct, BINS)
+    assert low < told < high and told == pytest.approx((0.79 - 0.2) / 2, abs=1e-5)
+
+
 def test_rows_are_the_librarys_numbers_of_the_table(made):
     table = made.table()
     rows = {(row.set, row.score, row.metric): row for row in summarise(made, table, "run")}

@@ -1,6 +1,6 @@
 """Numbers of examples drawn again, all of one draw at once: of how many examples at each value of an uncertainty, which is sorted once.
 
-The numbers of the examples as they are, are `jxai.uncertainty`'s; these are equal to them, and a thousand draws cost what sorting cost there.
+The formulas are those of the examples as they are (`jxai.uncertainty.counting`), but a thousand draws sort nothing.
 """
 
 from __future__ import annotations
@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-LEVEL = 0.95
+from jxai.evaluate.statistics import LEVEL
+from jxai.uncertainty import counting
+from jxai.uncertainty.calibration.binning import edges
+from jxai.uncertainty.resampling import percentiles
+
 _RESAMPLES, _LEAST, _WORK = 1000, 200, 4 * 10**7
 """Draws; fewer of many examples, so that a report stays a matter of a minute, but so many at least."""
 
@@ -61,8 +66,8 @@ def of_calibration(confidence: np.ndarray, correct: np.ndarray, bins: int, seed:
     Args:
       confidence: `[n]` in [0, 1]. correct: `[n]` boolean. bins: how many. seed: of the draws.
     """
-    confidence = np.asarray(confidence, np.float64)
-    at, off = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1), correct - confidence
+    known = np.asarray(confidence, jax.dtypes.canonicalize_dtype(np.float64))  # as the error itself takes them: an edge of float32 is none of float64
+    at, off = np.searchsorted(edges(bins, known.dtype), known, side="left"), correct - np.asarray(confidence, np.float64)
 
     def draw(random: np.random.Generator, count: int) -> Numbers:
         chosen = random.integers(0, len(at), (count, len(at)))
@@ -73,44 +78,20 @@ def of_calibration(confidence: np.ndarray, correct: np.ndarray, bins: int, seed:
 
 def detection(inside: np.ndarray, outside: np.ndarray) -> Numbers:
     """AUROC, and AUPR and FPR95 both ways, of how many examples in and out of distribution there are at each value, ascending, `[…, values]`."""
-    n, m = inside.sum(-1), outside.sum(-1)
-    upto, out_upto = inside.cumsum(-1), outside.cumsum(-1)
-    below, out_above = upto - inside, m[..., None] - (out_upto - outside)
-    above = n[..., None] - below
-    found = (out_above >= -(-19 * m // 20)[..., None]).sum(-1) - 1
-    kept = (upto < -(-19 * n // 20)[..., None]).sum(-1)
-    return {
-        "auroc": (outside * (below + inside / 2)).sum(-1) / (n * m),
-        "aupr_out": (outside * out_above / np.maximum(out_above + above, 1)).sum(-1) / m,
-        "aupr_in": (inside * upto / np.maximum(upto + out_upto, 1)).sum(-1) / n,
-        "fpr95_out": _at(above, found) / n,
-        "fpr95_in": _at(out_upto, kept) / m,
-    }
+    counts = {way: counting.beyond(inside, outside, way) for way in ("out", "in")}
+    found = {"auroc": counting.auroc(*counts["out"])}
+    for way, own in counts.items():
+        found |= {f"aupr_{way}": counting.average_precision(*own), f"fpr95_{way}": counting.fpr95(*own)}
+    return found
 
 
 def selection(right: np.ndarray, wrong: np.ndarray) -> Numbers:
     """AURC, what of it the uncertainty is to blame for, AUGRC, and the AUROC of errors, of how many right and wrong answers there are at each value, ascending, `[…, values]`."""
-    covered, lost = (right + wrong).cumsum(-1), wrong.cumsum(-1)
-    n, errors = covered[..., -1], lost[..., -1]
-    # A value that no example has repeats the point before it, which adds nothing; before the first there is the first risk.
-    risk = lost / np.maximum(covered, 1)
-    first = _at(risk, (covered == 0).sum(-1))[..., None]
-    risk = np.where(covered == 0, first, risk)
-    coverage = covered / n[..., None]
-    zero = np.zeros_like(first)
-    area = np.trapezoid(np.concatenate([first, risk], -1), np.concatenate([zero, coverage], -1))
-    count = np.arange(1, int(n.max()) + 1)  # every draw has as many examples
-    best = np.maximum(count - (n - errors)[..., None], 0) / count
-    least = (best[..., 0] + best.sum(-1) - best[..., -1] / 2 - best[..., 0] / 2) / n
-    below = right.cumsum(-1) - right
-    pairs = errors * (n - errors)
-    told = (wrong * (below + right / 2)).sum(-1) / np.maximum(pairs, 1)
-    return {
-        "aurc": area,
-        "excess_aurc": area - least,
-        "augrc": np.trapezoid(np.concatenate([zero, lost / n[..., None]], -1), np.concatenate([zero, coverage], -1)),
-        "error_auroc": np.where(pairs > 0, told, np.nan),
-    }
+    kept = counting.kept(right + wrong, wrong)
+    n = int((right + wrong).sum(-1).max())  # every draw has as many
+    least = counting.least_aurc(np.arange(n) >= right.sum(-1, keepdims=True))
+    told = counting.auroc(*counting.beyond(right, wrong, "out"))
+    return {"aurc": kept.aurc, "excess_aurc": kept.aurc - least, "augrc": kept.augrc, "error_auroc": told}
 
 
 def _counts(at: np.ndarray, size: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -119,21 +100,9 @@ def _counts(at: np.ndarray, size: int, weights: np.ndarray | None = None) -> np.
     return np.bincount(rows.ravel(), None if weights is None else weights.ravel(), minlength=len(at) * size).reshape(len(at), size)
 
 
-def _at(values: np.ndarray, place: np.ndarray) -> np.ndarray:
-    return np.take_along_axis(values, place[..., None], -1)[..., 0]
-
-
 def _intervals(draw: Callable[[np.random.Generator, int], Numbers], size: int, seed: int) -> dict[str, Interval]:
     """The percentiles of numbers over draws, which are taken in as many at once as are fast."""
     random, total = np.random.default_rng(seed), min(_RESAMPLES, max(_LEAST, _WORK // max(1, size)))
     at_once = max(1, _AT_ONCE // size)
     drawn = [draw(random, min(at_once, total - start)) for start in range(0, total, at_once)]
-    return {name: _between(np.concatenate([one[name] for one in drawn])) for name in drawn[0]}
-
-
-def _between(values: np.ndarray) -> Interval:
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return Interval(float("nan"), float("nan"))
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+    return {name: Interval(*percentiles(np.concatenate([one[name] for one in drawn]), LEVEL)) for name in drawn[0]}

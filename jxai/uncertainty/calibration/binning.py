@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,13 +48,17 @@ def binned(confidence: Array, outcome: Array, bins: int, binning: str) -> Bins:
     positive(bins=bins)
     n = confidence.shape[0]
     if binning == "width":
-        edges = np.asarray(np.arange(1, bins) / bins, confidence.dtype)
-        return _filled(confidence, outcome, jnp.searchsorted(edges, confidence, side="left"), bins)
+        return _filled(confidence, outcome, jnp.searchsorted(edges(bins, confidence.dtype), confidence, side="left"), bins)
     if binning == "mass":
         sizes = [len(part) for part in np.array_split(np.arange(n), min(bins, n))]
         return ranked(confidence, outcome, sizes)
     order, value = _sorted(confidence)
     return _filled(confidence[order], outcome[order], value, n)
+
+
+def edges(bins: int, dtype: Any = np.float32) -> np.ndarray:
+    """`[bins − 1]`: between bins of equal width on [0, 1], as numbers of this type know them; one that lies on an edge is in the lower bin."""
+    return np.asarray(np.arange(1, bins) / bins, dtype)
 
 
 def ranked(confidence: Array, outcome: Array, sizes: list[int]) -> Bins:

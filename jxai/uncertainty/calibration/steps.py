@@ -10,6 +10,7 @@ import numpy as np
 
 from jxai.scores import one_of, positive, wide
 from jxai.typing import Array
+from jxai.uncertainty.calibration.binning import edges
 from jxai.uncertainty.calibration.recalibration import Recalibration, fitting, log_probabilities
 
 __all__ = ["Histogram", "Isotonic", "fit_histogram", "fit_isotonic"]
@@ -102,17 +103,17 @@ def fit_histogram(logits: Array, labels: Array, *, bins: int = 15, binning: str 
     positive(bins=bins)
     one_of("binning", binning, ("width", "mass"))
     p, y = _probabilities("fit_histogram", logits, labels)
-    edges, values = [], []
+    borders, values = [], []
     for c in range(p.shape[1]):
         between = _between(p[:, c], bins, binning)
         index = np.searchsorted(between, p[:, c], side="left")
         count = np.bincount(index, minlength=len(between) + 1)
         ends = np.concatenate([[0], between, [1]])
         share = np.bincount(index, y == c, minlength=len(count)) / np.maximum(count, 1)
-        edges.append(between)
+        borders.append(between)
         values.append(np.where(count, share, (ends[1:] + ends[:-1]) / 2))
     most = max(map(len, values))
-    padded = [np.pad(edge, (0, most - 1 - len(edge)), constant_values=2) for edge in edges]
+    padded = [np.pad(edge, (0, most - 1 - len(edge)), constant_values=2) for edge in borders]
     filled = [np.pad(value, (0, most - len(value)), mode="edge") for value in values]
     return Histogram(jnp.asarray(np.stack(padded), jnp.float32), jnp.asarray(np.stack(filled), jnp.float32))
 
@@ -126,11 +127,11 @@ def _probabilities(what: str, logits: Array, labels: Array) -> tuple[np.ndarray,
 def _between(p: np.ndarray, bins: int, binning: str) -> np.ndarray:
     """Edges between bins, ascending; those of equal mass leave no bin empty."""
     if binning == "width":
-        return (np.arange(1, bins) / bins).astype(np.float32)
+        return edges(bins)
     parts = np.array_split(np.sort(p), min(bins, len(p)))
-    edges = np.unique(np.float32([(np.float64(low[-1]) + high[0]) / 2 for low, high in zip(parts, parts[1:])]))
-    taken = np.unique(np.searchsorted(edges, p, side="left"))
-    return edges[taken[:-1]]
+    middles = np.unique(np.float32([(np.float64(low[-1]) + high[0]) / 2 for low, high in zip(parts, parts[1:])]))
+    taken = np.unique(np.searchsorted(middles, p, side="left"))
+    return middles[taken[:-1]]
 
 
 def _rising(p: np.ndarray, outcome: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
