@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jxai.callables import fresh, plainly
-from jxai.latent import check_generator, descend, encoded
+from jxai.latent import descend, encoded
 from jxai.removal import fills
 from jxai.removal.masks import positions
-from jxai.scores import check_target, one_of, wide, within
+from jxai.scores import check_target, one_of, positive, wide, within
 from jxai.typing import Array, Generator, Model, PyTree, Scalar
 from jxai.uncertainty.predictive import Score, uncertainty_of
 
@@ -77,7 +77,7 @@ def uncertainty_ends(
     Cost: up to `2 search_steps` forward and backward passes of the generator, half of them with f.
     """
     of = explained(f, x, target, uncertainty, members)
-    search = dict(weight=weight, prior=prior, distance=distance, steps=search_steps, learning_rate=learning_rate, tolerance=tolerance)
+    search = dict(weight=weight, prior=prior, distance=distance, search_steps=search_steps, learning_rate=learning_rate, tolerance=tolerance)
     (fiducial, first), (code, second) = found(of, x, generator, None, None, search)
     start = generator.decode(fiducial)
     points = (start, generator.decode(code), x)
@@ -111,12 +111,15 @@ def explained(f: Model, x: Array, target: int | Array | None, uncertainty: str |
 def found(of: Explained, x: Array, generator: Generator, fiducial: PyTree, code: PyTree, search: dict[str, Any]) -> list[tuple[PyTree, Array]]:
     """The codes of the fiducial and of x, each with the steps of its descent; a given one stays, after none.
 
+    Args:
+      search: the options of `uncertainty_ends` from `weight` on.
+
     Raises:
       ValueError: a generator that does not fit x, a bad option, x out of [0, 1] for a cross-entropy.
     """
     one_of("distance", search["distance"], DISTANCES)
     within(0.0, math.inf, weight=search["weight"], prior=search["prior"], tolerance=search["tolerance"])
-    check_generator(generator, x)
+    positive(search_steps=search["search_steps"])
     if search["distance"] == "cross_entropy" and not isinstance(x, jax.core.Tracer) and not (np.min(x) >= 0 and np.max(x) <= 1):
         raise ValueError(f"x must lie in [0, 1] for distance='cross_entropy', but goes from {np.min(x):g} to {np.max(x):g}; distance='squared' takes any")
     near = _cross_entropy if search["distance"] == "cross_entropy" else _squared
@@ -128,13 +131,14 @@ def found(of: Explained, x: Array, generator: Generator, fiducial: PyTree, code:
     def certain(z: PyTree) -> Array:
         return cost(z) + scale * of.penalty(generator.decode(z).astype(x.dtype))
 
+    start = encoded(generator, x) if fiducial is None or code is None else None
     ends = []
     for given, searched, relative in ((fiducial, certain, True), (code, cost, False)):
         if given is not None:
             ends.append((given, jnp.int32(0)))
             continue
-        options = dict(steps=search["steps"], learning_rate=search["learning_rate"], tolerance=search["tolerance"], relative=relative)
-        end = descend(searched, encoded(generator, x), **options)
+        options = dict(steps=search["search_steps"], learning_rate=search["learning_rate"], tolerance=search["tolerance"], relative=relative)
+        end = descend(searched, start, **options)
         ends.append((end.code, end.steps))
     return ends
 

@@ -86,7 +86,7 @@ def uncertainty_path(
     fiducial, code = (None if z is None else check_code(z, expected, name) for name, z in (("fiducial", fiducial), ("code", code)))
     one_of("rule", rule, (SECANT, *RULES))
     positive(steps=steps)
-    search = dict(weight=weight, prior=prior, distance=distance, steps=search_steps, learning_rate=learning_rate, tolerance=tolerance)
+    search = dict(weight=weight, prior=prior, distance=distance, search_steps=search_steps, learning_rate=learning_rate, tolerance=tolerance)
     (first, _), (last, _) = found(of, x, generator, fiducial, code, search)
     decode, u = lambda z: wide(generator.decode(z)), of.uncertainty
     near, way = decode(last), jax.tree.map(jnp.subtract, last, first)

@@ -90,7 +90,9 @@ class _Sampling:
     f: Any
 
     def __call__(self, x: Array, key: Array) -> Array:
-        form, weights, fixed = _formed(self.f)
+        from jxai.training.updates import formed  # brings flax
+
+        form, weights, fixed = formed(self.f, ())
         return form.model(weights, form.drawn(fixed, key))(x)
 
 
@@ -108,15 +110,11 @@ def sampling(model: Any) -> Callable[[Array, Array], Array]:
     """
     from flax import nnx
 
+    from jxai.training.updates import formed
+
     if not isinstance(model, nnx.Module):
         raise ValueError(f"model={type(model).__name__} must be an nnx.Module: of another framework write a function (x, key) -> logits")
     view = nnx.view(model, deterministic=False, use_running_average=True, raise_if_not_found=False)
-    if not any(_formed(view)[0].streams):
+    if not any(formed(view, ())[0].streams):
         raise ValueError(f"model={type(model).__name__} has no random streams: give its nnx.Dropout layers rngs, or pass a function (x, key) -> logits")
     return _Sampling(view)
-
-
-def _formed(view: Any) -> Any:
-    from jxai.training.updates import Part, formed
-
-    return formed(view, (Part(None, None),))  # type: ignore[arg-type]

@@ -165,7 +165,7 @@ def test_the_class_is_the_predicted_one_unless_another_is_given():
         (dict(generator=None), "generator=NoneType must have a method encode"),
         (dict(rule="simpson"), "rule='simpson' must be one of 'secant', 'midpoint'"),
         (dict(steps=0), "steps=0"),
-        (dict(search_steps=0), "steps=0"),
+        (dict(search_steps=0), "search_steps=0"),
         (dict(distance="l1"), "distance='l1' must be one of 'cross_entropy', 'squared'"),
         (dict(weight=-1.0), "weight=-1.0"),
         (dict(fiducial=np.zeros(4)), "fiducial must be a code of the generator, of shape"),
@@ -188,5 +188,7 @@ def test_bad_arguments(options, word):
 
 
 def test_a_fiducial_that_is_no_more_certain_is_told():
+    u, g = lambda v: ((v - X) ** 2).sum(), cases.generator((D,))
     with pytest.warns(UserWarning, match="no more certain"):
-        uncertainty_path(lambda v: ((v - X) ** 2).sum(), X, None, generator=cases.generator((D,)), fiducial=Z0, code=Z, steps=2)
+        a = uncertainty_path(u, X, None, generator=g, fiducial=Z0, code=Z, steps=2)
+    np.testing.assert_allclose(a.sum(), -u(g.decode(Z0)), rtol=1e-4)
