@@ -54,16 +54,19 @@ def test_lsa_is_finite_where_the_density_is_0_and_where_features_are_dead():
     assert (scored(formulas.lsa, fitted, lit, LOGITS[:9]) > scored(formulas.lsa, fitted, inside, LOGITS[:9]) + 100).all()
 
 
-def test_dsa_is_the_ratio_of_distances():
-    fitted = uncertainty.fit_dsa(FEATURES, LOGITS)
-    distances = cdist(FEATURES.astype(np.float64), FEATURES)
+@pytest.mark.parametrize("away", [0, 3e3])
+def test_dsa_is_the_ratio_of_distances(away):
+    """Also of features that all lie far from 0, where `‖p‖² − 2 ⟨p, h⟩` in float32 says nothing of which is nearest."""
+    features, queries = FEATURES + np.float32(away), QUERIES + np.float32(away)
+    fitted = uncertainty.fit_dsa(features, LOGITS)
+    distances = cdist(features.astype(np.float64), features)
     expected = []
-    for c, h in zip(CLASSES, QUERIES):
+    for c, h in zip(CLASSES, queries):
         own = np.flatnonzero(LABELS == c)
-        a = own[np.linalg.norm(FEATURES[own] - h, axis=1).argmin()]
-        expected.append(np.linalg.norm(FEATURES[a] - h) / distances[a][LABELS != c].min())
-    np.testing.assert_allclose(scored(formulas.dsa, fitted), expected, rtol=1e-5)
-    np.testing.assert_array_equal(scored(formulas.dsa, fitted, FEATURES, LOGITS), 0)
+        a = own[np.linalg.norm(features[own] - h, axis=1).argmin()]
+        expected.append(np.linalg.norm(features[a] - h) / distances[a][LABELS != c].min())
+    np.testing.assert_allclose(scored(formulas.dsa, fitted, queries), expected, rtol=1e-5)
+    np.testing.assert_array_equal(scored(formulas.dsa, fitted, features, LOGITS), 0)
 
 
 @pytest.mark.parametrize("by_class", [True, False])

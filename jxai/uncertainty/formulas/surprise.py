@@ -188,7 +188,9 @@ def dsa(logits: Array, features: Array | None = None, fitted: DistanceSurprise |
     check_features(features, size=known.points.shape[1])
     check_logits(logits, size=known.num_classes)
     h, points = wide(jnp.asarray(features)), known.points
-    square = (points**2).sum(1) - 2 * jnp.matmul(points, h, precision=lax.Precision.HIGHEST)
+    centre = points.mean(0)  # about which products of features that all lie far away do not cancel
+    around = points - centre
+    square = (around**2).sum(1) - 2 * jnp.matmul(around, h - centre, precision=lax.Precision.HIGHEST)
     a = jnp.where(known.predicted == jnp.argmax(logits), square, jnp.inf).argmin()
     # The distance itself, not the root of a difference: 0 at a training example.
     return _unless_nan(logits, jnp.sqrt(((h - points[a]) ** 2).sum()) / known.gap[a])
