@@ -1,4 +1,4 @@
-"""The small networks that the experiments on uncertainty in one pass compare, their losses, and the training that they share."""
+"""The small networks that the experiments on uncertainty in one pass compare, the training that they share, and losses of classifiers, with dropout or without."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cross_entropy(model: nnx.Module, x: jax.Array, y: jax.Array, key: jax.Array)
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), {"accuracy": (logits.argmax(1) == y).mean()}
 
 
-def dropped(model: Classifier, x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+def dropped(model: nnx.Module, x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The cross entropy with another mask for each example."""
     logits = jax.vmap(sampling(model))(x, jax.random.split(key, len(x)))
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), {"accuracy": (logits.argmax(1) == y).mean()}

@@ -13,7 +13,8 @@ from flax import nnx
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from jxai import data, train, uncertainty
+from experiments.uncertainty.deterministic_networks import cross_entropy
+from jxai import data, train
 from jxai.data.images import grey
 from jxai.models.layers import Conv
 
@@ -42,18 +43,6 @@ class Network(nnx.Module):
         with jax.named_scope("hidden"):
             x = nnx.relu(self.hidden(x.reshape(-1)))
         return self.classifier(self.dropout(x))
-
-
-def cross_entropy(model: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of a softmax classifier."""
-    logits = jax.vmap(model)(x)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), {"accuracy": (logits.argmax(1) == y).mean()}
-
-
-def dropped(model: Any, x: jax.Array, y: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The same of a classifier with dropout."""
-    logits = jax.vmap(uncertainty.sampling(model))(x, jax.random.split(key, len(x)))
-    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), {}
 
 
 def trained(x: np.ndarray, y: np.ndarray, key: jax.Array, *, loss: Any = cross_entropy, steps: int, dropout: float = 0.0) -> Network:

@@ -41,7 +41,8 @@ from flax import nnx
 from scipy.stats import spearmanr
 
 from experiments.uncertainty.adversaries import adversarial
-from experiments.uncertainty.small_images import dropped, images, sheet, trained
+from experiments.uncertainty.deterministic_networks import dropped
+from experiments.uncertainty.small_images import images, sheet, trained
 from jxai import data, each, models, train, uncertainty
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, recorded

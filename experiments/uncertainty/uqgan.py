@@ -40,7 +40,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.uncertainty.small_images import Network, dropped, images, sheet, trained
+from experiments.uncertainty.deterministic_networks import dropped
+from experiments.uncertainty.small_images import Network, images, sheet, trained
 from jxai import each, train, uncertainty
 from jxai.evaluate import findings
 from jxai.evaluate.experiment import command_line, over_seeds, recorded
