@@ -111,6 +111,10 @@ def trained(config: Config, dataset: str, seed: int) -> dict[str, Callable[[np.n
     return {name: functools.partial(answered, f) for name, f in found.items()}
 
 
+def _given(logits: jax.Array) -> jax.Array:
+    return logits
+
+
 def _drawn(model: Network, x: jax.Array, key: jax.Array) -> jax.Array:
     return model(x, key)
 
@@ -150,8 +154,7 @@ def given(config: Config, here: Record) -> list[dict[tuple, np.ndarray]]:
         here.tell(f"ResNet-{depth}")
         kept = here.kept(f"resnet{depth}", lambda: {str(n): answered(f, v) for n, v in enumerate((pool, *(row[2] for row in asked)))})
         logits[f"ResNet-{depth}"] = [kept[str(n)] for n in range(len(asked) + 1)]
-    both = zip(*logits.values())
-    logits["both"] = [np.asarray(jnp.logaddexp(*(jax.nn.log_softmax(z) for z in pair)) - jnp.log(2.0)) for pair in both]
+    logits["both"] = [np.asarray(jax.vmap(Averaged(_given))(np.stack(pair, 1))) for pair in zip(*logits.values())]
     seeds = []
     for seed in range(config.seeds):
         own, out = np.random.default_rng(seed).permutation(len(pool))[: config.held], {}

@@ -124,21 +124,19 @@ def logits(config: Config, world: World, here: Record) -> Iterator[tuple[str, np
 
 
 @functools.partial(jax.jit, static_argnames="method")
-def scored(z: jax.Array, t: float, u: jax.Array | None, penalty: float, free_ranks: int, *, method: str) -> jax.Array:
+def scored(z: jax.Array, cooler: calibration.TemperatureScaling, u: jax.Array | None, penalty: float, free_ranks: int, *, method: str) -> jax.Array:
     """`[n, K]`: the nonconformity of every class."""
-    return conformal.class_scores(jax.nn.softmax(z / t), method=method, u=u, penalty=penalty, free_ranks=free_ranks)
+    return conformal.class_scores(jax.nn.softmax(cooler(z)), method=method, u=u, penalty=penalty, free_ranks=free_ranks)
 
 
 def judged(sets: np.ndarray, labels: np.ndarray, alpha: float) -> dict[str, float]:
     """The measures of sets."""
-    k = sets.shape[1]
-    strata = ((0, 1), (2, 3), (4, 10), (11, 100), (101, max(k, 101)))
     return {
         "coverage": conformal.coverage(sets, labels),
         "size": conformal.size(sets),
         "empty": float((~sets.any(1)).mean()),
         "class gap": conformal.class_gap(sets, labels, alpha),
-        "size gap": conformal.size_gap(sets, labels, alpha, strata=strata),
+        "size gap": conformal.size_gap(sets, labels, alpha),
     }
 
 
@@ -149,12 +147,12 @@ def split(config: Config, world: World, sets: list[tuple[str, np.ndarray, np.nda
     order = np.random.default_rng((config.seed, number)).permutation(len(z))
     tuning, held, rest = np.split(order, np.cumsum(world.parts))
     sure = (z[tuning].argmax(1) == labels[tuning]).all()  # then there is no likeliest temperature
-    t = 1.0 if sure else float(calibration.fit_temperature(z[tuning], labels[tuning]).temperature)
-    p = np.asarray(jax.nn.softmax(jnp.asarray(z[tuning]) / t))
+    cooler = calibration.TemperatureScaling(jnp.ones(())) if sure else calibration.fit_temperature(z[tuning], labels[tuning])
+    p = np.asarray(jax.nn.softmax(cooler(z[tuning])))
     u = np.asarray(conformal.draws(key, len(z)))
     asked = [("", z[held], labels[held], u[held]), (CLEAN, z[rest], labels[rest], u[rest])]
     asked += [(name, other, y, np.asarray(conformal.draws(jax.random.fold_in(key, at + len(z)), len(y)))) for at, (name, other, y) in enumerate(sets[1:])]
-    out: dict[tuple, float] = {("", "", 0.0, "", "temperature"): t}
+    out: dict[tuple, float] = {("", "", 0.0, "", "temperature"): float(cooler.temperature)}
     for label, method in METHODS.items():
         drawn = method in ("aps", "raps", "saps") and label != "aps, no draws"
         found: dict[tuple, np.ndarray] = {}
@@ -165,7 +163,7 @@ def split(config: Config, world: World, sets: list[tuple[str, np.ndarray, np.nda
                 out |= {("", label, alpha, "", "penalty"): constants.penalty, ("", label, alpha, "", "free ranks"): constants.free_ranks}
             for name, logit, y, v in asked:
                 if (name, constants) not in found:
-                    found[name, constants] = np.asarray(scored(logit, t, v if drawn else None, constants.penalty, constants.free_ranks, method=method))
+                    found[name, constants] = np.asarray(scored(logit, cooler, v if drawn else None, constants.penalty, constants.free_ranks, method=method))
                 scores = found[name, constants]
                 if not name:
                     known = np.take_along_axis(scores, y[:, None], 1)[:, 0]
@@ -195,7 +193,9 @@ def run(config: Config, here: Record) -> list[dict[str, Any]]:
             names = {"world": name, "shift": shift, "method": method, "alpha": alpha, "thresholds": kind, "metric": measure}
             rows.append(findings.row(np.asarray([v[key] for v in values]), **names, accuracy=accuracy.get(shift)))
         rows += spreads(config, name, len(sets[0][1]) - sum(world.parts), values)
-    draw(config, rows).savefig(here.path / "conformal.png", dpi=150)
+    from jxai import plot
+
+    plot.save(draw(config, rows), here.path / "conformal.png", 150)
     return rows
 
 

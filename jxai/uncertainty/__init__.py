@@ -7,7 +7,7 @@
 - `perturbing`: the scores that let a model answer again. `generative`: those of models of the examples themselves.
 - `ensembles`, `dropout`, `laplace`, `sngp`: models that give samples `[S, K]`; `samples`: how much these disagree. `duq`; `networks`: DUQ and SNGP to be trained.
 - `calibration`: whether what a model is sure of comes true as often as it says, and recalibration.
-- `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `resampling`: their intervals.
+- `selective`, `detection`, `conformal`: what judges uncertainties over a data set, and sets of classes with a promise; `resampling`: their intervals; `counting`: areas and rates of counts, those of many draws at once.
 - `uqgan`: a one-vs-all classifier shielded by a generator. `ambiguess`: images that are truly ambiguous, to judge scores by.
 
 What may be touched: a score is higher where the model is less certain, everywhere; what must be fitted is a registered dataclass from a function of arrays

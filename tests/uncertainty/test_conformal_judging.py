@@ -25,6 +25,8 @@ def test_coverage_and_gaps_by_hand():
     assert conformal.class_gap(SETS, LABELS, 0.1) == pytest.approx((0.1 + 0.9 - 2 / 3) / 2)
     assert conformal.size_gap(SETS, LABELS, 0.1) == pytest.approx(0.4)  # sizes 1 and 0: one of two; sizes 2, 2, 3: all
     assert conformal.size_gap(SETS, LABELS, 0.1, strata=((0, 0), (1, 3))) == pytest.approx(0.9)
+    many = np.arange(2000) < np.asarray([[100], [101], [2000]])
+    assert conformal.size_gap(many, np.asarray([0, 1999, 1999]), 0.1) == pytest.approx(0.4)  # of 101 classes and more one of two
 
 
 def test_the_run_of_the_least_mean_is_that_of_all_runs():

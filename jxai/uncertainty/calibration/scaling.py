@@ -31,10 +31,6 @@ class TemperatureScaling(Recalibration):
 
     temperature: Array
 
-    @property
-    def num_classes(self) -> None:
-        return None
-
     def _of(self, logits: Array) -> Array:
         return logits / self.temperature
 
@@ -81,22 +77,15 @@ class MatrixScaling(Recalibration):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Dirichlet(Recalibration):
-    """`log softmax(z) W + b`.
+class Dirichlet(MatrixScaling):
+    """`log softmax(z) W + b`: matrix scaling of log-probabilities.
 
     Attributes:
       weights: `[K, K]`, W: from the class of the row to that of the column. bias: `[K]`, b.
     """
 
-    weights: Array
-    bias: Array
-
-    @property
-    def num_classes(self) -> int:
-        return self.bias.shape[0]
-
     def _of(self, logits: Array) -> Array:
-        return jnp.matmul(jax.nn.log_softmax(logits), self.weights, precision=lax.Precision.HIGHEST) + self.bias
+        return super()._of(jax.nn.log_softmax(logits))
 
 
 def fit_temperature(logits: Array, labels: Array) -> TemperatureScaling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from jxai.uncertainty.checks import check_features, check_host, check_level, sam
 
 __all__ = ["class_coverage", "class_gap", "coverage", "size", "size_gap", "worst_slab"]
 
-STRATA = ((0, 1), (2, 3), (4, 10), (11, 100), (101, 1000))
+STRATA = ((0, 1), (2, 3), (4, 10), (11, 100), (101, math.inf))
 
 
 def coverage(sets: Array, labels: Array) -> float:
@@ -63,7 +64,7 @@ def class_gap(sets: Array, labels: Array, alpha: float) -> float:
     return float(np.nanmean(np.abs(class_coverage(sets, labels) - (1 - alpha))))
 
 
-def size_gap(sets: Array, labels: Array, alpha: float, *, strata: Sequence[tuple[int, int]] = STRATA) -> float:
+def size_gap(sets: Array, labels: Array, alpha: float, *, strata: Sequence[tuple[float, float]] = STRATA) -> float:
     """SSCV, the size-stratified coverage violation: `max_j |coverage of the sets whose size is in stratum j − (1 − α)|`.
 
     Args:

@@ -66,8 +66,7 @@ def tune(
     one_of("method", method, ("raps", "saps"))
     one_of("criterion", criterion, CRITERIA)
     check_host("tune", probabilities=probabilities, labels=labels, u=u)
-    k = check_probabilities(probabilities)
-    check_labels(labels, len(probabilities), k)
+    check_labels(labels, len(probabilities), check_probabilities(probabilities))
     grid = PENALTIES.get((method, criterion)) if penalties is None else tuple(penalties)
     if not grid:
         raise ValueError(f"{penalties=} must be a grid of values of the penalty where {method=} and {criterion=}")
@@ -77,7 +76,7 @@ def tune(
     for penalty in grid:
         options = {"method": method, "u": u, "penalty": penalty, "free_ranks": free}
         held = sets(p, threshold(scores(p, labels, **options), alpha), **options)
-        found[penalty] = size(held) if criterion == "size" else size_gap(held, labels, alpha, strata=((0, 1), (2, 3), (4, 10), (11, 100), (101, max(k, 102))))
+        found[penalty] = size(held) if criterion == "size" else size_gap(held, labels, alpha)
     return Constants(float(min(found, key=found.__getitem__)), free)
 
 
