@@ -31,7 +31,7 @@ class Examples:
       block, batch_size: as in `run`. devices: all of this process by default. scalar: whether f(x) is a number, not logits.
 
     Raises:
-      ValueError: none of the first examples can be read, the source's classes are not as many as the model's, or `block` or `batch_size` is below 1.
+      ValueError: none of the first examples can be read, the model does not take them, the source's classes are not as many as the model's, or `block` or `batch_size` is below 1.
     """
 
     def __init__(
@@ -46,7 +46,10 @@ class Examples:
     ):
         self.f, self.source, self.preprocess, self.batch_size, self.scalar = f, source, preprocess, batch_size, scalar
         self.probe = first_readable(source, preprocess)
-        out = check_values(f, self.probe.x[0], "logit" if scalar else "probability")
+        try:
+            out = check_values(f, self.probe.x[0], "logit" if scalar else "probability")
+        except TypeError as error:  # of a product of other sizes, for one
+            raise ValueError(f"the model fails on the examples of {source.name}, of shape {self.shape}: {str(error).strip().splitlines()[0]}") from error
         if scalar and getattr(out, "shape", None) != ():
             raise ValueError(f"target=None explains a number f(x), but f(x) has shape {getattr(out, 'shape', type(out).__name__)}")
         names = getattr(source, "class_names", None)

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class Run:
     Raises:
       ValueError: the folder holds no readable `config.json`.
     """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("blocks", "maps", "pictures")
+    """The folders of what is computed, which a run that is begun anew does not keep."""
 
     def __init__(self, path: str | Path):
         self.path, self.claims = Path(path), Claims(None, False)
@@ -92,7 +95,7 @@ class Run:
             made = {} if check is None else json.loads(json.dumps(check(None)))
             with claims.alone():
                 if anew:  # the record stays until another takes its place: a process that is killed here leaves a run that can be begun anew
-                    for name in ("blocks", "maps", "pictures"):
+                    for name in cls.PARTS:
                         shutil.rmtree(path / name, ignore_errors=True)
                     (path / "selection.npz").unlink(missing_ok=True)
                 if anew or not (path / "config.json").exists():

@@ -86,6 +86,14 @@ def test_blocks_and_damage_show_in_no_bit(made, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in run.path.rglob("*.npz")}
 
 
+def test_what_is_begun_anew_keeps_no_fit(tmp_path):
+    knn = {"knn": (uncertainty.knn, {"num_neighbours": 5})}
+    fitted = lambda out, limit, **more: uncertainty_runs.run(tmp_path / out, scores=knn, fit_limit=limit, limit=5, **more)
+    first, other = (fitted(out, limit).table()["uncertainty/knn"].copy() for out, limit in (("run", 30), ("other", 60)))
+    again = fitted("run", 60, anew=True)
+    assert not np.array_equal(first, other) and np.array_equal(again.table()["uncertainty/knn"], other)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -128,6 +136,7 @@ def one_logit(x):
         ({"scores": {"knn": (uncertainty.knn, {"neighbours": 3})}}, "knn has no option 'neighbours', but layer, num_neighbours"),
         ({"fit_on": None}, "knn: it is fitted, and no examples are named"),
         ({"fit_on": data.Noise((8, 8, 1), 9)}, "have no labels, which scores are fitted by"),
+        ({"fit_on": data.Arrays(np.zeros((3, 9, 9, 1), np.uint8), [0, 1, 2], name="nines")}, r"the examples of nines have shape \(9, 9, 1\), those of digits"),
         ({"against": {"noise": data.Noise((8, 8, 3), 9)}}, r"the examples of noise have shape \(8, 8, 3\), those of digits.*\(8, 8, 1\).*resized"),
         ({"against": {"digits": data.Noise((8, 8, 1), 9)}}, "against names 'digits', which is the data set itself"),
         ({"against": [data.Noise((8, 8, 1), 9)]}, "against must name other data sets"),
@@ -138,6 +147,11 @@ def test_what_is_wrong_is_said_before_any_work(tmp_path, changed, message):
     with pytest.raises(ValueError, match=message):
         uncertainty_runs.run(tmp_path / "run", **changed)
     assert not (tmp_path / "run").exists()
+
+
+def test_examples_that_the_model_does_not_take_are_said(tmp_path):
+    with pytest.raises(ValueError, match=r"the model fails on the examples of noise: noise:9×9×1:3, of shape \(9, 9, 1\): dot_general requires"):
+        evaluate.uncertainty(runs.model(), data.Noise((9, 9, 1), 3), tmp_path / "run", label="noise", scores=("max_softmax",))
 
 
 def test_a_model_of_one_logit_has_no_two_classes(tmp_path):

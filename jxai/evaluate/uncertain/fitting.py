@@ -64,7 +64,7 @@ class Fitting:
         """For a record: which examples."""
         return {"data": {"name": self.examples.source.name, "size": len(self.examples.source), **self.places.first()}, "layers": list(self.layers)}
 
-    def answers(self, out: Path, model_name: str, *, anew: bool, shared: bool, on_progress: Callable[[Progress], None] | None) -> dict[str, np.ndarray]:
+    def answers(self, out: Path, model_name: str, *, shared: bool, on_progress: Callable[[Progress], None] | None) -> dict[str, np.ndarray]:
         """The model's answers on all of them, as columns `logits` `[n, K]`, `label` `[n]` and, of each layer, `features…` `[n, D]`; made or gone on with."""
         config = {
             **self.examples.describe(self.places.first(), model_name),
@@ -72,7 +72,7 @@ class Fitting:
             "versions": versions(),
         }
         check = functools.partial(self.examples.answers, self.places.chosen)
-        with Run.writing(out, config, check, anew=anew, shared=shared) as record:
+        with Run.writing(out, config, check, shared=shared) as record:
             self.examples.go_on(record)
             work(record, blocks([self.places.chosen], self.examples.block), lambda _, places, tell: (self._block(places, tell), {}), on_progress)
             table = record.table()

@@ -16,6 +16,8 @@ KIND = "uncertainty"
 RIGHT = ("log_likelihood", "brier")
 """Of each labelled example: the log-probability of its label, and the squared distance of the probabilities from the sure answer."""
 LEFT_OUT = "left_out.json"
+FIT, FITS = "fit", "fits"
+"""The folders of the answers that scores are fitted to, and of what was fitted."""
 
 
 def left_out(run: Run) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from jxai.evaluate.store import Run
-from jxai.evaluate.uncertain.names import KIND
+from jxai.evaluate.uncertain.names import FIT, FITS, KIND
 from jxai.evaluate.uncertain.summary import Row, summarise
 from jxai.evaluate.uncertain.texts import SHORT, grids
 from jxai.naming import proper
@@ -15,6 +15,8 @@ _ARROWS = {1: "↑", -1: "↓"}
 
 class UncertaintyRun(Run):
     """A run of `jxai.evaluate.uncertainty`, by its folder."""
+
+    PARTS = (*Run.PARTS, FIT, FITS)
 
     def rows(self) -> list[Row]:
         """What it says so far: how right the model is, and what each score knows of its errors and of the other data."""

@@ -19,10 +19,10 @@ from jxai.evaluate.growth import Places, blocks
 from jxai.evaluate.loop import Tell, work
 from jxai.evaluate.store import PICTURE
 from jxai.evaluate.uncertain.fitting import Fitting, Layer, fitted
-from jxai.evaluate.uncertain.names import KIND, RIGHT, SCORE, note_left_out
+from jxai.evaluate.uncertain.names import FIT, FITS, KIND, RIGHT, SCORE, note_left_out
 from jxai.evaluate.uncertain.plan import ALL, Given, Task, needed, tasks
 from jxai.evaluate.uncertain.result import UncertaintyRun
-from jxai.evaluate.uncertain.sets import Sets
+from jxai.evaluate.uncertain.sets import Sets, refuse_other_shape, shape_of
 from jxai.identity.versions import versions
 from jxai.scores import wide
 from jxai.typing import Array, Model
@@ -84,9 +84,9 @@ def uncertainty(
         holds another configuration. OSError: it cannot be written.
     """
     first = label or source.name
+    planned, optional = tasks(scores), scores == ALL if strict is None else not strict
     sets = Sets({first: source, **_against(against, first)}, limit, sample, seed)
     sets.check(preprocess)
-    planned, optional = tasks(scores), scores == ALL if strict is None else not strict
     places, examples = Places(sets, None, "first", False, seed), Examples(f, sets, preprocess, block, batch_size, devices)
     if examples.classes < 2:
         raise ValueError("f(x) must be two logits or more: of one nothing is uncertain here (stack it with 0)")
@@ -94,9 +94,10 @@ def uncertainty(
     layers: list[Layer] = list(dict.fromkeys(task.layer for task in planned.values() if task.needs_fit))
     shared = shared or jax.process_count() > 1
     options = dict(preprocess=preprocess, seed=seed, block=block, batch_size=batch_size, devices=devices)
-    fitting = None if fit_on is None or not layers else Fitting(f, fit_on, fit_limit, layers, **options)
-    if fitting is not None and fitting.examples.shape != examples.shape:
-        raise ValueError(f"the examples of {fit_on.name} have shape {fitting.examples.shape}, those of {first} {examples.shape}")
+    fitting = None
+    if fit_on is not None and layers:
+        refuse_other_shape(fit_on.name, shape_of(fit_on, preprocess), first, examples.shape)
+        fitting = Fitting(f, fit_on, fit_limit, layers, **options)
     config = {
         "seed": seed,
         **examples.describe(places.first(), model_name),
@@ -110,9 +111,9 @@ def uncertainty(
     check = functools.partial(examples.answers, places.chosen)
     with UncertaintyRun.writing(out, config, check, anew=anew, shared=shared) as record:
         examples.go_on(record)
-        found = {} if fitting is None else fitting.answers(record.path / "fit", model_name, anew=anew, shared=shared, on_progress=on_progress)
+        found = {} if fitting is None else fitting.answers(record.path / FIT, model_name, shared=shared, on_progress=on_progress)
         with record.claims.alone():
-            judge = _Judge(examples, sets, planned, found, record.path / "fits", seed, optional)
+            judge = _Judge(examples, sets, planned, found, record.path / FITS, seed, optional)
             note_left_out(record.path, left_out | judge.left_out)
         done = functools.partial(record.is_done, names=[SCORE + name for name in judge.planned])
         work(record, blocks([places.chosen], examples.block), lambda _, indices, tell: judge.block(indices, tell), on_progress, done)
@@ -167,7 +168,7 @@ class _Judge:
         predicted = found["predicted"].astype(np.int32)
         unlabelled = batch.label == NO_LABEL
         table = self.examples.columns(batch, np.where(unlabelled, predicted, batch.label), predicted, found["confidence"])
-        table["set"] = np.asarray([list(self.sets.sources).index(self.sets.at(int(i))[0]) for i in batch.index], np.int32)
+        table["set"] = self.sets.number(batch.index)
         numbers = {name: np.where(unlabelled, np.nan, found[name]) for name in RIGHT} | {SCORE + name: scores[name] for name in self.planned}
         table |= {name: np.where(table["valid"], value, np.nan).astype(np.float32) for name, value in numbers.items()}
         return table, {}, {PICTURE: _thumbs(batch.x)}
@@ -211,7 +212,10 @@ def _possible(examples: Examples, planned: Mapping[str, Task], optional: bool, f
                 why = str(error)
         if why and not optional:
             raise ValueError(f"{name}: {why}")
-        (wrong.__setitem__(name, why) if why else found.__setitem__(name, task))
+        if why:
+            wrong[name] = why
+        else:
+            found[name] = task
     if not found:
         raise ValueError("no score can be had: " + "; ".join(f"{name}: {why}" for name, why in wrong.items()))
     return found, wrong

@@ -42,14 +42,14 @@ class Sets:
 
     def at(self, index: int) -> tuple[str, int]:
         """The label of an example's data set, and its place there."""
-        n = int(np.searchsorted(self._ends, index, "right"))
+        n = int(self.number(np.asarray(index)))
         label = list(self.sources)[n]
         return label, int(self.chosen[label][index - (self._ends[n] - self.sizes[label])])
 
     def __getitem__(self, index: int) -> Example:
         label, place = self.at(index)
         example = self.sources[label][place]
-        kept = example.label if self.labelled[label] and example.label is not None else NO_LABEL
+        kept = example.label if self.labelled[label] else NO_LABEL
         return Example(example.pixels, kept, None, example.name)
 
     def named(self, index: int) -> tuple[str, int | None]:
@@ -79,15 +79,29 @@ class Sets:
 
     def check(self, preprocess: Preprocess | None) -> None:
         """Raises ValueError where an example of another set has another shape than those of the first."""
-        shapes = {label: first_readable(source, preprocess, self.chosen[label][:100].tolist()).x.shape[1:] for label, source in self.sources.items()}
-        own, shape = next(iter(shapes.items()))
-        for label, other in shapes.items():
-            if other != shape:
-                raise ValueError(
-                    f"the examples of {label} have shape {other}, those of {own}, and what the model takes, {shape}: "
-                    "bring its pictures to that size and number of channels (jxai.data.resized, --resize), or take another data set"
-                )
+        (own, first), *others = self.sources.items()
+        shape = shape_of(first, preprocess, self.chosen[own])
+        for label, source in others:
+            refuse_other_shape(label, shape_of(source, preprocess, self.chosen[label]), own, shape)
+
+    def number(self, indices: np.ndarray) -> np.ndarray:
+        """Which of the data sets these examples are of, 0 the first."""
+        return np.searchsorted(self._ends, indices, "right").astype(np.int32)
 
     def _same_classes(self, source: Source) -> bool:
         names = getattr(source, "class_names", None)
         return names is not None and self.class_names is not None and tuple(map(str, names)) == tuple(map(str, self.class_names))
+
+
+def shape_of(source: Source, preprocess: Preprocess | None, places: np.ndarray | None = None) -> tuple[int, ...]:
+    """Of x of the first of these examples that can be read."""
+    return first_readable(source, preprocess, None if places is None else places[:100].tolist()).x.shape[1:]
+
+
+def refuse_other_shape(label: str, shape: tuple[int, ...], own: str, taken: tuple[int, ...]) -> None:
+    """Raises ValueError where examples have another shape than those of the data set that the model is made for."""
+    if shape != taken:
+        raise ValueError(
+            f"the examples of {label} have shape {shape}, those of {own}, and what the model takes, {taken}: "
+            "bring its pictures to that size and number of channels (jxai.data.resized, --resize), or take another data set"
+        )
