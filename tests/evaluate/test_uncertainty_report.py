@@ -131,6 +131,13 @@ def test_without_pictures_a_run_shows_none(tmp_path):
     assert not (run.path / "pictures").exists() and ends(run, run.table(), "max_softmax", 3) == []
 
 
+def test_without_labels_and_other_data_there_are_images_alone(tmp_path):
+    run = evaluate.uncertainty(uncertainty_runs.runs.model(), data.Noise((8, 8, 1), 5), tmp_path / "run", label="noise", scores=("energy", "max_softmax"))
+    assert evaluate.report([run], tmp_path / "out", pictures=False) == [] == run.rows() and "noise (5)" in run._repr_html_()
+    found = page([run], ["run"], [run.table()], [[]], images=2)
+    assert found.count('class="sheet"') == 2 and "By Energy" in found and "<table" not in found
+
+
 def test_a_notebook_shows_it_in_short(made):
     shown = made._repr_html_()
     rows = {(row.set, row.score, row.metric): row for row in made.rows()}

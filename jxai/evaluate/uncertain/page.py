@@ -14,8 +14,8 @@ from jxai.evaluate.store import Run
 from jxai.evaluate.uncertain.curves import reliabilities, risks, rocs
 from jxai.evaluate.uncertain.names import KIND
 from jxai.evaluate.uncertain.remarks import remarks
-from jxai.evaluate.uncertain.sheet import Ends, Tile, ends
-from jxai.evaluate.uncertain.summary import Row, names
+from jxai.evaluate.uncertain.sheet import Ends, Tile, both_ends, ends
+from jxai.evaluate.uncertain.summary import BINS, Row, names, scores
 from jxai.evaluate.uncertain.texts import SHORT, Grid, grids, order
 from jxai.naming import proper, propers
 from jxai.pages import number
@@ -38,7 +38,7 @@ def page(runs: Sequence[Run], labels: Sequence[str], tables: Sequence[dict[str, 
 
 
 def _parts(run: Run, table: dict[str, np.ndarray], rows: Sequence[Row], images: int) -> list[Any]:
-    ordered = order(run, rows)
+    ordered = order(rows, scores(run, table))
     place = {score: n for n, score in enumerate(ordered)}
     about = run.config[KIND]
     facts = [("model", run.config["model"]["name"] or "a model"), ("data", about["sets"][0]["label"])]
@@ -102,18 +102,14 @@ def _charts(run: Run, table: dict[str, np.ndarray], ordered: Sequence[str]) -> l
         drawn = {name: (np.asarray(one.confidence)[known[name]], np.asarray(one.accuracy)[known[name]][None]) for name, one in reliable.items()}
         drawn[_DIAGONAL] = whole.x, whole.y[None]
         chart = pages.curves(
-            drawn, "How often it is right: accuracy", label="confidence, in 15 bins", shown={**{n: i for i, n in enumerate(reliable)}, _DIAGONAL: 8}
+            drawn, "How often it is right: accuracy", label=f"confidence, in {BINS} bins", shown={**{n: i for i, n in enumerate(reliable)}, _DIAGONAL: 8}
         )
         found.append(pages.Charts([chart], "Reliability", "Below the grey line the model is too sure of itself, above it not sure enough."))
     return found
 
 
 def _sheet(shown: Sequence[Ends]) -> list[pages.Sheet]:
-    rows = []
-    for one in shown:
-        for what, tiles in (("most certain", one.certain), ("least certain", one.uncertain)):
-            if tiles:
-                rows.append((f"{one.set}: {what}", [_tile(tile) for tile in tiles]))
+    rows = [(name, [_tile(tile) for tile in tiles]) for name, tiles in both_ends(shown).items()]
     if not rows:
         return []
     caption = f"By {proper(shown[0].score)}: the predicted class with its probability, and the uncertainty. Framed in red: the label is another."

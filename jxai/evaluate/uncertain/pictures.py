@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from jxai import plot
 from jxai.evaluate.store import Run
 from jxai.evaluate.uncertain.curves import reliabilities, risks, rocs
-from jxai.evaluate.uncertain.sheet import Ends
+from jxai.evaluate.uncertain.sheet import Ends, both_ends
 from jxai.evaluate.uncertain.summary import names
 from jxai.files import file_name
 from jxai.naming import proper
@@ -38,10 +38,7 @@ def draw(run: Run, table: Mapping[str, np.ndarray], order: Sequence[str], shown:
         save(plot.risk_coverage(lines, f"errors on {name}", best=best), f"risk_coverage_{name}")
     if found := reliabilities(run, table):
         save(plot.reliability(found if len(found) > 1 else next(iter(found.values())), title=first if len(found) == 1 else ""), "reliability")
-    if shown:
-        rows = {}
-        for one in shown:
-            for what, tiles in (("most certain", one.certain), ("least certain", one.uncertain)):
-                rows[f"{one.set}: {what}"] = [(tile.picture, f"{tile.predicted}\n{number(tile.value)}", tile.wrong) for tile in tiles]
+    rows = {name: [(tile.picture, f"{tile.predicted}\n{number(tile.value)}", tile.wrong) for tile in tiles] for name, tiles in both_ends(shown).items()}
+    if rows:
         save(plot.sheet(rows, f"by {proper(shown[0].score)}"), "images")
     return written

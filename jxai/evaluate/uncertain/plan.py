@@ -97,11 +97,12 @@ def with_fit(score: Callable) -> Callable:
     def told(**options: Any) -> None:
         """Never called."""
 
-    told.__name__ = told.__qualname__ = getattr(score, "__name__", "score")
-    told.__doc__ = score.__doc__
-    told.__signature__ = inspect.Signature(list(both.values()))  # type: ignore[attr-defined]
-    told.__annotations__ = {name: hints[name] for name in both if name in hints}
-    return told
+    made: Any = told
+    made.__name__ = made.__qualname__ = getattr(score, "__name__", "score")
+    made.__doc__ = score.__doc__
+    made.__signature__ = inspect.Signature(list(both.values()))
+    made.__annotations__ = {name: hints[name] for name in both if name in hints}
+    return made
 
 
 def options_of(fn: Callable) -> dict[str, inspect.Parameter]:
@@ -126,12 +127,8 @@ def _task(label: str, score: Callable, options: Mapping[str, Any]) -> Task:
     formula = getattr(score, "formula", None)
     of_score = {k: v for k, v in options.items() if k not in of_fit or k in own}
     layer = of_score.pop(_LAYER, None) if formula is not None else None
-    head = fit is None and formula is not None and uncertainty.Head in _flat(typing.get_type_hints(score).get(_FITTED))
+    head = fit is None and formula is not None and uncertainty.Head in typing.get_args(typing.get_type_hints(score).get(_FITTED))
     return Task(label, score, of_score, fit, {k: v for k, v in options.items() if k in of_fit and k not in own}, formula, _LAYER in own, head, layer)
-
-
-def _flat(hint: Any) -> list[Any]:
-    return [part for member in typing.get_args(hint) for part in _flat(member)] or [hint]
 
 
 def _told(fn: Callable | None, options: Mapping[str, Any]) -> dict[str, Any]:

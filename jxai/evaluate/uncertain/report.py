@@ -9,7 +9,7 @@ from jxai.evaluate.joined import labelled
 from jxai.evaluate.store import Run
 from jxai.evaluate.uncertain import texts
 from jxai.evaluate.uncertain.remarks import remarks
-from jxai.evaluate.uncertain.summary import Row, summarise
+from jxai.evaluate.uncertain.summary import Row, scores, summarise
 from jxai.files import atomic
 
 
@@ -33,8 +33,8 @@ def report(runs: Sequence[Run], out: Path, *, pictures: bool, images: int) -> li
         from jxai.evaluate.uncertain.sheet import ends
 
         for run, label, table, mine in zip(runs, labels, tables, own):
-            shown = ends(run, table, texts.order(run, mine)[0], images)
-            draw(run, table, texts.order(run, mine), shown, out if len(runs) == 1 else out / label)
+            ordered = texts.order(mine, scores(run, table))
+            draw(run, table, ordered, ends(run, table, ordered[0], images), out if len(runs) == 1 else out / label)
         pages.save(out / "report.html", page(runs, labels, tables, own, images=images))
     return rows
 

@@ -61,6 +61,12 @@ def ends(run: Run, table: Mapping[str, np.ndarray], score: str, count: int) -> l
     return found
 
 
+def both_ends(shown: Sequence[Ends]) -> dict[str, Sequence[Tile]]:
+    """By name the lines of a sheet, either end of every data set, without those that have no images."""
+    both = [(f"{one.set}: {what}", tiles) for one in shown for what, tiles in (("most certain", one.certain), ("least certain", one.uncertain))]
+    return {name: tiles for name, tiles in both if tiles}
+
+
 def _tile(run: Run, table: Mapping[str, np.ndarray], row: int, score: str, pictures: Mapping[int, Mapping[str, np.ndarray]]) -> Tile | None:
     kept = pictures.get(int(table["index"][row]), {})
     if PICTURE not in kept or kept[PICTURE].ndim != 3:

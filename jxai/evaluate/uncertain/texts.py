@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jxai.evaluate.latex import escaped, key, number, tabular
 from jxai.evaluate.record import plain
@@ -56,7 +56,7 @@ def grids(run: Run, rows: Sequence[Row]) -> list[Grid]:
         if (row.metric, row.set) in short:
             lines.setdefault(row.score, {})[f"{row.metric} {row.set}"] = row
     if lines:
-        ordered = {name: lines[name] for name in order(run, rows) if name in lines}
+        ordered = {name: lines[name] for name in order(rows, run.config[KIND]["scores"]) if name in lines}
         found.append(Grid("All scores in short", "score", {f"{metric} {name}": (metric, name) for metric, name in short}, ordered))
     for numbers, sentence in ((DETECTION, "{} told from " + sets[0]), (SELECTION, "Errors on {}")):
         for name in sets:
@@ -69,15 +69,14 @@ def grids(run: Run, rows: Sequence[Row]) -> list[Grid]:
     return found
 
 
-def order(run: Run, rows: Sequence[Row]) -> list[str]:
-    """The scores, the best first: by the mean AUROC against the other data sets or, where there is none, of errors."""
-    by: dict[str, list[float]] = {row.score: [] for row in rows if row.score}
+def order(rows: Sequence[Row], scores: Iterable[str]) -> list[str]:
+    """These scores, the best first: by the mean AUROC against the other data sets or, where there is none, of errors; those without either last, as they come."""
+    by: dict[str, list[float]] = {name: [] for name in scores}
     metric = "auroc" if any(row.metric == "auroc" for row in rows) else "error_auroc"
     for row in rows:
         if row.metric == metric and math.isfinite(row.value):
             by[row.score].append(row.value)
-    place = {name: n for n, name in enumerate(run.config[KIND]["scores"])}
-    return sorted(by, key=lambda name: (-sum(by[name]) / len(by[name]) if by[name] else 1.0, place[name]))
+    return sorted(by, key=lambda name: -sum(by[name]) / len(by[name]) if by[name] else 1.0)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
