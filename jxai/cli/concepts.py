@@ -18,6 +18,7 @@ from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter, said
 from jxai.concepts.channels import sizes
 from jxai.data.batches import number
+from jxai.data.named import refuse_unknown
 from jxai.evaluate import Run
 from jxai.evaluate.examples import first_readable
 from jxai.files import printable, save_arrays
@@ -45,6 +46,7 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
         raise UserError(f"--{METHOD}.score: concepts are of the logit of a class")
     layer = int(args.layer) if args.layer is not None and args.layer.isdecimal() else args.layer
     with told():
+        refuse_unknown(args.dataset, args.data_dir)
         subject = inputs.subject(args.model or EMBEDDED.get(args.dataset, "efficientnet_lite0"))
         source = inputs.source(args, args.dataset, subject)
         name, x, target = _image(args, source, subject)

@@ -19,9 +19,11 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
 
     from jxai import evaluate
     from jxai.cli import columns, inputs
+    from jxai.data.named import refuse_unknown
 
     methods, metrics = columns.chosen(args.methods, args.metrics, given, args.score)
     try:
+        refuse_unknown(args.dataset, args.data_dir)  # before a network is read, or trained
         subject = inputs.subject(args.model or EMBEDDED.get(args.dataset, "efficientnet_lite0"))
         source = inputs.source(args, args.dataset, subject, masks=args.masks)
         if args.methods.strip() == columns.ALL:

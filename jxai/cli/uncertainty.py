@@ -14,7 +14,7 @@ from jxai.cli import columns, inputs
 from jxai.cli.errors import UserError, told
 from jxai.cli.evaluate import EMBEDDED
 from jxai.cli.progress import Reporter, said
-from jxai.data.named import plain
+from jxai.data.named import plain, refuse_unknown
 from jxai.evaluate.uncertain import report, texts
 from jxai.evaluate.uncertain.names import left_out
 from jxai.evaluate.uncertain.remarks import remarks
@@ -28,11 +28,17 @@ def main(args: argparse.Namespace, given: list[tuple[str, str, str]]) -> None:
     """Checks everything, asks what is left to ask with progress, writes the tables and prints them in short."""
     scores, whole = columns.scores(args.scores, given)
     with told():
+        for one in (args.dataset, *(args.against or ()), args.fit_on):  # before a network is read, or trained
+            if one not in (None, NOISE, NONE):
+                refuse_unknown(one, args.data_dir)
         name = plain(args.dataset)
         subject = inputs.subject(args.model or EMBEDDED.get(name, "efficientnet_lite0"))
         source = inputs.source(_of(args, split=_split(args)), args.dataset, subject)
-        against = _against(args, subject, source)
-        settings: dict[str, Any] = dict(against=against, scores=scores, strict=not whole, fit_on=_fit_on(args, subject, name), fit_limit=args.fit_limit)
+        pixels = _pixels(source, subject)
+        against = _against(args, subject, source, pixels)
+        settings: dict[str, Any] = dict(
+            against=against, scores=scores, strict=not whole, fit_on=_fit_on(args, subject, name, pixels.shape), fit_limit=args.fit_limit
+        )
         settings |= dict(label=_label(args.dataset), limit=args.limit, sample=args.sample, seed=args.seed, block=args.block, batch_size=args.batch_size)
         settings |= dict(keep_pictures=not args.no_pictures, anew=bool(args.anew), shared=bool(args.shared), preprocess=subject.preprocess)
         run = _asked(args, subject, source, settings)
@@ -59,9 +65,8 @@ def _asked(args: argparse.Namespace, subject: inputs.Subject, source: data.Sourc
     return run
 
 
-def _against(args: argparse.Namespace, subject: inputs.Subject, source: data.Source) -> dict[str, data.Source]:
+def _against(args: argparse.Namespace, subject: inputs.Subject, source: data.Source, pixels: np.ndarray) -> dict[str, data.Source]:
     """The other data sets by label."""
-    pixels = _pixels(source, subject)
     if args.against is None:
         return {NOISE: data.Noise(pixels.shape, _size(args, source), args.seed)} if _is_picture(pixels) else {}
     found: dict[str, data.Source] = {}
@@ -90,16 +95,18 @@ def _other(args: argparse.Namespace, name: str, subject: inputs.Subject) -> data
         return data.source(name, channels=subject.channels, medical=inputs.medical(own))
 
 
-def _fit_on(args: argparse.Namespace, subject: inputs.Subject, name: str) -> data.Source | None:
+def _fit_on(args: argparse.Namespace, subject: inputs.Subject, name: str, shape: tuple[int, ...]) -> data.Source | None:
     """The examples on which scores are fitted; None where there are none, and none were named."""
     if args.fit_on == NONE:
         return None
     wanted = args.fit_on or name
-    if Path(wanted).is_dir():
-        return inputs.source(_of(args, split=args.fit_split), wanted, subject) if args.fit_on else None
-    split = args.fit_split or "train"
+    folder = Path(plain(wanted)).is_dir()
+    if folder and not args.fit_on:
+        return None
+    own = _of(args, split=args.fit_split or (None if folder else "train"), label=args.label if wanted == name else None)
     try:
-        return inputs.source(_of(args, split=split, label=args.label if wanted == name else None), wanted, subject)
+        made = inputs.source(own, wanted, subject)
+        return data.resized(made, shape) if args.resize and args.fit_on else made
     except ValueError:
         if args.fit_on or args.fit_split:
             raise

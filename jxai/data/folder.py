@@ -41,6 +41,13 @@ def images(folder: Path) -> list[Path]:
     return [file for file in sorted(_files(folder)) if is_image(file)]
 
 
+def existing(path: str | Path) -> Path:
+    """The path of a folder; ValueError where there is none."""
+    if not Path(path).is_dir():
+        raise ValueError(f"{path} is no folder of images")
+    return Path(path)
+
+
 class Folder:
     """The images of a folder, in the order of their paths; links are followed, and what is hidden (`.…`, `__MACOSX`, `@eaDir`) is none.
 
@@ -74,9 +81,7 @@ class Folder:
     ):
         if channels not in (1, 3):
             raise ValueError(f"{channels=} must be 1 or 3")
-        self._path, self._channels, self._medical = Path(path), channels, medical
-        if not self._path.is_dir():
-            raise ValueError(f"{path} is no folder of images")
+        self._path, self._channels, self._medical = existing(path), channels, medical
         seen = sorted(_files(self._path))
         self._files = [file for file in seen if is_image(file)]
         if not self._files:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jxai.data.corruptions import CORRUPTIONS, corrupted
-from jxai.data.folder import Folder
+from jxai.data.folder import Folder, existing
 from jxai.data.medical import Medical
-from jxai.data.prepared import Prepared
+from jxai.data.prepared import Prepared, found
 from jxai.data.sources import Digits, Source
 
 
@@ -36,17 +36,18 @@ def source(
     Raises:
       ValueError, ImportError: as those say; an option that the source does not take.
     """
-    base, plus, spoilt = name.rpartition("+")
-    if plus and not Path(name).is_dir():
+    base, spoilt = _parted(name)
+    if spoilt is not None:
+        how = _corruption(spoilt)
         words = dict(
             split=split, data_dir=data_dir, label=label, masks=masks, class_names=class_names, num_classes=num_classes, channels=channels, medical=medical
         )
-        return corrupted(source(base, **words), *_corruption(spoilt))
+        return corrupted(source(base, **words), *how)
     told = None if medical == Medical() else medical
     if name == "digits":
         _none("digits", data_dir=data_dir, label=label, masks=masks, medical=told)
         return Digits(split)
-    if Path(name).is_dir() or os.sep in name:
+    if _is_folder(name):
         _none("a folder", split=split, data_dir=data_dir, label=label)
         return Folder(name, class_names=class_names, masks=masks, channels=3 if channels is None else channels, medical=medical)
     _none("a TFDS data set", masks=masks, medical=told)
@@ -55,7 +56,30 @@ def source(
 
 def plain(name: str) -> str:
     """The name of the data set without what it is corrupted by."""
-    return name if Path(name).is_dir() else name.partition("+")[0]
+    base, spoilt = _parted(name)
+    return name if spoilt is None else plain(base)
+
+
+def refuse_unknown(name: str, data_dir: str | os.PathLike | None = None) -> None:
+    """Raises what `source` does of a name that stands for nothing, before anything of it is read."""
+    base, spoilt = _parted(name)
+    if spoilt is not None:
+        _corruption(spoilt)
+        refuse_unknown(base, data_dir)
+    elif _is_folder(name):
+        existing(name)
+    elif name != "digits":
+        found(name, data_dir)
+
+
+def _is_folder(name: str) -> bool:
+    return Path(name).is_dir() or os.sep in name
+
+
+def _parted(name: str) -> tuple[str, str | None]:
+    """A data set's name, and the last of what it is corrupted by; None where it is by nothing."""
+    base, plus, spoilt = name.rpartition("+")
+    return (base, spoilt) if plus and not Path(name).is_dir() else (name, None)
 
 
 def _corruption(text: str) -> tuple[str, int]:

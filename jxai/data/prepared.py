@@ -40,7 +40,7 @@ class Prepared:
         label: str | None = None,
         num_classes: int | None = None,
     ):
-        builder, folder = _builder(name, data_dir)
+        builder, folder = found(name, data_dir)
         split = _split(builder, split)
         try:
             self._data = builder.as_data_source(split=split)
@@ -86,7 +86,8 @@ def there() -> list[str]:
     return sorted({info.parent.parent.name for info in home().glob("*/*/dataset_info.json")})
 
 
-def _builder(name: str, data_dir: str | os.PathLike | None):
+def found(name: str, data_dir: str | os.PathLike | None) -> tuple[Any, Any]:
+    """TFDS's builder of a data set, and the folder where it is prepared; raises as `Prepared` where there is none."""
     try:
         import tensorflow_datasets as tfds
     except ImportError:

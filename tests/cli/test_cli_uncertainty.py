@@ -95,14 +95,24 @@ def test_bad_input_is_one_line(here, capsys, arguments, message):
     assert not (here / "uncertainty").exists()
 
 
+@pytest.mark.parametrize("words", [["nowhere/images"], ["digits", "--against", "digits+mist:3"], ["digits", "--fit-on", "no_such_set"]])
+def test_a_data_set_that_is_not_there_is_said_before_a_network_is_trained(here, capsys, monkeypatch, words):
+    monkeypatch.setattr("jxai.cli.inputs.subject", lambda name: pytest.fail(f"{name} was made"))
+    assert "no folder of images" in (said := fails(capsys, *words)) or "no corruption 'mist'" in said or "no data set 'no_such_set'" in said
+
+
 @pytest.mark.usefixtures("quick_compilation")
 def test_pictures_of_another_size_are_refused_or_resized(here, capsys):
     from PIL import Image
 
-    (here / "photos").mkdir()
+    (here / "some+photos").mkdir()
     for n in range(3):
-        Image.fromarray(np.random.default_rng(n).integers(0, 255, (9, 7, 3), np.uint8)).save(here / "photos" / f"{n}.png")
-    words = ["digits", "--against", "photos", "--scores", "max_softmax", *SMALL]
-    assert "the examples of photos have shape (9, 7, 3), those of digits, and what the model takes, (8, 8, 1)" in fails(capsys, *words)
+        Image.fromarray(np.random.default_rng(n).integers(0, 255, (9, 7, 3), np.uint8)).save(here / "some+photos" / f"{n}.png")
+    words = ["digits", "--against", "some+photos+contrast:2", "--scores", "max_softmax", *SMALL]
+    assert "the examples of some+photos+contrast:2 have shape (9, 7, 3), those of digits, and what the model takes, (8, 8, 1)" in fails(capsys, *words)
     assert main(["uncertainty", *words, "--resize"]) == 0
-    assert Run("uncertainty").config["uncertainty"]["sets"][1]["examples"] == 3
+    assert Run("uncertainty").config["uncertainty"]["sets"][1]["examples"] == 3 and capsys.readouterr().out
+    words = ["digits", "--scores", "knn", "--out", "fits", *SMALL, "--fit-on", "some+photos+contrast:2"]
+    assert "the examples of folder:some+photos:" in (said := fails(capsys, *words)) and "have shape (9, 7, 3), those of digits, and what" in said
+    assert "have no labels, which scores are fitted by" in fails(capsys, *words, "--resize")
+    assert "the model fails on the examples of some+photos" in fails(capsys, "some+photos", "--scores", "energy", *SMALL)
