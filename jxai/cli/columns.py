@@ -29,7 +29,7 @@ def chosen(methods: str, metrics: str, given: Given, score: str | None) -> tuple
     asked = _asked("--methods", "method", ",".join(every) if methods.strip() == ALL else methods, every, ABSOLUTE)
     judging = _asked("--metrics", "metric", metrics, judges)
     functions = {name: fn for name, fn, _ in (*asked.values(), *judging.values())}
-    texts = _texts(given, functions)
+    texts = _texts("method", given, functions, {**every, **judges})
     made = _columns("--methods", asked, texts, functions), _columns("--metrics", judging, texts, functions)
     for fn, own in made[0].values():
         options.share_score(score, {"": own}, {"": fn})
@@ -47,21 +47,18 @@ def scores(text: str, given: Given) -> tuple[Made, bool]:
     known_, whole = every(), text.strip() == ALL
     asked = _asked("--scores", "score", ",".join(name for name in known_ if name not in OF_NETWORKS) if whole else text, known_)
     functions = {name: with_fit(fn) for name, fn, _ in asked.values()}
-    for name, option, _ in given:
-        if known("score", name, {**known_, **functions}) not in functions:
-            raise UserError(f"--{name}.{option}: {name} is not asked for, only {', '.join(functions)}")
-    made = _columns("--scores", {label: (name, functions[name], own) for label, (name, _, own) in asked.items()}, _texts(given, functions), functions)
+    texts = _texts("score", given, functions, known_)
+    made = _columns("--scores", {label: (name, functions[name], own) for label, (name, _, own) in asked.items()}, texts, functions)
     real = {name: fn for name, fn, _ in asked.values()}
     by = {functions[name]: fn for name, fn in real.items()}
     return {label: (by[fn], own) for label, (fn, own) in made.items()}, whole
 
 
-def _texts(given: Given, functions: Mapping[str, Callable]) -> dict[str, dict[str, list[str]]]:
-    """By name and option the values that were given."""
+def _texts(kind: str, given: Given, functions: Mapping[str, Callable], every: Mapping[str, Callable]) -> dict[str, dict[str, list[str]]]:
+    """By name and option the values that were given to the functions that are asked for, of every one there is."""
     texts: dict[str, dict[str, list[str]]] = {name: {} for name in functions}
     for name, option, text in given:
-        if name not in functions:
-            options.parse([(name, option, text)], functions)  # says what is wrong with it
+        options.refuse_unasked(kind, name, option, functions, every)
         texts[name].setdefault(option, []).extend(_values(functions[name], option, text))
     return texts
 

@@ -47,14 +47,19 @@ def parse(given: list[tuple[str, str, str]], chosen: Mapping[str, Callable]) -> 
     """Values of options by routine, checked against the signatures of the chosen methods (and metrics)."""
     values: dict[str, dict[str, Any]] = {name: {} for name in chosen}
     for name, option, text in given:
-        if name not in chosen:
-            known("method", name, {**methods(), **judges(), **chosen})
-            raise UserError(f"--{name}.{option}: {name} is not asked for, only {', '.join(chosen)}")
+        refuse_unasked("method", name, option, chosen, {**methods(), **judges()})
         known(f"option of {name}", option, schema(chosen[name]))
         flag, taken = f"--{name}.{option}", kinds(chosen[name], option)
         named = option == "segments" and not text.endswith(".npy") and text.lower() != "none"
         values[name][option] = segments.named(flag, text) if named else value(flag, text, taken)
     return values
+
+
+def refuse_unasked(kind: str, name: str, option: str, chosen: Mapping[str, Callable], every: Mapping[str, Callable]) -> None:
+    """`UserError` for an option of what is not among the chosen: unknown, or known and not asked for."""
+    if name not in chosen:
+        known(kind, name, {**every, **chosen})
+        raise UserError(f"--{name}.{option}: {name} is not asked for, only {', '.join(chosen)}")
 
 
 def share_score(score: str | None, values: dict[str, dict[str, Any]], chosen: Mapping[str, Callable] | None = None) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import abc
+
 from jxai.data.sources import Example, Source
 
 
-class Derived:
+class Derived(abc.ABC):
     """What data sets that are made of another share with it: length, labels, and the names of classes and examples.
 
     A kind of them says what becomes of an example (`changed`), and what its content is besides the other's (`digest`, where the other has one).
@@ -23,6 +25,6 @@ class Derived:
     def __getitem__(self, index: int) -> Example:
         return self.changed(self._source[index], int(index))
 
+    @abc.abstractmethod
     def changed(self, example: Example, index: int) -> Example:
         """What becomes of the example at this place."""
-        raise NotImplementedError

@@ -20,30 +20,36 @@ Random = np.random.Generator
 
 
 def gaussian_noise(x: np.ndarray, random: Random, std: float) -> np.ndarray:
+    """x + std ε, ε ~ N(0, 1) of every number."""
     return x + random.normal(0, std, x.shape)
 
 
 def shot_noise(x: np.ndarray, random: Random, photons: float) -> np.ndarray:
+    """Poisson(photons · x) / photons of every number."""
     return random.poisson(x * photons) / photons
 
 
 def impulse_noise(x: np.ndarray, random: Random, share: float) -> np.ndarray:
+    """A share of the numbers becomes 0 or 1, by even chance."""
     from skimage.util import random_noise
 
     return random_noise(x, "s&p", rng=random, amount=share)
 
 
 def speckle_noise(x: np.ndarray, random: Random, std: float) -> np.ndarray:
+    """x + std x ε, ε ~ N(0, 1) of every number."""
     return x + x * random.normal(0, std, x.shape)
 
 
 def gaussian_blur(x: np.ndarray, random: Random, sigma: float) -> np.ndarray:
+    """x by a Gaussian of `sigma` pixels; beyond an edge is the edge."""
     from scipy import ndimage
 
     return ndimage.gaussian_filter(x, (sigma, sigma, 0), mode="nearest")
 
 
 def glass_blur(x: np.ndarray, random: Random, sigma: float, most: int, rounds: int) -> np.ndarray:
+    """Blurred; every pixel, from the last to the first, takes that of a place at most `most` away, `rounds` times; blurred again."""
     pixels = (gaussian_blur(x, random, sigma) * 255).astype(np.uint8)
     height, width = x.shape[:2]
     moves = random.integers(-most, most, (rounds, height, width, 2))
@@ -57,6 +63,7 @@ def glass_blur(x: np.ndarray, random: Random, sigma: float, most: int, rounds: i
 
 
 def defocus_blur(x: np.ndarray, random: Random, radius: float, alias: float) -> np.ndarray:
+    """x by a disk of `radius` pixels, its edge softened by `alias`."""
     import cv2
     from imagecorruptions.corruptions import disk
 
@@ -64,15 +71,18 @@ def defocus_blur(x: np.ndarray, random: Random, radius: float, alias: float) -> 
 
 
 def motion_blur(x: np.ndarray, random: Random, radius: int, sigma: float) -> np.ndarray:
+    """The mean of x moved by 0 to 2 radius pixels in a direction within 45° of the rows, weighted by a Gaussian of `sigma`."""
     return _moved(x, radius, sigma, random.uniform(-45, 45))
 
 
 def zoom_blur(x: np.ndarray, random: Random, largest: float) -> np.ndarray:
+    """The mean of x and of x enlarged by 1, 1.01, … below `largest`."""
     factors = np.arange(1, largest, 0.01)
     return (x + sum(_zoomed(x, factor) for factor in factors)) / (len(factors) + 1)
 
 
 def snow(x: np.ndarray, random: Random, mean: float, std: float, zoom: float, threshold: float, radius: int, sigma: float, weight: float) -> np.ndarray:
+    """weight x + (1 − weight) max(x, 1.5 luminance + 0.5) + s + s turned by 180°, s noise N(mean, std) enlarged by `zoom`, what of it is above `threshold`, blurred by motion downwards."""
     layer = _zoomed(random.normal(mean, std, x.shape[:2])[..., None], zoom)
     layer = np.clip(np.where(layer < threshold, 0, layer), 0, 1)
     layer = np.round(_moved(layer, radius, sigma, random.uniform(-135, -45)) * 255) / 255
@@ -81,6 +91,7 @@ def snow(x: np.ndarray, random: Random, mean: float, std: float, zoom: float, th
 
 
 def frost(x: np.ndarray, random: Random, weight: float, frosted: float) -> np.ndarray:
+    """weight x + frosted t, t a piece of one of five photographs of frost."""
     import cv2
 
     texture = _texture(int(random.integers(5)))
@@ -92,6 +103,7 @@ def frost(x: np.ndarray, random: Random, weight: float, frosted: float) -> np.nd
 
 
 def fog(x: np.ndarray, random: Random, strength: float, decay: float) -> np.ndarray:
+    """(x + strength p) max(x) / (max(x) + strength), p a plasma fractal whose steps decay by `decay`."""
     from imagecorruptions.corruptions import plasma_fractal
 
     height, width = x.shape[:2]
@@ -101,25 +113,30 @@ def fog(x: np.ndarray, random: Random, strength: float, decay: float) -> np.ndar
 
 
 def brightness(x: np.ndarray, random: Random, added: float) -> np.ndarray:
+    """The value in HSV + added, cut to [0, 1]."""
     return _in_hsv(x, 2, lambda value: value + added)
 
 
 def contrast(x: np.ndarray, random: Random, factor: float) -> np.ndarray:
+    """(x − m) factor + m, m the mean of each channel."""
     mean = x.mean((0, 1), keepdims=True)
     return (x - mean) * factor + mean
 
 
 def saturate(x: np.ndarray, random: Random, factor: float, added: float) -> np.ndarray:
+    """factor × the saturation in HSV + added, cut to [0, 1]."""
     return _in_hsv(x, 1, lambda saturation: saturation * factor + added)
 
 
 def jpeg_compression(x: np.ndarray, random: Random, quality: int) -> np.ndarray:
+    """x written as JPEG of this `quality` (of 100), and read."""
     file = io.BytesIO()
     _image(x).save(file, "JPEG", quality=quality)
     return np.asarray(_pillow().open(file)) / 255
 
 
 def pixelate(x: np.ndarray, random: Random, scale: float) -> np.ndarray:
+    """x made smaller to `scale` of its sides and larger again, both by means over boxes."""
     height, width = x.shape[:2]
     box = _pillow().Resampling.BOX
     small = _image(x).resize((max(1, int(width * scale)), max(1, int(height * scale))), box)
@@ -127,6 +144,7 @@ def pixelate(x: np.ndarray, random: Random, scale: float) -> np.ndarray:
 
 
 def elastic_transform(x: np.ndarray, random: Random, alpha: float, sigma: float, affine: float) -> np.ndarray:
+    """x by a random affine map that moves three corners by at most `affine`, then moved at every pixel by `alpha` × even noise in [−1, 1] smoothed by `sigma`."""
     import cv2
     from scipy import ndimage
 
@@ -142,6 +160,7 @@ def elastic_transform(x: np.ndarray, random: Random, alpha: float, sigma: float,
 
 
 def spatter(x: np.ndarray, random: Random, mean: float, std: float, sigma: float, threshold: float, weight: float, mud: int) -> np.ndarray:
+    """Drops where N(mean, std) smoothed by `sigma` is above `threshold`: of water, added as light by `weight`, or (`mud`) of mud, laid over x with edges smoothed by `weight`."""
     from scipy import ndimage
 
     liquid = ndimage.gaussian_filter(random.normal(mean, std, x.shape[:2]), sigma, mode="nearest")
