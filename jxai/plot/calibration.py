@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jxai.plot.page import Page
+from jxai.plot.page import Page, line_style
 
 
 def reliability(found: Any, *, title: str = "") -> Figure:
@@ -30,15 +30,15 @@ def reliability(found: Any, *, title: str = "") -> Figure:
     above, below = figure.subplots(2, 1, height_ratios=[3.4, 1], sharex=True)
     above.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
     for n, (name, values) in enumerate(lines):
-        color, style = f"C{n % 10}", ("-", ":", "-.")[n // 10 % 3]
+        style = line_style(n)
         confidence, accuracy, low, high, count = values
         if len(lines) == 1:
             above.vlines(confidence, np.minimum(confidence, accuracy), np.maximum(confidence, accuracy), color="C3", alpha=0.35, linewidth=7)
         errors = np.maximum([accuracy - low, high - accuracy], 0)
-        above.errorbar(confidence, accuracy, errors, color=color, linestyle=style, linewidth=1.2, marker=".", capsize=2, elinewidth=0.7, label=name or None)
-        below.plot(confidence, count / count.sum(), color=color, linestyle=style, linewidth=1, marker=".", markersize=3)
+        above.errorbar(confidence, accuracy, errors, **style, marker=".", capsize=2, elinewidth=0.7, label=name or None)
+        below.plot(confidence, count / count.sum(), **style, marker=".", markersize=3)
         if len(lines) == 1:
-            below.fill_between(confidence, 0, count / count.sum(), color=color, alpha=0.25, linewidth=0)
+            below.fill_between(confidence, 0, count / count.sum(), color=style["color"], alpha=0.25, linewidth=0)
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
     below.set(ylim=(0, None), xlabel="confidence", ylabel="share")
     if any(name for name, _ in lines):

@@ -14,27 +14,26 @@ from jxai.files import printable
 from jxai.plot.blending import rgb
 from jxai.plot.page import Page
 
-_COLUMNS = 12
+COLUMNS = 12
+"""Images in a line."""
 
 
-def sheet(rows: Mapping[str, Sequence[tuple[ArrayLike, str, bool]]], title: str = "", *, columns: int = _COLUMNS) -> Figure:
+def sheet(rows: Mapping[str, Sequence[tuple[ArrayLike, str, bool]]], title: str = "") -> Figure:
     """Rows of small images, twelve in a line.
 
     Args:
-      rows: by name the images, each `(image [H, W, C], caption, marked)`, uint8 or in [0, 1]; one that is marked has a red frame. title: above. columns: images in a line.
+      rows: by name the images, each `(image [H, W, C], caption, marked)`, uint8 or in [0, 1]; one that is marked has a red frame. title: above.
 
     Raises:
-      ValueError: no image, or one of another rank; fewer than one column.
+      ValueError: no image, or one of another rank.
     """
-    if columns < 1:
-        raise ValueError(f"{columns=} must be a positive integer")
-    lines = [(name if start == 0 else "", tiles[start : start + columns]) for name, tiles in rows.items() for start in range(0, len(tiles), columns)]
+    lines = [(name if start == 0 else "", tiles[start : start + COLUMNS]) for name, tiles in rows.items() for start in range(0, len(tiles), COLUMNS)]
     if not lines:
         raise ValueError("rows must hold at least one image, {name: [(image, caption, marked)]}")
     figure = Page(
-        figsize=(0.75 * columns, 0.35 * bool(title) + sum(1.16 if name else 0.96 for name, _ in lines)), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.1)
+        figsize=(0.75 * COLUMNS, 0.35 * bool(title) + sum(1.16 if name else 0.96 for name, _ in lines)), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.1)
     )  # room above a line for its name
-    grid = figure.subplots(len(lines), columns, squeeze=False)
+    grid = figure.subplots(len(lines), COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for line, (name, tiles) in zip(grid, lines):
@@ -50,7 +49,7 @@ def sheet(rows: Mapping[str, Sequence[tuple[ArrayLike, str, bool]]], title: str 
 def _draw(axes, image: ArrayLike, caption: str, marked: bool) -> None:
     v = np.asarray(image)
     if v.ndim != 3:
-        raise ValueError(f"an image must be [H, W, C], got shape {v.shape}")
+        raise ValueError(f"rows must hold images [H, W, C], but that of {caption!r} has shape {v.shape}")
     axes.set_axis_on()
     axes.imshow(rgb(v.astype(np.float32) / (255 if v.dtype == np.uint8 else 1)), interpolation="nearest")
     axes.set(xticks=[], yticks=[])

@@ -33,7 +33,17 @@ def test_risk_coverage_curves_have_their_areas():
     assert axes.get_ylim()[0] <= 0
 
 
+def test_names_that_would_be_alike_stay_and_ones_own_best_order_is_drawn():
+    curve, other = selective.risk_coverage(IN, LOSS), selective.risk_coverage(-IN, LOSS)
+    axes = plot.risk_coverage({"energy": curve, "Energy": other, "best order": other}, best=curve).axes[0]
+    assert [text.rsplit(" ", 1)[0] for text in legend(axes)] == ["energy", "Energy", "best order", "best order"]
+    assert [line.get_color() for line in axes.lines] == ["C0", "C1", "C2", "0.6"]
+    assert [text.rsplit(" ", 1)[0] for text in legend(plot.roc({"energy": detection.roc(IN, OUT)}).axes[0])] == ["Energy"]
+
+
 WRONG = [
+    (lambda: plot.roc({"a": detection.roc(IN, OUT)}, positive="ood"), "positive='ood' must be one of 'out', 'in'"),
+    (lambda: plot.risk_coverage({"a": selective.risk_coverage(IN, LOSS)}, best=Curve(np.asarray([0, 0.5]), np.zeros(2), 0)), "best must be a curve over"),
     (lambda: plot.roc({}), "at least one curve"),
     (lambda: plot.roc({"a": selective.risk_coverage(IN, LOSS)}), r"lines\['a'\] must be a ROC curve, from \(0, 0\)"),
     (lambda: plot.risk_coverage({"a": Curve(np.asarray([0.1, 1]), np.zeros(2), 0)}), "over coverage from 0 to 1, but goes from 0.1"),
