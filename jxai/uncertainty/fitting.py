@@ -62,8 +62,6 @@ def mean(features: Any) -> np.ndarray:
 
 def gather(totals: np.ndarray, values: np.ndarray, labels: np.ndarray, by: np.ufunc = np.add) -> None:
     """Adds each row of values to the row of totals that its label says, in place; `by` another operation than the sum."""
-    if not len(labels):
-        return
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
     totals[present] = by(totals[present], by.reduceat(values[order], starts, axis=0))
