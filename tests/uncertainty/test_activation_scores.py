@@ -154,6 +154,8 @@ def test_of_components_that_are_equally_strong_each_is_weakened_alike():
         a, truth = (np.eye(5, 7, dtype=np.float32) * np.float32(v)[:, None] for v in (strengths, left))
         np.testing.assert_allclose(without_first(jnp.asarray(a)), truth, atol=1e-3)
         np.testing.assert_allclose(without_first(jnp.asarray(a.T)), truth.T, atol=1e-3)
+        for size in np.float32([1e-30, 1e30]):  # whose squares float32 does not hold
+            np.testing.assert_allclose(without_first(jnp.asarray(size * a)) / size, truth, atol=1e-3)
 
 
 def test_what_was_fitted_is_asked_for_and_has_to_fit():

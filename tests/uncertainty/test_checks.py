@@ -61,6 +61,8 @@ def test_what_may_look_wrong_and_is_not():
     assert checks.check_logits(np.float32([1, 0])) == 2  # one-hot numbers are logits like any others
     assert checks.check_logits(np.float32([[0.3, 0.7], [2, 3]]), rank=2) == 2  # one row alone proves nothing
     assert checks.check_logits(np.float32([-np.inf, 1, 2])) == 3  # an impossible class
+    assert checks.check_logits(np.float32([-0.2, 0.6, 0.6])) == 3 and checks.check_logits(np.float32([0.3, 0.6])) == 2  # below 0, or of another sum
+    assert checks.check_probabilities(jnp.asarray([[0.3, 0.3, 0.4]], jnp.bfloat16)) == 3  # of sum 1.002
     assert checks.check_probabilities(np.float16([[0.3333, 0.3333, 0.3333]])) == 3
     assert checks.check_probabilities([[0.25, 0.75]]) == 2 and checks.check_logits([1.0, 2.0]) == 2  # lists
     assert checks.check_examples(np.zeros((3, 2), np.float32), np.zeros((3, 4), np.float32), np.int32([0, 3, 1])) == (3, 2, 4)

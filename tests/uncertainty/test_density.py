@@ -96,6 +96,8 @@ def test_a_class_without_examples_has_density_zero_under_a_trace():
     by_class, marginal, _, slope = map(np.asarray, measured(density, FEATURES[:5]))
     assert (by_class[:, 3] == -np.inf).all() and np.asarray(density.log_prior)[3] == -np.inf
     np.testing.assert_allclose(marginal, measured(DENSITY(), FEATURES[:5])[1], rtol=1e-5)
+    of_one = jax.jit(lambda h, labels: fit_gaussian_density(h, None, labels, num_classes=4))(FEATURES, np.where(np.arange(200) == 9, 3, LABELS))
+    np.testing.assert_array_equal(np.isneginf(of_one.log_prior), [False, False, False, True])
     assert np.isfinite(slope).all()
 
 

@@ -28,7 +28,7 @@ def fit(name, features=H, logits=Z, labels=LABELS, head=HEAD, **options):
     return getattr(uncertainty, f"fit_{name}")(features, logits, labels, head, **options)
 
 
-@pytest.mark.parametrize("chunk", [64, *(pytest.param(chunk, marks=pytest.mark.slow) for chunk in (1, 7, 200, 1000))])
+@pytest.mark.parametrize("chunk", [100, *(pytest.param(chunk, marks=pytest.mark.slow) for chunk in (1, 7, 64, 200, 1000))])
 def test_the_search_in_blocks_is_the_whole_one(chunk):
     bank = np.concatenate([H[:60], H[:60], H])  # each of these twice over
     known, queries = fit("knn", bank, None, None), H[:5] + RNG.normal(size=(5, D)).astype(np.float32)
@@ -37,6 +37,23 @@ def test_the_search_in_blocks_is_the_whole_one(chunk):
     for k in (1, 13, 320):
         ours = jax.jit(jax.vmap(lambda h, k=k: formulas.knn(None, h, known, num_neighbours=k, chunk=chunk)))(queries)
         np.testing.assert_allclose(ours, truth[:, k - 1], rtol=1e-5)
+
+
+def test_relations_are_summed_over_the_rows_of_a_shorter_last_block_once():
+    known = fit("relation")
+    whole, parts = (formulas.relation(Z[0], H[0], known, chunk=chunk) for chunk in (1000, 64))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+
+
+def test_a_relation_as_weak_as_the_threshold_is_dropped():
+    known = fit("relation", np.float32([[1, 0]]), np.zeros((1, 2), np.float32), None)
+    score = lambda threshold: formulas.relation(np.zeros(2, np.float32), np.float32([3, 0]), known, threshold=threshold)
+    assert score(0.5) == 0 and score(0.499) == -0.5  # cos 1 times ⟨(½, ½), (½, ½)⟩
+
+
+@pytest.mark.parametrize(("fraction", "rows"), [(0.5, 100), (0.501, 101), (0.07, 14), (0.001, 1), (1.0, 200)])
+def test_a_share_of_the_bank_is_rounded_up_but_not_by_rounding(fraction, rows):
+    assert fit("nn_guide", fraction=fraction).bank.shape == (rows, D)
 
 
 @pytest.mark.parametrize("name", ["knn", "nn_guide", "relation"])
@@ -126,6 +143,8 @@ def test_directions_that_the_features_do_not_vary_in_do_not_count():
     assert many.whitening.shape == (D + 3, D)
     score = jax.vmap(lambda h, known: formulas.mahalanobis(None, h, known), (0, None))
     np.testing.assert_allclose(score(more[:9], many), score(H[:9], few), rtol=1e-4)
+    # Far from 0 the sum differs from its parts by more rounding.
+    assert fit("mahalanobis", np.concatenate([H + 1000, H[:, :1] + H[:, 1:2] + 2000], 1)).whitening.shape == (D + 1, D)
     with pytest.raises(ValueError, match="features must vary within the classes"):
         fit("mahalanobis", np.ones((N, 2), np.float32) * LABELS[:, None].astype(np.float32))
 
@@ -150,6 +169,14 @@ def test_probabilities_too_small_for_float32_are_kept():
     log_p = scipy.special.log_softmax([0, -1, -5])
     truth = np.exp(log_p) @ (log_p - scipy.special.log_softmax([0, -300, -5]))
     np.testing.assert_allclose(formulas.kl_matching(np.float32([0, -1, -5]), None, known), truth, rtol=1e-4)
+
+
+def test_a_class_that_is_impossible_in_the_template_and_in_the_answer_adds_nothing():
+    known = fit("kl_matching", None, np.float32([[0, 1, -np.inf], [1, 0, -np.inf]]), None)
+    answer = np.float32([0, 0, -np.inf])
+    truth = scipy.special.rel_entr([0.5, 0.5], scipy.special.softmax([0, 1])).sum()
+    np.testing.assert_allclose(formulas.kl_matching(answer, None, known), truth, rtol=1e-5)
+    np.testing.assert_allclose(formulas.kl_matching(np.float32([0, 1, -200]), None, known), 0, atol=1e-6)
 
 
 def test_at_the_mean_and_where_logits_tie():

@@ -80,6 +80,9 @@ def test_odin_steps_where_the_softmax_is_saturated_and_in_half_precision():
     small = Partial(linear, jnp.asarray(1e-4 * W, jnp.float16))
     half = uncertainty.odin(small, X.astype(np.float16), noise=10.0, temperature=1000.0)
     whole = uncertainty.odin(Partial(linear, jnp.asarray(1e-4 * W)), X, noise=10.0, temperature=1000.0)
+    kinds = set()
+    uncertainty.odin(lambda v: (kinds.add(v.dtype), small(v))[1], X.astype(np.float16))
+    assert kinds == {jnp.dtype(jnp.float16)}
     np.testing.assert_allclose(half, whole, rtol=1e-5)
 
 

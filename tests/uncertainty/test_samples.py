@@ -62,6 +62,12 @@ def test_scores_of_samples_are_their_definitions(spread):
     np.testing.assert_allclose(found(Partial(fixed, logits), X), by_definition(logits), atol=2e-6)
 
 
+def test_samples_that_agree_inform_of_nothing_rather_than_of_less():
+    same = np.repeat(RNG.normal(size=(100, 1, 4)), 3, 1).astype(np.float32)
+    rounded, found = jax.jit(jax.vmap(lambda z: (decompose(jax.nn.softmax(z)).epistemic, mutual_information(Partial(fixed, z), X))))(same)
+    assert rounded.min() < 0 and found.min() == 0 and found.max() < 1e-6
+
+
 def test_a_decomposition_is_of_probabilities():
     p = RNG.dirichlet(np.ones(3), 6).astype(np.float32)
     p[0] = [1, 0, 0]
