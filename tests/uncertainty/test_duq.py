@@ -86,6 +86,21 @@ def test_the_score_is_the_greatest_kernel_negated():
         max_kernel(lambda x: jnp.array([1.0, 2.0]) + x[0], jnp.zeros(1))
 
 
+def test_first_weights_and_centroids_are_the_published_ones():
+    """Kaiming's of a tensor `[d, K, D]`: variance `2 / (K D)`; centroids `N(0, spread²)`, whatever N begins with."""
+    model = DUQ(MLP(2, (5,), 20, rngs=nnx.Rngs(0)), 20, 3, embedding=100, count=12.0, spread=0.05, rngs=nnx.Rngs(0))
+    assert np.var(model.weights[...]) == pytest.approx(2 / 60, rel=0.1) and np.std(model.centroids) == pytest.approx(0.05, rel=0.15)
+    np.testing.assert_array_equal(model.counts[...], 12)
+
+
+def test_the_loss_is_finite_at_a_centroid():
+    model = made()
+    at = np.asarray(model.embed(X[0]))
+    model.sums.set_value(jnp.asarray(at) * model.counts[...][:, None])
+    value, slope = jax.jit(jax.value_and_grad(lambda m: duq_loss(m, X[:1], Y[:1], None, penalty=0.0)[0]))(model)
+    assert np.isfinite(value) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+
+
 @pytest.mark.slow
 def test_two_moons_are_known_and_their_surroundings_are_not():
     """The authors' notebook: 1500 points with noise .1, hidden layers of 20, embedding 10, σ = .3, γ = .99, λ = 1, SGD at .01, 30 epochs."""

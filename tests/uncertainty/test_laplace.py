@@ -132,6 +132,11 @@ def test_without_variance_the_logits_are_the_models_own():
     np.testing.assert_allclose(LaplaceModel(MODEL, fit_laplace(H, LOGITS, prior_precision=1e12))(X), MODEL(X), rtol=1e-5, atol=1e-6)
 
 
+def test_the_prior_is_standard_unless_another_is_given():
+    """As laplace-torch's."""
+    np.testing.assert_array_equal(covariance(fit_laplace(H, LOGITS), X)[0], covariance(fit_laplace(H, LOGITS, prior_precision=1.0), X)[0])
+
+
 def test_of_independent_logits_the_score_is_their_variance():
     fitted = fit_laplace(H, LOGITS, likelihood="gaussian", noise=0.7)
     np.testing.assert_allclose(laplace_variance(MODEL, X, fitted=fitted), np.mean(covariance(fitted, X)[1]), rtol=1e-4)

@@ -132,6 +132,48 @@ def test_the_losses_of_the_classifier():
     np.testing.assert_allclose(loss(model, 0.25), own + 0.25 * others + 0.75 * softplus(fakes).mean(), rtol=1e-5)
 
 
+def test_the_losses_of_generator_critic_and_autoencoder():
+    """By their formulas: the generator's is lowest for codes that the critic takes for real and the classifier does not believe."""
+    model, keys = built(), jax.random.split(KEY, 12)
+    z = np.asarray(jax.vmap(model.gan.sample)(keys, Y))
+    score = np.asarray(jax.vmap(model.gan.score)(z, Y), np.float64).mean()
+    believed = np.asarray(jax.vmap(lambda v, y: model(model.autoencoder.decode(v, y))[y])(z, Y), np.float64)
+    codes = jax.vmap(model.autoencoder.encode)(X, Y)
+    beside = float(uqgan.spread(codes, z, Y))
+    loss = jax.jit(lambda m: uqgan.generator_loss(m, X, Y, KEY, doubt=0.7, spreading=0.3)[0])(model)
+    np.testing.assert_allclose(loss, 0.7 * np.logaddexp(0, believed).mean() - score + 0.3 * beside, rtol=1e-4)
+    assert z.min() < 0  # a code is any number, not a pixel
+    critic = jax.jit(lambda m, penalty: uqgan.critic_loss(m, X, Y, KEY, penalty=penalty)[0])
+    without, ten, twenty = (float(critic(model, penalty)) for penalty in (0.0, 10.0, 20.0))
+    assert twenty - without == pytest.approx(2 * (ten - without), rel=1e-3) and ten > without
+    said = np.asarray(jax.vmap(lambda v, y: model.autoencoder.decode(model.autoencoder.encode(v, y), y))(X, Y), np.float64)
+    each = -(X * np.log(said) + (1 - X) * np.log1p(-said)).sum(1)
+    np.testing.assert_allclose(uqgan.reconstruction_loss(model.autoencoder, X, Y, KEY)[0], each.mean(), rtol=1e-4)
+
+
+def test_the_loss_without_a_shield():
+    model = built()
+    logits = np.asarray(jax.vmap(model)(X), np.float64)
+    own = np.eye(3)[Y]
+    expected = np.logaddexp(0, -logits)[own == 1].mean() + np.logaddexp(0, logits)[own == 0].mean()
+    np.testing.assert_allclose(uqgan.one_vs_all_loss(model, X, Y, KEY)[0], expected, rtol=1e-5)
+
+
+def test_beliefs_are_formula_3_of_the_answers():
+    prior = np.float32([0.5, 0.25, 0.25])
+    model = built(prior)
+    for ours, theirs in zip(model.beliefs(X[0]), published(expit(np.asarray(model(X[0]), np.float64)), prior)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_the_parts_have_the_papers_weights_unless_others_are_given():
+    given = [part.loss.keywords for part in uqgan.parts(penalty=1.0, doubt=4.0, spreading=3.0, real=0.5, anchors=7)]
+    assert given == [{"penalty": 1.0}, {"doubt": 4.0, "spreading": 3.0, "anchors": 7}, {"real": 0.5}]
+    own = [part.loss.keywords for part in uqgan.parts()]
+    assert own == [{"penalty": 10.0}, {"doubt": 2.0, "spreading": 32.0, "anchors": None}, {"real": 0.6}]
+    assert [part.steps for part in uqgan.parts()] == [5, 1, 5]
+
+
 def test_training_leaves_the_autoencoder_and_moves_the_rest():
     model = built()
     quick = optax.adam(1e-2)

@@ -181,6 +181,7 @@ def test_scores_keep_every_clause(score):
         (lambda: monte_carlo(MEMBERS[0], 0), "num_samples=0 must be a positive integer"),
         (lambda: ensemble([]), "models must be one model or more"),
         (lambda: ensemble([MEMBERS[0], drawn(lambda rngs: MLP(4, (7,), 3, rngs=rngs))]), r"models\[1\] must have the structure"),
+        (lambda: ensemble([MEMBERS[0], drawn(lambda rngs: MLP(4, (6,), 3, activation=jnp.tanh, rngs=rngs))]), r"models\[1\] must have the structure"),
         (lambda: ensemble([lambda x: x]), "has no weights as leaves"),
     ],
 )

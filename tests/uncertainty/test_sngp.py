@@ -10,7 +10,7 @@ import scipy.special
 from flax import nnx
 
 from jxai.models.spectral import SpectralNorm
-from jxai.uncertainty import SNGPModel, answers, fit_sngp, sngp, sngp_variance
+from jxai.uncertainty import SNGPModel, answers, fit_sngp, formulas, sngp, sngp_variance
 from jxai.uncertainty.networks import SNGP
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -74,6 +74,12 @@ def test_the_mean_field_is_about_the_mean_probability():
     assert np.isfinite(jax.grad(lambda v: sngp.mean_field(z, v, factor=-1.0).sum())(-5.0))
 
 
+def test_evidence_leaves_open_what_it_does_not_say():
+    z = RNG.normal(0, 3, (6, 4)).astype(np.float32)
+    np.testing.assert_allclose(jax.vmap(formulas.dempster_shafer)(z), 4 / (4 + np.exp(np.float64(z)).sum(1)), rtol=1e-5)
+    np.testing.assert_allclose([formulas.dempster_shafer(np.full(4, v, np.float32)) for v in (-500, 0, 500)], [1, 0.5, 0], atol=1e-30)
+
+
 def test_norms_are_held_as_those_of_the_operator():
     w = RNG.normal(size=(20, 30)).astype(np.float32)
     top = np.linalg.svd(w, compute_uv=False)[0]
@@ -100,6 +106,27 @@ class Normal(nnx.Module):
 
     def __call__(self, x):
         return jnp.tanh(self.layer(x))
+
+
+def test_a_networks_features_are_of_normalised_ones_and_drawn_as_edward2s():
+    """`W ~ N(0, 2 / D)` and `b ~ U(0, 2π)` by their moments; each example's features have mean 0 and variance 1, or stay as they are."""
+    plain, model = (SNGP(Normal(nnx.Rngs(0)), 16, 3, num_features=2000, normalized=n, rngs=nnx.Rngs(1)) for n in (False, True))
+    w, b = np.asarray(model.w[...]), np.asarray(model.b[...])
+    assert w.var() == pytest.approx(2 / 16, rel=0.05) and (b.min(), b.max()) == pytest.approx((0, 2 * np.pi), abs=0.02)
+    h = np.asarray(model.backbone(TRAIN[0]), np.float64)
+    np.testing.assert_allclose(model.random_features(TRAIN[0]), np.cos((h - h.mean()) / h.std() @ w + b), atol=2e-4)
+    np.testing.assert_allclose(plain.random_features(TRAIN[0]), np.cos(h @ w + b), atol=2e-4)
+
+
+def test_a_posterior_has_the_ridge_and_the_mean_field_of_the_paper():
+    phi = RNG.normal(size=(9, 4)).astype(np.float32)
+    fitted = fit_sngp(phi, RNG.normal(size=(9, 3)).astype(np.float32), ridge=3.0)
+    v = float(sngp.variance(phi[0], sngp.precision(phi, ridge=3.0), ridge=3.0))
+    assert float(fitted.variance(phi[0])) == pytest.approx(v, rel=1e-4)
+    head = jax.tree_util.Partial(jnp.matmul, np.float32(RNG.normal(size=(3, 4))))
+    np.testing.assert_allclose(SNGPModel(head, fitted)(phi[0]), head(phi[0]) / np.sqrt(1 + np.pi / 8 * v), rtol=1e-4)
+    large = 5 * np.eye(3, dtype=np.float32)
+    np.testing.assert_allclose(sngp.spectral_normalize(large), 0.95 * np.eye(3), rtol=1e-4)  # edward2's bound
 
 
 @pytest.mark.slow
